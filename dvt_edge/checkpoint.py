@@ -1,0 +1,170 @@
+"""A file of weights in, a cascade out: our own .safetensors, or a published .pth.tar.
+
+Nothing is unpickled beyond tensors (`weights_only=True`), and every tensor must be there, alone and of its shape.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from dvt_edge.atomic import write_bytes
+from dvt_edge.cascade import Cascade
+from dvt_edge.config import PRESETS, CascadeConfig, config_for
+from dvt_edge.errors import CheckpointError
+
+ZOO = Path(__file__).parent / "zoo"
+
+# The published models' names, rewritten in order into ours.
+PUBLISHED_NAMES = (
+    (r"^less_less_token\.", "stages.0."),
+    (r"^less_token\.", "stages.1."),
+    (r"^normal_token\.", "stages.2."),
+    (r"\.patch_embed\.proj\.", ".stem.proj."),
+    (r"\.tokens_to_token\.", ".stem."),
+    (r"\.(blocks\.\d+)\.mlp\.", r".\1."),
+    (r"\.feature_resuse_mlp\.0\.", ".feature_reuse.norm."),
+    (r"\.feature_resuse_mlp\.1\.", ".feature_reuse."),
+    (r"\.relation_reuse_conv\.0\.", ".relation_reuse.conv1."),
+    (r"\.relation_reuse_conv\.2\.", ".relation_reuse.conv2."),
+)
+
+
+def from_published_name(name: str) -> str:
+    """Our state-dict key for one of a published checkpoint; a name of ours comes back as it is."""
+    for pattern, replacement in PUBLISHED_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def zoo_models() -> dict[str, Path]:
+    """The trained cascades that come with the package, by name."""
+    return {path.stem: path for path in sorted(ZOO.glob("*.safetensors"))}
+
+
+def resolve_checkpoint(path: str | os.PathLike[str]) -> Path:
+    """A file as it is, or "zoo:<name>" for a cascade that comes with the package."""
+    if str(path).startswith("zoo:"):
+        name = str(path).removeprefix("zoo:")
+        models = zoo_models()
+        if name not in models:
+            raise CheckpointError(f"no cascade {name!r} in the zoo; it has: {', '.join(models) or 'none'}")
+        return models[name]
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such file; give a .safetensors or .pth.tar, or zoo:<name>")
+    return Path(path)
+
+
+def load_cascade(path: str | os.PathLike[str], model: str | None = None) -> Cascade:
+    """A trained cascade in eval mode, float32.
+
+    `path` is a .safetensors written by `save_cascade` (its configuration is inside), a published .pth.tar,
+    or "zoo:<name>". `model` names the configuration (`config_for`) where the file has none; without it
+    a published file is recognised by its tensors.
+
+    Raises CheckpointError with the first missing, extra or misshapen tensor.
+    """
+    file = resolve_checkpoint(path)
+    weights, config = read_weights(file)
+    if model is not None:
+        config = config_for(model)
+    if config is None:
+        config = recognise(file, weights)
+    cascade = Cascade(config)
+    load_strictly(cascade, weights, file)
+    return cascade.eval()
+
+
+def save_cascade(cascade: Cascade, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
+    """Write weights and configuration to a .safetensors, atomically; float tensors are stored as `dtype`."""
+    tensors = {
+        name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
+        for name, t in cascade.state_dict().items()
+    }
+    metadata = {"format": "dvt-edge cascade 1", "config": json.dumps(cascade.config.to_dict())}
+    write_bytes(Path(path), to_safetensors(tensors, metadata))
+
+
+def checkpoint_sha256(path: str | os.PathLike[str]) -> str:
+    return hashlib.sha256(resolve_checkpoint(path).read_bytes()).hexdigest()
+
+
+def read_weights(file: Path) -> tuple[dict[str, Tensor], CascadeConfig | None]:
+    """Tensors by our names, as float32 where they are floats, and the configuration if the file holds one."""
+    if file.suffix == ".safetensors":
+        try:
+            with safe_open(file, framework="pt") as reader:
+                metadata = reader.metadata() or {}
+                weights = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118 (not a dict)
+            config = CascadeConfig.from_dict(json.loads(metadata["config"])) if "config" in metadata else None
+        except (SafetensorError, json.JSONDecodeError) as error:
+            raise CheckpointError(f"{file}: damaged or not a .safetensors file ({one_line(error)})") from error
+    else:
+        weights, config = read_torch_file(file), None
+    named = {from_published_name(name): t.float() if t.is_floating_point() else t for name, t in weights.items()}
+    return named, config
+
+
+def read_torch_file(file: Path) -> dict[str, Tensor]:
+    """The state dict of a torch.save file, under `model_state_dict` (published) or `state_dict` (a trainer's)."""
+    try:
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{file}: not a checkpoint that loads safely (weights_only=True): {one_line(error)}"
+        ) from error
+    if isinstance(content, Mapping):
+        for key in ("model_state_dict", "state_dict"):
+            if isinstance(content.get(key), Mapping):
+                content = content[key]
+                break
+    if not isinstance(content, Mapping) or not content or not all(isinstance(t, Tensor) for t in content.values()):
+        raise CheckpointError(f"{file}: no state dict of tensors; expected it under 'model_state_dict' or 'state_dict'")
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def recognise(file: Path, weights: Mapping[str, Tensor]) -> CascadeConfig:
+    """The preset whose tensor names are nearest to these, so that what is missing or extra can be named."""
+
+    def distance(config: CascadeConfig) -> int:
+        with torch.device("meta"):
+            expected = {k: t.shape for k, t in Cascade(config).state_dict().items()}
+        return sum(1 for k in expected.keys() | weights.keys() if k not in weights or expected.get(k) != weights[k].shape)
+
+    nearest = min(PRESETS.values(), key=distance)
+    if distance(nearest) > len(weights):  # hardly a tensor in common
+        name = next(iter(weights))
+        raise CheckpointError(f"{file}: not a cascade (first tensor {name!r}); known models: {', '.join(PRESETS)}")
+    return nearest
+
+
+def load_strictly(cascade: Cascade, weights: Mapping[str, Tensor], file: Path) -> None:
+    expected, name = cascade.state_dict(), cascade.config.name
+    for key, tensor in expected.items():
+        if key not in weights:
+            raise CheckpointError(f"{file}: tensor {key!r} is missing; model {name} has {len(expected)} tensors")
+        if weights[key].shape != tensor.shape:
+            found, wanted = tuple(weights[key].shape), tuple(tensor.shape)
+            raise CheckpointError(f"{file}: tensor {key!r} has shape {found}; model {name} expects {wanted}")
+    for key in weights:
+        if key not in expected:
+            raise CheckpointError(f"{file}: tensor {key!r} is extra; model {name} has no such tensor")
+    cascade.load_state_dict(dict(weights), strict=True)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error, short enough to stand inside ours."""
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:160]

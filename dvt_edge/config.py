@@ -1,0 +1,163 @@
+"""What a cascade is made of: one frozen value that the network, the checkpoint and the manifest share.
+
+The published models are described in arXiv 2105.15075; their dimensions are in PRESETS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from dvt_edge.errors import ConfigError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+STEMS = ("patch", "conv", "t2t")
+
+
+@dataclass(frozen=True)
+class CascadeConfig:
+    """A cascade of equally deep ViTs over ever finer token grids.
+
+    `grids` are token-grid sides, one exit each; stage k sees `grids[k]**2` tokens and a class token.
+    `stem` makes tokens from the image: "patch" is one convolution with kernel = stride,
+    "conv" puts a small strided convolution before it, "t2t" is tokens-to-token with performer blocks.
+    """
+
+    name: str
+    image_size: int = 224
+    grids: tuple[int, ...] = (7, 10, 14)
+    num_classes: int = 1000
+    dim: int = 384
+    depth: int = 12
+    heads: int = 6
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    norm_eps: float = 1e-6
+    stem: str = "patch"
+    stem_width: int = 32  # channels of the "conv" stem
+    feature_reuse: bool = True
+    relation_reuse: bool = True
+    reuse_hidden: int = 128  # hidden width of the feature-reuse MLP
+    reuse_width: int = 48  # features that it hands to each block
+    resize: int = 256  # shorter side before the centre crop to image_size
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.name in ("grids", "mean", "std"):  # JSON gives lists
+                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+
+        def require(ok: bool, found: str, expected: str) -> None:
+            if not ok:
+                raise ConfigError(f"config {self.name!r}: {found}; expected {expected}")
+
+        grids = self.grids
+        require(len(grids) >= 1, "no grids", "at least one token grid")
+        require(
+            all(0 < a < b <= 2 * a for a, b in zip(grids, grids[1:], strict=False)) and grids[0] > 0,
+            f"grids {grids}",
+            "rising sides, each at most twice the one before (reuse resamples from 2x)",
+        )
+        require(
+            grids[-1] <= self.image_size // (2 if self.stem == "conv" else 1), f"grid {grids[-1]}", "at most the image"
+        )
+        require(self.heads > 0 and self.dim % self.heads == 0, f"dim {self.dim}", f"a multiple of heads {self.heads}")
+        require(self.stem in STEMS, f"stem {self.stem!r}", f"one of {', '.join(STEMS)}")
+        require(self.stem != "t2t" or set(grids) <= set(T2T_SPLITS), f"grids {grids}", f"among {sorted(T2T_SPLITS)}")
+        require(self.stem != "t2t" or self.image_size == 224, f"image {self.image_size}", "224 for the t2t stem")
+        require(min(self.dim, self.depth, self.num_classes, self.image_size) > 0, "a zero dimension", "all positive")
+        require(self.resize >= self.image_size, f"resize {self.resize}", f"at least image_size {self.image_size}")
+
+    @property
+    def num_exits(self) -> int:
+        return len(self.grids)
+
+    @property
+    def mlp_hidden(self) -> int:
+        return int(self.dim * self.mlp_ratio)
+
+    def replace(self, **changes: Any) -> CascadeConfig:
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the inverse of `from_dict`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> CascadeConfig:
+        """Raises ConfigError for an unknown, missing or impossible field."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if not isinstance(data, dict) or "name" not in data or not set(data) <= known:
+            extra = sorted(set(data) - known) if isinstance(data, dict) else data
+            raise ConfigError(f"config with unknown or missing fields {extra}; expected {sorted(known)}")
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise ConfigError(f"config {data['name']!r}: a field of the wrong type ({error})") from error
+
+
+# Tokens-to-token at 224 px: (kernel, stride, padding) of the first soft split for each final grid; then 3/2/1 twice.
+T2T_SPLITS = {7: (14, 8, 3), 10: (11, 6, 5), 14: (7, 4, 2)}
+T2T_DIM = 64
+
+PRESETS = {
+    config.name: config
+    for config in (
+        CascadeConfig("DVT_Deit_small"),
+        CascadeConfig(
+            "DVT_T2t_vit_12", dim=256, depth=12, heads=4, mlp_ratio=2.0, qkv_bias=False, norm_eps=1e-5, stem="t2t"
+        ),
+        CascadeConfig(
+            "DVT_T2t_vit_14", dim=384, depth=14, heads=6, mlp_ratio=3.0, qkv_bias=False, norm_eps=1e-5, stem="t2t"
+        ),
+        CascadeConfig(
+            "dvt_cifar10",
+            image_size=32,
+            resize=32,
+            grids=(4, 6, 8),
+            num_classes=10,
+            dim=128,
+            depth=6,
+            heads=4,
+            mlp_ratio=2.0,
+            stem="conv",
+            reuse_hidden=64,
+            reuse_width=24,
+            mean=CIFAR10_MEAN,
+            std=CIFAR10_STD,
+        ),
+        CascadeConfig(
+            "dvt_tiny",  # for tests: everything the large ones have, in milliseconds
+            image_size=32,
+            resize=36,
+            grids=(3, 4, 6),
+            num_classes=10,
+            dim=32,
+            depth=2,
+            heads=2,
+            mlp_ratio=2.0,
+            reuse_hidden=16,
+            reuse_width=8,
+            mean=CIFAR10_MEAN,
+            std=CIFAR10_STD,
+        ),
+    )
+}
+
+
+def config_for(name: str) -> CascadeConfig:
+    """The preset of that name, or for "timm:<name>" the cascade over that timm VisionTransformer's dimensions.
+
+    Raises ConfigError for an unknown name, and for a timm model that is not a plain ViT.
+    """
+    if name.startswith("timm:"):
+        from dvt_edge.timm_backbone import config_from_timm
+
+        return config_from_timm(name.removeprefix("timm:"))
+    if name not in PRESETS:
+        raise ConfigError(f"unknown model {name!r}; known: {', '.join(PRESETS)}, timm:<name>")
+    return PRESETS[name]
