@@ -1,0 +1,214 @@
+"""Images with labels, wherever they lie: CIFAR in torchvision's layout, an ImageFolder, an .npz, loose files.
+
+`open_images` gives them to calibration, validation and the command line, decoded one at a time;
+`open_training_data` gives PIL images to the trainer. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvt_edge.errors import DataError
+
+Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"})
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR_LAYOUTS = {  # folder -> split -> files, the label's key, the file and key of the class names
+    "cifar-10-batches-py": (
+        {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
+        "labels",
+        ("batches.meta", "label_names"),
+    ),
+    "cifar-100-python": ({"train": ("train",), "test": ("test",)}, "fine_labels", ("meta", "fine_label_names")),
+}
+SAMPLES = Path(__file__).parent / "zoo"
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """A finite, re-iterable sequence of images, each read when it is asked for.
+
+    `labels` is None when they are not known, else one class index an image; `source` says where they came from.
+    """
+
+    read: Callable[[int], Any]  # index -> (H, W, 3) uint8 array, or the Path of an image file
+    count: int
+    labels: tuple[int, ...] | None
+    classes: tuple[str, ...]
+    source: str
+    names: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Pixels | Path:
+        return self.read(index)
+
+    def __iter__(self) -> Iterator[Pixels | Path]:
+        return (self.read(index) for index in range(self.count))
+
+    def name(self, index: int) -> str:
+        return self.names[index] if self.names else f"{self.source}[{index}]"
+
+    def take(self, indices: Sequence[int]) -> LabelledImages:
+        """These images only, in this order."""
+        kept = tuple(int(i) for i in indices)
+        return LabelledImages(
+            lambda i: self.read(kept[i]),
+            len(kept),
+            tuple(self.labels[i] for i in kept) if self.labels is not None else None,
+            self.classes,
+            self.source,
+            tuple(self.names[i] for i in kept) if self.names else None,
+        )
+
+    def first(self, count: int) -> LabelledImages:
+        return self.take(range(min(count, self.count)))
+
+
+def from_arrays(
+    images: NDArray[np.uint8], labels: NDArray[Any] | None, classes: Sequence[str], source: str
+) -> LabelledImages:
+    """Images (n, H, W, 3) uint8 and labels (n,) integers."""
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
+        raise DataError(f"{source}: images of shape {images.shape} and {images.dtype}; expected (n, H, W, 3) uint8")
+    if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
+        raise DataError(f"{source}: labels of shape {labels.shape} and {labels.dtype}; expected ({len(images)},) integers")
+    known = tuple(int(i) for i in labels) if labels is not None else None
+    if known and classes and not 0 <= min(known) <= max(known) < len(classes):
+        raise DataError(f"{source}: a label of {max(known)}; there are {len(classes)} classes")
+    return LabelledImages(lambda i: images[i], len(images), known, tuple(classes), source)
+
+
+def sample(name: str) -> LabelledImages:
+    """Real images that come with the package.
+
+    "cifar10-test" is 256 of CIFAR-10's test images; "cifar10-calibration" is 512 of its training images
+    that the shipped cascade was not trained on.
+    """
+    known = sorted(p.stem for p in SAMPLES.glob("*.npz"))
+    if name not in known:
+        raise DataError(f"no sample {name!r} in the package; known: {', '.join(known)}")
+    return open_npz(SAMPLES / f"{name}.npz", source=f"sample:{name}")
+
+
+def open_images(path: str | Path, split: str = "test") -> LabelledImages:
+    """Images at `path`: "sample:<name>", an .npz, one image file, CIFAR (its `split`), an ImageFolder or a flat folder."""
+    if str(path).startswith("sample:"):
+        return sample(str(path).removeprefix("sample:"))
+    path = Path(path)
+    if path.suffix == ".npz":
+        return open_npz(path, source=str(path))
+    if path.is_file():
+        return LabelledImages(lambda _: path, 1, None, (), str(path), (str(path),))
+    if not path.is_dir():
+        raise DataError(f"{path}: no such file or folder; expected an image, an .npz, CIFAR or an ImageFolder")
+    if cifar := find_cifar(path):
+        return open_cifar(cifar, split)
+    folder = split_folder(path, split)
+    if subfolders := sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        files = [(f, label) for label, sub in enumerate(subfolders) for f in image_files(sub)]
+        labels, classes = tuple(label for _, label in files), tuple(p.name for p in subfolders)
+    else:
+        files = [(f, 0) for f in image_files(folder)]
+        labels, classes = None, ()
+    if not files:
+        raise DataError(f"{folder}: no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in it")
+    paths = [f for f, _ in files]
+    return LabelledImages(lambda i: paths[i], len(paths), labels, classes, str(path), tuple(map(str, paths)))
+
+
+def image_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+
+
+def split_folder(path: Path, split: str) -> Path:
+    """The folder of a split inside an ImageFolder: train/, or val/ or test/; the folder itself where it has none."""
+    for name in ("train",) if split == "train" else ("val", "validation", "test"):
+        if (path / name).is_dir():
+            return path / name
+    return path
+
+
+def open_npz(path: Path, source: str) -> LabelledImages:
+    """Arrays `images` (n, H, W, 3) uint8, and perhaps `labels` (n,) and `classes` (strings)."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if "images" not in arrays:
+                raise DataError(f"{path}: arrays {sorted(arrays)}; expected 'images', and perhaps 'labels', 'classes'")
+            labels = arrays["labels"] if "labels" in arrays else None
+            classes = [str(c) for c in arrays["classes"]] if "classes" in arrays else []
+            return from_arrays(arrays["images"], labels, classes, source)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable .npz ({error})") from error
+
+
+class PlainUnpickler(pickle.Unpickler):
+    """Reads the CIFAR batches' dictionaries of arrays and lists, and no other class at all."""
+
+    allowed = frozenset(
+        (f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")
+    ) | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.allowed:
+            raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR batch")
+        return super().find_class(module, name)
+
+
+def read_cifar_file(path: Path) -> dict[str, Any]:
+    try:
+        content = PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        return {k.decode() if isinstance(k, bytes) else k: v for k, v in content.items()}
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: missing; the folder is not a whole CIFAR") from error
+    except Exception as error:  # a pickle can fail in any way
+        raise DataError(f"{path}: not a CIFAR batch ({error})") from error
+
+
+def find_cifar(path: Path) -> Path | None:
+    """The CIFAR folder that `path` is, or that lies right in it."""
+    for name in CIFAR_LAYOUTS:
+        for folder in (path, path / name):
+            if folder.name == name and folder.is_dir():
+                return folder
+    return None
+
+
+def open_cifar(folder: Path, split: str) -> LabelledImages:
+    """CIFAR-10 or CIFAR-100 as torchvision lays it out, in memory."""
+    files, label_key, (meta, names_key) = CIFAR_LAYOUTS[folder.name]
+    batches = [read_cifar_file(folder / name) for name in files[split]]
+    try:
+        rows = np.concatenate([np.asarray(b["data"], dtype=np.uint8) for b in batches])
+        labels = np.concatenate([np.asarray(b[label_key], dtype=np.int64) for b in batches])
+        images = np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{folder}: not CIFAR batches ({error})") from error
+    names = read_cifar_file(folder / meta).get(names_key, []) if (folder / meta).exists() else []
+    classes = [n.decode() if isinstance(n, bytes) else str(n) for n in names]
+    return from_arrays(images, labels, classes, f"{folder.name}/{split}")
+
+
+def open_training_data(path: str | Path, holdout: int, seed: int) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
+    """(training, held-out, test) images; the held-out ones are `holdout` of the training split, drawn by `seed`.
+
+    Raises DataError where the training split has no labels or is not larger than the hold-out.
+    """
+    train, test = open_images(path, "train"), open_images(path, "test")
+    if train.labels is None or test.labels is None:
+        raise DataError(f"{path}: no labels; expected CIFAR, or an ImageFolder with train/ and val/")
+    if not 0 < holdout < len(train):
+        raise DataError(f"{path}: {holdout} images to hold out of {len(train)}; expected fewer, and at least one")
+    order = np.random.default_rng(seed).permutation(len(train))
+    return train.take(np.sort(order[holdout:])), train.take(order[:holdout]), test
