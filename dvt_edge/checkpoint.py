@@ -8,9 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,13 @@ from torch import Tensor
 from dvt_edge.atomic import write_bytes
 from dvt_edge.cascade import Cascade
 from dvt_edge.config import PRESETS, CascadeConfig, config_for
-from dvt_edge.errors import CheckpointError
+from dvt_edge.errors import CheckpointError, ConfigError
 
 ZOO = Path(__file__).parent / "zoo"
 
-# The published models' names, rewritten in order into ours.
+# The published models' names, and those of their trainer's wrapper, rewritten in order into ours.
 PUBLISHED_NAMES = (
+    (r"^module\.", ""),
     (r"^less_less_token\.", "stages.0."),
     (r"^less_token\.", "stages.1."),
     (r"^normal_token\.", "stages.2."),
@@ -74,7 +73,7 @@ def load_cascade(path: str | os.PathLike[str], model: str | None = None) -> Casc
     or "zoo:<name>". `model` names the configuration (`config_for`) where the file has none; without it
     a published file is recognised by its tensors.
 
-    Raises CheckpointError with the first missing, extra or misshapen tensor.
+    Raises CheckpointError with the first missing, extra or misshapen tensor, before memory is taken for the model.
     """
     file = resolve_checkpoint(path)
     weights, config = read_weights(file)
@@ -82,8 +81,9 @@ def load_cascade(path: str | os.PathLike[str], model: str | None = None) -> Casc
         config = config_for(model)
     if config is None:
         config = recognise(file, weights)
+    require_match(skeleton(config, file), weights, config.name, file)
     cascade = Cascade(config)
-    load_strictly(cascade, weights, file)
+    cascade.load_state_dict(weights, strict=True)
     return cascade.eval()
 
 
@@ -109,11 +109,16 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], CascadeConfig | None]:
                 metadata = reader.metadata() or {}
                 weights = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118 (not a dict)
             config = CascadeConfig.from_dict(json.loads(metadata["config"])) if "config" in metadata else None
-        except (SafetensorError, json.JSONDecodeError) as error:
-            raise CheckpointError(f"{file}: damaged or not a .safetensors file ({one_line(error)})") from error
+        except (SafetensorError, ConfigError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{file}: damaged or not a cascade's .safetensors ({one_line(error)})") from error
     else:
         weights, config = read_torch_file(file), None
-    named = {from_published_name(name): t.float() if t.is_floating_point() else t for name, t in weights.items()}
+    named: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        key = from_published_name(name)
+        if key in named:
+            raise CheckpointError(f"{file}: tensor {name!r} is extra; {key!r} is there under another name too")
+        named[key] = tensor.float() if tensor.is_floating_point() else tensor
     return named, config
 
 
@@ -121,7 +126,7 @@ def read_torch_file(file: Path) -> dict[str, Tensor]:
     """The state dict of a torch.save file, under `model_state_dict` (published) or `state_dict` (a trainer's)."""
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged pickle can fail in any way
         raise CheckpointError(
             f"{file}: not a checkpoint that loads safely (weights_only=True): {one_line(error)}"
         ) from error
@@ -132,15 +137,14 @@ def read_torch_file(file: Path) -> dict[str, Tensor]:
                 break
     if not isinstance(content, Mapping) or not content or not all(isinstance(t, Tensor) for t in content.values()):
         raise CheckpointError(f"{file}: no state dict of tensors; expected it under 'model_state_dict' or 'state_dict'")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    return {str(name): tensor for name, tensor in content.items()}
 
 
 def recognise(file: Path, weights: Mapping[str, Tensor]) -> CascadeConfig:
     """The preset whose tensor names are nearest to these, so that what is missing or extra can be named."""
 
     def distance(config: CascadeConfig) -> int:
-        with torch.device("meta"):
-            expected = {k: t.shape for k, t in Cascade(config).state_dict().items()}
+        expected = {k: t.shape for k, t in skeleton(config, file).items()}
         return sum(1 for k in expected.keys() | weights.keys() if k not in weights or expected.get(k) != weights[k].shape)
 
     nearest = min(PRESETS.values(), key=distance)
@@ -150,18 +154,29 @@ def recognise(file: Path, weights: Mapping[str, Tensor]) -> CascadeConfig:
     return nearest
 
 
-def load_strictly(cascade: Cascade, weights: Mapping[str, Tensor], file: Path) -> None:
-    expected, name = cascade.state_dict(), cascade.config.name
+def skeleton(config: CascadeConfig, file: Path) -> dict[str, Tensor]:
+    """The state dict of a cascade, without memory. Raises CheckpointError where a file's configuration has none."""
+    try:
+        with torch.device("meta"):
+            return Cascade(config).state_dict()
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise CheckpointError(f"{file}: its model {config.name} cannot be built ({one_line(error)})") from error
+
+
+def require_match(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], name: str, file: Path) -> None:
     for key, tensor in expected.items():
         if key not in weights:
             raise CheckpointError(f"{file}: tensor {key!r} is missing; model {name} has {len(expected)} tensors")
-        if weights[key].shape != tensor.shape:
-            found, wanted = tuple(weights[key].shape), tuple(tensor.shape)
-            raise CheckpointError(f"{file}: tensor {key!r} has shape {found}; model {name} expects {wanted}")
+        found = weights[key]
+        if found.shape != tensor.shape:
+            shape, wanted = tuple(found.shape), tuple(tensor.shape)
+            raise CheckpointError(f"{file}: tensor {key!r} has shape {shape}; model {name} expects {wanted}")
+        if found.dtype != tensor.dtype or found.layout != torch.strided or found.is_meta:
+            form = f"{found.dtype}, {found.layout}, on {found.device.type}"
+            raise CheckpointError(f"{file}: tensor {key!r} is {form}; expected a dense {tensor.dtype} with its values")
     for key in weights:
         if key not in expected:
             raise CheckpointError(f"{file}: tensor {key!r} is extra; model {name} has no such tensor")
-    cascade.load_state_dict(dict(weights), strict=True)
 
 
 def one_line(error: BaseException) -> str:

@@ -1,0 +1,82 @@
+"""The exit rule. Normative: docs/exit-rule.md says it in words, and Kotlin and Swift mirror these functions.
+
+Pure functions of logits, thresholds and the device's cap; float32 throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvt_edge.errors import NotFiniteError
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """What the device allows now. `max_stage` caps the stages that run: None is no cap, 0 the first only."""
+
+    max_stage: int | None = None
+
+    def last_stage(self, stages: int) -> int:
+        """Index of the last stage that may run; a cap below 0 counts as 0, one beyond the end as none."""
+        return stages - 1 if self.max_stage is None else max(0, min(self.max_stage, stages - 1))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`exit` is the stage whose logits count; `degraded` when it is not the last one that ran."""
+
+    exit: int
+    label: int
+    confidence: float
+    degraded: bool = False
+
+
+def confidence(logits: NDArray[np.float32], temperature: float = 1.0) -> float:
+    """max softmax(logits / temperature) of (classes,) logits, in float32; NaN where a scaled logit is not finite."""
+    scaled = np.asarray(logits, dtype=np.float32) / np.float32(temperature)
+    top = scaled.max()
+    total = np.exp(scaled - top).sum(dtype=np.float32)
+    value = float(np.float32(1) / total)
+    return value if math.isfinite(value) and np.isfinite(scaled).all() else math.nan
+
+
+def confidences(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float32]:
+    """`confidence` of each row: (images, classes) -> (images,) float32."""
+    scaled = np.asarray(logits, dtype=np.float32) / np.float32(temperature)
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = np.exp(scaled - scaled.max(axis=-1, keepdims=True)).sum(axis=-1, dtype=np.float32)
+    return np.where(np.isfinite(scaled).all(axis=-1), np.float32(1) / total, np.float32(np.nan))
+
+
+def leaves(value: float, stage: int, thresholds: Sequence[float], last: int) -> bool:
+    """Whether inference stops after `stage`, whose confidence is `value`. A NaN is not >= anything."""
+    return stage >= last or bool(np.float32(value) >= np.float32(thresholds[stage]))
+
+
+def decide(values: Sequence[float], labels: Sequence[int]) -> Decision:
+    """The answer, from the confidence and label of every stage that ran: the latest finite one.
+
+    Raises NotFiniteError when none is finite.
+    """
+    for stage in reversed(range(len(values))):
+        if math.isfinite(values[stage]):
+            return Decision(stage, labels[stage], values[stage], degraded=stage < len(values) - 1)
+    raise NotFiniteError(f"none of the {len(values)} exits that ran gave finite logits")
+
+
+def simulate_exits(values: NDArray[np.float32], thresholds: Sequence[float]) -> NDArray[np.int64]:
+    """The exit of each image from (images, exits) confidences of all exits, with no cap; NaN exits fall back."""
+    images, exits = values.shape
+    stop = values >= np.asarray(thresholds, dtype=np.float32)
+    stop[:, -1] = True
+    ran = stop.argmax(axis=1)
+    finite = np.isfinite(values) & (np.arange(exits) <= ran[:, None])
+    if not finite.any(axis=1).all():
+        raise NotFiniteError(f"image {int((~finite.any(axis=1)).argmax())} of {images}: no exit that ran is finite")
+    return exits - 1 - finite[:, ::-1].argmax(axis=1)

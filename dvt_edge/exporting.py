@@ -1,0 +1,290 @@
+"""Export: a trained cascade and a target in, a verified bundle out.
+
+    split -> convert each stage -> run the artifacts on real images -> check against PyTorch
+          -> operating points on the artifacts' own outputs -> golden data -> manifest, in one atomic step
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvt_edge import __version__, machine
+from dvt_edge.atomic import new_folder
+from dvt_edge.bundle import CascadeBundle, list_files
+from dvt_edge.cascade import Cascade
+from dvt_edge.data import LabelledImages, open_images
+from dvt_edge.errors import DataError, EngineError, ExportError
+from dvt_edge.exporters import exporter_for
+from dvt_edge.manifest import (
+    FORMAT,
+    MANIFEST,
+    ConfidenceSpec,
+    Golden,
+    Manifest,
+    ModelSpec,
+    OperatingPoint,
+    Preprocessing,
+    StageSpec,
+    Verification,
+    to_json,
+)
+from dvt_edge.preprocess import preprocess
+from dvt_edge.recipes import Recipe, recipe_for
+from dvt_edge.runtime import Runtime
+from dvt_edge.stages import StageChain, StageGraph, split
+from dvt_edge.thresholds import DEFAULT, operating_points
+from dvt_edge.validation import Comparison, artifact_logits, compare, pytorch_logits
+
+GOLDEN_IMAGES = 4
+CHECKED_IMAGES = 64  # compared with PyTorch, output by output
+SAMPLES = {"dvt_cifar10": "sample:cifar10-calibration"}
+TOOLS = {
+    "onnxruntime": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "executorch": ("torch", "torchao", "executorch"),
+    "coreml": ("torch", "coremltools"),
+}
+
+Report = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+
+
+def export(
+    cascade: Cascade,
+    target: str,
+    out: str | os.PathLike[str],
+    *,
+    calibration: LabelledImages | str | os.PathLike[str] | None = None,
+    checkpoint_sha256: str | None = None,
+    name: str | None = None,
+    report: Report | None = None,
+) -> CascadeBundle:
+    """Export `cascade` for `target` into the folder `out`, replacing a bundle that was there.
+
+    `calibration` are real images, as an object or a path for `open_images`; the first ones set the quantization
+    ranges, the others measure quality and operating points. A cascade from the zoo brings its own.
+    `report` is told of progress. Nothing is left at `out` unless every check passed.
+
+    Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch.
+    """
+    recipe = recipe_for(target)
+    images = calibration_images(cascade, calibration)
+    return Export(cascade, recipe, images, checkpoint_sha256, name or cascade.config.name, report).run(Path(out))
+
+
+def calibration_images(cascade: Cascade, given: LabelledImages | str | os.PathLike[str] | None) -> LabelledImages:
+    config = cascade.config
+    if given is None:
+        if config.name not in SAMPLES:
+            raise DataError(f"{config.name} brings no images: give real ones of its task to calibrate and check with")
+        given = SAMPLES[config.name]
+    images = given if isinstance(given, LabelledImages) else open_images(os.fspath(given), "train")
+    if images.labels is not None and len(images.classes) not in (0, config.num_classes):
+        raise DataError(
+            f"{images.source}: {len(images.classes)} classes; {config.name} has {config.num_classes}. "
+            "Images without labels go into one flat folder"
+        )
+    if len(images) < 2:
+        raise DataError(f"{images.source}: one image; expected at least two, one to calibrate and one to check")
+    return images
+
+
+class Export:
+    def __init__(
+        self,
+        cascade: Cascade,
+        recipe: Recipe,
+        images: LabelledImages,
+        checkpoint_sha256: str | None,
+        name: str,
+        report: Report | None,
+    ) -> None:
+        self.cascade, self.recipe, self.name, self.checkpoint = cascade.eval(), recipe, name, checkpoint_sha256
+        self.report = report or (lambda what, done, of: None)
+        self.convert = exporter_for(recipe)
+        wanted = recipe.quantization.calibration_images if recipe.quantization else 0
+        used = min(wanted, len(images) // 2)
+        self.calibration, self.measured = images.first(used), images.take(range(used, len(images)))
+        self.classes = images.classes or tuple(str(i) for i in range(cascade.config.num_classes))
+
+    def run(self, out: Path) -> CascadeBundle:
+        with new_folder(out) as folder:
+            stages = tuple(self.export_stage(folder, k) for k in range(self.cascade.config.num_exits))
+            draft = self.draft(folder, stages)
+            bundle = CascadeBundle(folder, draft)
+            manifest = self.measure_with_pytorch(bundle) if self.recipe.engine == "coreml" else self.measure(bundle)
+            manifest = dataclasses.replace(manifest, files=list_files(folder))
+            (folder / MANIFEST).write_text(to_json(manifest))
+        return CascadeBundle.open(out)
+
+    # -- stages ------------------------------------------------------------------------------------------------
+
+    def export_stage(self, folder: Path, index: int) -> StageSpec:
+        stage = split(self.cascade, self.recipe.layout)[index]
+        self.report(f"{self.recipe.name}: converting {stage.name}", index, self.cascade.config.num_exits)
+        converted = self.convert(stage, self.recipe, self.calibration_inputs(stage), folder)
+        if self.recipe.layout == "image":  # the runtime hands pixels over; the engine makes the picture
+            inputs = (split(self.cascade)[index].inputs[0], *stage.inputs[1:])
+        else:
+            inputs = stage.inputs
+        return StageSpec(
+            name=stage.name,
+            artifact=converted.artifact.name,
+            grid=stage.grid,
+            macs=stage.macs(),
+            parameters=stage.parameter_count(),
+            inputs=inputs,
+            outputs=stage.outputs,
+            operators=converted.operators,
+        )
+
+    def pixels(self, image: NDArray[np.uint8] | Path) -> NDArray[np.uint8]:
+        return preprocess(image, self.cascade.config.image_size, self.cascade.config.resize)
+
+    def calibration_inputs(self, stage: StageGraph) -> Callable[[], Iterator[tuple[Tensor, ...]]]:
+        """One image at a time through PyTorch up to this stage: memory does not grow with the images."""
+
+        def inputs() -> Iterator[tuple[Tensor, ...]]:
+            chain = StageChain(split(self.cascade))
+            for image in self.calibration:
+                pixels = torch.from_numpy(self.pixels(image))[None]
+                ready, _ = chain.run(pixels, last=stage.index)[stage.index]
+                yield tuple(ready.values())
+
+        return inputs
+
+    # -- the manifest ------------------------------------------------------------------------------------------
+
+    def draft(self, folder: Path, stages: tuple[StageSpec, ...]) -> Manifest:
+        """A manifest that can be run, with nothing measured in it yet."""
+        config, recipe = self.cascade.config, self.recipe
+        (folder / "labels.json").write_text(json.dumps(list(self.classes)) + "\n")
+        (folder / "golden").mkdir()
+        never = operating_points([np.zeros((1, 2), np.float32)] * len(stages), None, [0] * len(stages), [1.0] * len(stages), "")
+        return Manifest(
+            format=FORMAT,
+            name=self.name,
+            target=recipe.name,
+            engine=recipe.engine,
+            backend=recipe.backend,
+            model=ModelSpec(config.name, json.loads(json.dumps(config.to_dict())), self.checkpoint, config.num_classes),
+            preprocessing=Preprocessing(
+                config.image_size, config.resize, recipe.layout, mean=config.mean, std=config.std
+            ),
+            stages=stages,
+            confidence=ConfidenceSpec("max_softmax", (1.0,) * len(stages)),
+            operating_points=never,
+            default_operating_point=DEFAULT,
+            verification=Verification(False, "not checked yet", 0, self.measured.source, machine.describe()),
+            labels="labels.json",
+            golden=Golden(0, "golden/image.bin", (), "artifact", 0.0),
+            tools=tool_versions(recipe.engine),
+            files={},
+        )
+
+    def measure(self, bundle: CascadeBundle) -> Manifest:
+        """Run the artifacts, hold them against PyTorch, and find the operating points on their own outputs."""
+        runtime = Runtime(bundle)
+        total, done = len(self.measured), 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            self.report(f"{self.recipe.name}: measuring on {total} images", done, total)
+
+        checked = self.measured.first(CHECKED_IMAGES)
+        comparison = compare(self.cascade, runtime, checked, tick)
+        rest = self.measured.take(range(len(checked), total))
+        logits = comparison.logits
+        if len(rest):
+            logits = [np.concatenate(z) for z in zip(logits, artifact_logits(runtime, rest, tick), strict=True)]
+        points = self.points(logits, bundle.manifest)
+        manifest = dataclasses.replace(bundle.manifest, operating_points=points)
+        if broken := comparison.broken_bounds(self.recipe.bounds, manifest):
+            raise ExportError(f"target {self.recipe.name} disagrees with PyTorch: {'; '.join(broken)}")
+        worst = max(q.max_abs_error for q in comparison.qualities())
+        tolerance = worst if self.recipe.quantization else self.recipe.bounds.max_abs_error or worst
+        pixels = [self.pixels(image) for image in checked.first(GOLDEN_IMAGES)]
+        return dataclasses.replace(
+            manifest,
+            verification=verification(comparison, manifest),
+            golden=self.golden(bundle.folder, pixels, logits, "artifact", tolerance),
+        )
+
+    def measure_with_pytorch(self, bundle: CascadeBundle) -> Manifest:
+        """For an engine that cannot run here: everything from PyTorch, and marked as not verified."""
+        pixels = [self.pixels(image) for image in self.measured]
+        logits = pytorch_logits(self.cascade, pixels)
+        tolerance = 0.02 * float(max(np.abs(z).max() for z in logits))
+        reason = "Core ML predicts on macOS only: run `dvt-edge validate --record` there; figures are PyTorch's"
+        return dataclasses.replace(
+            bundle.manifest,
+            operating_points=self.points(logits, bundle.manifest),
+            verification=dataclasses.replace(bundle.manifest.verification, reason=reason),
+            golden=self.golden(bundle.folder, pixels[:GOLDEN_IMAGES], logits, "pytorch", tolerance),
+        )
+
+    def points(self, logits: list[NDArray[np.float32]], manifest: Manifest) -> tuple[OperatingPoint, ...]:
+        temperatures = manifest.confidence.temperature
+        return operating_points(logits, self.measured.labels, manifest.macs, temperatures, self.measured.source)
+
+    def golden(
+        self,
+        folder: Path,
+        pixels: list[NDArray[np.uint8]],
+        logits: list[NDArray[np.float32]],
+        source: str,
+        tolerance: float,
+    ) -> Golden:
+        count = len(pixels)
+        (folder / "golden/image.bin").write_bytes(np.stack(pixels).tobytes())
+        names = tuple(f"golden/stage{k}.logits.bin" for k in range(len(logits)))
+        for name, z in zip(names, logits, strict=True):
+            (folder / name).write_bytes(z[:count].astype("<f4").tobytes())
+        return Golden(count, "golden/image.bin", names, source, tolerance)  # type: ignore[arg-type]
+
+
+def verification(comparison: Comparison, manifest: Manifest) -> Verification:
+    """What a comparison that kept its bounds proves, here."""
+    return Verification(
+        verified=True,
+        reason=f"compared with PyTorch on {manifest.backend}",
+        images=comparison.images,
+        data=comparison.data,
+        machine=machine.describe(),
+        exits=comparison.qualities(),
+        exit_agreement=comparison.worst_exit_agreement(manifest),
+    )
+
+
+def record_verification(bundle: CascadeBundle, comparison: Comparison) -> CascadeBundle:
+    """Write a comparison made on this machine into the bundle's manifest: how a Core ML bundle becomes verified.
+
+    Raises ExportError, and writes nothing, when the recipe's bounds are broken.
+    """
+    from dvt_edge.atomic import write_text
+
+    bounds = recipe_for(bundle.manifest.target).bounds
+    if broken := comparison.broken_bounds(bounds, bundle.manifest):
+        raise ExportError(f"{bundle.manifest.name} disagrees with PyTorch: {'; '.join(broken)}")
+    manifest = dataclasses.replace(bundle.manifest, verification=verification(comparison, bundle.manifest))
+    write_text(bundle.file(MANIFEST), to_json(manifest))
+    return CascadeBundle.open(bundle.folder)
+
+
+def tool_versions(engine: str) -> dict[str, str]:
+    versions = {"dvt-edge": __version__}
+    for package in TOOLS[engine]:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError as error:
+            raise EngineError(f"the package {package!r} is imported but has no version: reinstall it") from error
+    return versions

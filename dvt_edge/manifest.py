@@ -1,0 +1,324 @@
+"""What a bundle says about itself: manifest.json, as frozen dataclasses.
+
+These classes are the one definition. `manifest.schema.json` is generated from them with pydantic (`json_schema`);
+reading needs only the standard library, so that a tester with onnxruntime and numpy can run a bundle.
+Types are checked field by field by `from_json`, rules across fields in `__post_init__`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dvt_edge.errors import ManifestError, NewerFormatError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+Dtype = Literal["uint8", "float32"]
+Role = Literal["image", "state", "logits"]
+
+
+def require(ok: bool, message: str) -> None:
+    if not ok:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a stage. A state input takes the output of the same name of an earlier stage."""
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int, ...]
+    role: Role
+
+    def __post_init__(self) -> None:
+        require(all(size > 0 for size in self.shape), f"tensor {self.name!r} has shape {self.shape}")
+
+
+@dataclass(frozen=True)
+class Operators:
+    """Operators of a converted stage: how many the backend takes, and what is left to the engine's own kernels."""
+
+    delegated: int
+    undelegated: int
+    undelegated_kinds: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    name: str
+    artifact: str  # path in the bundle: a file, or the folder of an .mlpackage
+    grid: int  # tokens a side
+    macs: int  # multiply-accumulates for one image
+    parameters: int
+    inputs: tuple[TensorSpec, ...]  # in the order in which the artifact takes them
+    outputs: tuple[TensorSpec, ...]
+    operators: Operators
+
+    def __post_init__(self) -> None:
+        roles = [t.role for t in self.inputs]
+        require(roles.count("image") == 1 and "logits" not in roles, f"{self.name}: inputs of roles {roles}")
+        roles = [t.role for t in self.outputs]
+        require(roles.count("logits") == 1 and "image" not in roles, f"{self.name}: outputs of roles {roles}")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    name: str
+    config: dict[str, Any]
+    checkpoint_sha256: str | None
+    classes: int
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """See docs/preprocessing.md. The image tensor is `layout`, uint8 RGB, normalised inside the stages."""
+
+    size: int
+    resize: int  # shorter side before the centre crop
+    layout: Literal["NHWC", "image"]  # "image": a Core ML image input of the same pixels
+    color: Literal["RGB"] = "RGB"
+    resample: Literal["bicubic-antialiased"] = "bicubic-antialiased"
+    mean: tuple[float, ...] = ()  # inside the graph already; for the record
+    std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConfidenceSpec:
+    measure: Literal["max_softmax"]
+    temperature: tuple[float, ...]  # one per exit
+
+    def __post_init__(self) -> None:
+        require(all(math.isfinite(t) and t > 0 for t in self.temperature), f"temperature {self.temperature}")
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Thresholds per exit and what they gave on `data`: `images` images, run through the shipped artifacts."""
+
+    name: str
+    thresholds: tuple[float, ...]  # one per exit; above 1 never exits there, the last one is not used
+    exit_shares: tuple[float, ...]
+    mean_macs: float
+    agreement: float  # share of images whose label is the last exit's
+    top1: float | None  # null where the data has no labels
+    images: int
+    data: str
+
+    def __post_init__(self) -> None:
+        require(all(math.isfinite(t) for t in self.thresholds), f"{self.name}: thresholds {self.thresholds}")
+
+
+@dataclass(frozen=True)
+class ExitQuality:
+    """One exit of the chained artifacts against PyTorch in float32, on the same images."""
+
+    max_abs_error: float
+    sqnr_db: float | None  # null: identical outputs
+    cosine: float
+    top1_agreement: float
+    top1: float | None
+    reference_top1: float | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """`verified` is true only where the artifacts ran, on `backend`, and kept their recipe's bounds."""
+
+    verified: bool
+    reason: str
+    images: int
+    data: str
+    machine: str
+    exits: tuple[ExitQuality, ...] = ()
+    exit_agreement: float | None = None  # share of images that leave at the same exit as in PyTorch
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Raw little-endian arrays, first axis the images: `image` uint8, one float32 file of logits per exit."""
+
+    images: int
+    image: str
+    logits: tuple[str, ...]
+    source: Literal["artifact", "pytorch"]  # who computed the logits
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class FileSpec:
+    sha256: str
+    size: int
+
+    def __post_init__(self) -> None:
+        require(len(self.sha256) == 64 and set(self.sha256) <= set("0123456789abcdef"), f"sha256 {self.sha256!r}")
+        require(self.size >= 0, f"size {self.size}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    format: int
+    name: str
+    target: str  # the recipe's name
+    engine: Literal["onnxruntime", "executorch", "coreml"]
+    backend: str  # what must run the stages: a provider or delegate
+    model: ModelSpec
+    preprocessing: Preprocessing
+    stages: tuple[StageSpec, ...]
+    confidence: ConfidenceSpec
+    operating_points: tuple[OperatingPoint, ...]  # by rising cost
+    default_operating_point: str
+    verification: Verification
+    labels: str  # path of a JSON list of class names
+    golden: Golden
+    tools: dict[str, str]
+    files: dict[str, FileSpec]
+
+    def __post_init__(self) -> None:
+        exits = len(self.stages)
+        require(exits > 0, "no stages")
+        require(len(self.confidence.temperature) == exits, f"a temperature for each of {exits} exits is expected")
+        require(len(self.operating_points) > 0, "no operating points")
+        for point in self.operating_points:
+            same = len(point.thresholds) == len(point.exit_shares) == exits
+            require(same, f"operating point {point.name!r}: a threshold and a share for each of {exits} exits is expected")
+        points = [point.name for point in self.operating_points]
+        require(len(set(points)) == len(points), f"operating points {points}: two of one name")
+        require(self.default_operating_point in points, f"no operating point {self.default_operating_point!r}")
+        available: dict[str, TensorSpec] = {}
+        for stage in self.stages:
+            for tensor in stage.inputs:
+                made = available.get(tensor.name)
+                require(
+                    tensor.role != "state" or (made is not None and made.shape == tensor.shape),
+                    f"{stage.name}: no earlier stage gives the state {tensor.name!r} of shape {tensor.shape}",
+                )
+            available |= {t.name: t for t in stage.outputs if t.role == "state"}
+
+    @property
+    def needed_files(self) -> tuple[str, ...]:
+        """Every path that the manifest names outside `files`; an artifact may be a folder of them."""
+        return (self.labels, self.golden.image, *self.golden.logits, *(stage.artifact for stage in self.stages))
+
+    @property
+    def macs(self) -> tuple[int, ...]:
+        """Multiply-accumulates spent when leaving at each exit (cumulative)."""
+        total, sums = 0, []
+        for stage in self.stages:
+            total += stage.macs
+            sums.append(total)
+        return tuple(sums)
+
+    def operating_point(self, name: str) -> OperatingPoint:
+        for point in self.operating_points:
+            if point.name == name:
+                return point
+        known = ", ".join(p.name for p in self.operating_points)
+        raise ManifestError(f"no operating point {name!r}; the bundle has: {known}")
+
+
+def from_json(kind: Any, value: Any, where: str = MANIFEST) -> Any:
+    """`value`, as json.loads gives it, as a `kind`: a dataclass, tuple, dict, Literal, union or plain type.
+
+    Raises ManifestError naming the place and what was found; unknown fields are errors.
+    """
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return dataclass_from_json(kind, value, where)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        (inner,) = (a for a in args if a is not type(None))
+        return from_json(inner, value, where)
+    if origin is Literal:
+        if isinstance(value, str) and value in args:
+            return value
+    elif origin is tuple:
+        if isinstance(value, list):
+            return tuple(from_json(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    elif origin is dict:
+        if isinstance(value, dict):
+            return {key: from_json(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    elif kind is Any:
+        return value
+    elif kind is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif type(value) is kind:
+        return value
+    wanted = " or ".join(map(repr, args)) if origin is Literal else getattr(kind, "__name__", str(kind))
+    raise ManifestError(f"{where}: found {shorten(value)}; expected {wanted}")
+
+
+def dataclass_from_json(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ManifestError(f"{where}: found {shorten(value)}; expected an object")
+    hints, fields = field_types(kind), dataclasses.fields(kind)
+    if unknown := value.keys() - hints.keys():
+        raise ManifestError(f"{where}: unknown field {min(unknown)!r}")
+    values = {}
+    for f in fields:
+        if f.name in value:
+            values[f.name] = from_json(hints[f.name], value[f.name], f"{where}.{f.name}")
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise ManifestError(f"{where}: the field {f.name!r} is missing")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ManifestError(f"{where}: {error}") from error
+
+
+@functools.cache
+def field_types(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def parse_manifest(text: str | bytes) -> Manifest:
+    """Raises NewerFormatError for a later format, ManifestError for anything else that is not a manifest."""
+
+    def refuse(constant: str) -> None:
+        raise ManifestError(f"{MANIFEST}: {constant} is not a JSON number")
+
+    try:
+        value = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{MANIFEST}: not JSON ({error})") from error
+    if isinstance(value, dict) and type(value.get("format")) is int and value["format"] != FORMAT:
+        if value["format"] > FORMAT:
+            raise NewerFormatError(f"{MANIFEST}: format {value['format']}; this release reads {FORMAT}: update dvt-edge")
+        raise ManifestError(f"{MANIFEST}: format {value['format']}; expected {FORMAT}")
+    manifest = from_json(Manifest, value)
+    assert isinstance(manifest, Manifest)
+    return manifest
+
+
+def to_json(manifest: Manifest) -> str:
+    return json.dumps(dataclasses.asdict(manifest), indent=1, allow_nan=False) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of manifest.json, from the dataclasses above. Needs pydantic."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    class Strict(Manifest):
+        __pydantic_config__ = ConfigDict(extra="forbid")
+
+    schema = TypeAdapter(Manifest).json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    for definition in (schema, *schema["$defs"].values()):
+        if definition.get("type") == "object" and "properties" in definition:
+            definition["additionalProperties"] = False
+    return schema

@@ -1,0 +1,59 @@
+"""The reuse in its published form, interpolate and pool: the same numbers, slower. A yardstick, never exported."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dvt_edge.cascade import Block, Cascade, FeatureReuse, RelationReuse, Stage
+
+
+def pool_grid(x: Tensor, old: int, new: int) -> Tensor:
+    """(B, C, old²) -> (B, C, new²): nearest to twice the grid, then adaptive average pooling."""
+    image = F.interpolate(x.unflatten(2, (old, old)), scale_factor=2.0, mode="nearest")
+    return F.adaptive_avg_pool2d(image, (new, new)).flatten(2)
+
+
+class PublishedFeatureReuse(nn.Module):
+    def __init__(self, ours: FeatureReuse, old: int, new: int) -> None:
+        super().__init__()
+        self.ours, self.old, self.new = ours, old, new
+
+    def forward(self, tokens: Tensor, resample: Tensor) -> Tensor:  # (B, 1+old², D) -> (B, 1+new², width)
+        ours = self.ours
+        features = ours.fc2(F.gelu(ours.fc1(ours.norm(tokens[:, 1:]))))
+        image = pool_grid(features.transpose(1, 2), self.old, self.new).transpose(1, 2)
+        return torch.cat((torch.zeros_like(image[:, :1]), image), dim=1)
+
+
+class PublishedRelationReuse(nn.Module):
+    def __init__(self, ours: RelationReuse, old: int, new: int) -> None:
+        super().__init__()
+        self.ours, self.old, self.new = ours, old, new
+
+    def keys(self, relations: Tensor) -> Tensor:  # (B, C, M, 1+old²) -> (B, C, M, 1+new²)
+        rows = relations[..., 1:].flatten(1, 2)
+        pooled = pool_grid(rows, self.old, self.new).unflatten(1, relations.shape[1:3])
+        return torch.cat((relations[..., :1], pooled), dim=-1)
+
+    def forward(self, relations: Tensor, resample: Tensor) -> Tensor:
+        mixed = self.ours.conv2(F.gelu(self.ours.conv1(relations)))
+        return self.keys(self.keys(mixed).transpose(2, 3)).transpose(2, 3)
+
+
+def as_published(cascade: Cascade) -> Cascade:
+    """A copy of `cascade` that resamples by interpolation and adaptive pooling instead of a constant matrix."""
+    clone = copy.deepcopy(cascade)
+    grids = clone.config.grids
+    for stage, old, new in zip(list(clone.stages)[1:], grids, grids[1:], strict=False):
+        assert isinstance(stage, Stage)
+        if isinstance(stage.relation_reuse, RelationReuse):
+            stage.relation_reuse = PublishedRelationReuse(stage.relation_reuse, old, new)  # type: ignore[assignment]
+        for block in stage.blocks:
+            assert isinstance(block, Block)
+            if isinstance(block.feature_reuse, FeatureReuse):
+                block.feature_reuse = PublishedFeatureReuse(block.feature_reuse, old, new)  # type: ignore[assignment]
+    return clone

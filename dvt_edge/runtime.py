@@ -1,0 +1,168 @@
+"""The reference runtime: what a phone app does with a bundle, in Python.
+
+    preprocess -> stage 0 -> leave? -> stage 1 -> leave? -> ... -> answer
+
+Stages run in order, each is loaded when it is first needed, and the rule for leaving is `dvt_edge.decision`.
+Needs numpy and the bundle's engine; no torch. Pillow only for images that are not yet of the bundle's size.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvt_edge.bundle import CascadeBundle
+from dvt_edge.decision import DeviceState, confidence, decide, leaves
+from dvt_edge.engines import Arrays, StageProgram, engine_for
+from dvt_edge.errors import ManifestError
+from dvt_edge.manifest import OperatingPoint
+from dvt_edge.preprocess import preprocess
+
+
+@dataclass(frozen=True)
+class Result:
+    """One image's answer. Times are milliseconds; `stage_ms` has one entry for each stage that ran."""
+
+    exit: int
+    label: int
+    label_name: str
+    confidence: float
+    degraded: bool  # a later stage ran and its logits were not finite
+    confidences: tuple[float, ...]  # of every exit that ran; NaN where it was not finite
+    stage_ms: tuple[float, ...]
+    preprocess_ms: float
+    total_ms: float
+    skipped: tuple[str, ...]  # names of the stages that did not run
+    operating_point: str
+
+    @property
+    def glue_ms(self) -> float:
+        """Everything but the stages and the preprocessing."""
+        return self.total_ms - self.preprocess_ms - sum(self.stage_ms)
+
+
+class Runtime:
+    """Runs a bundle. Safe to call from several threads.
+
+    `operating_point` names one of the bundle's, by default the one that it names itself; `thresholds`, one per exit, replace it.
+    `threads` is the number of threads a stage may use.
+    """
+
+    def __init__(
+        self,
+        bundle: CascadeBundle,
+        operating_point: str | None = None,
+        thresholds: Sequence[float] | None = None,
+        threads: int = 1,
+    ) -> None:
+        self.bundle, self.manifest, self.threads = bundle, bundle.manifest, threads
+        self.labels = bundle.labels
+        self.default_point = self.point(operating_point)
+        self.thresholds = tuple(thresholds) if thresholds is not None else None
+        if self.thresholds is not None and len(self.thresholds) != len(self.manifest.stages):
+            raise ManifestError(f"{len(self.thresholds)} thresholds; the bundle has {len(self.manifest.stages)} exits")
+        self._load_stage = engine_for(self.manifest.engine)
+        self._programs: list[StageProgram | None] = [None] * len(self.manifest.stages)
+        self._locks = [threading.Lock() for _ in self.manifest.stages]
+
+    def point(self, name: str | None) -> OperatingPoint:
+        """The bundle's operating point of that name, or its default one."""
+        return self.manifest.operating_point(name or self.manifest.default_operating_point)
+
+    def program(self, index: int) -> StageProgram:
+        """Stage `index`, loaded on first use, once."""
+        program = self._programs[index]
+        if program is None:
+            with self._locks[index]:
+                program = self._programs[index]
+                if program is None:
+                    spec = self.manifest.stages[index]
+                    artifact = self.bundle.file(spec.artifact)
+                    program = self._load_stage(artifact, spec, self.manifest.backend, self.threads)
+                    self._programs[index] = program
+        return program
+
+    @property
+    def loaded(self) -> tuple[bool, ...]:
+        """Which stages are loaded."""
+        return tuple(program is not None for program in self._programs)
+
+    def prewarm(self) -> None:
+        """Load every stage and run each once on a grey image, so that no later call pays for it."""
+        size = self.manifest.preprocessing.size
+        self.logits(np.full((size, size, 3), 128, dtype=np.uint8))
+
+    def preprocess(self, image: Any) -> NDArray[np.uint8]:
+        """A path, PIL image or (H, W, 3) uint8 RGB array as the bundle's pixels (size, size, 3)."""
+        spec = self.manifest.preprocessing
+        return preprocess(image, spec.size, spec.resize)
+
+    def run(
+        self, image: Any, device_state: DeviceState | None = None, operating_point: str | None = None
+    ) -> Result:
+        """Classify one image: a path, a PIL image or an (H, W, 3) uint8 RGB array.
+
+        `device_state` caps the stages; `operating_point` replaces the runtime's for this image.
+        Raises DataError for an unreadable image, NotFiniteError when no exit that ran is finite.
+        """
+        start = time.perf_counter()
+        pixels = self.preprocess(image)
+        prepared = time.perf_counter()
+        point = self.point(operating_point) if operating_point else self.default_point
+        custom = self.thresholds is not None and not operating_point
+        thresholds = self.thresholds if custom and self.thresholds is not None else point.thresholds
+        temperatures, stages = self.manifest.confidence.temperature, self.manifest.stages
+        last = (device_state or DeviceState()).last_stage(len(stages))
+
+        arrays: Arrays = {"image": pixels[None]}
+        values, labels, stage_ms = [], [], []
+        for index in range(len(stages)):
+            logits, elapsed = self._step(index, arrays)
+            stage_ms.append(elapsed)
+            labels.append(int(logits.argmax()))
+            values.append(confidence(logits, temperatures[index]))
+            if leaves(values[-1], index, thresholds, last):
+                break
+        decision = decide(values, labels)
+        return Result(
+            exit=decision.exit,
+            label=decision.label,
+            label_name=self.labels[decision.label],
+            confidence=decision.confidence,
+            degraded=decision.degraded,
+            confidences=tuple(values),
+            stage_ms=tuple(stage_ms),
+            preprocess_ms=(prepared - start) * 1e3,
+            total_ms=(time.perf_counter() - start) * 1e3,
+            skipped=tuple(s.name for s in stages[len(values) :]),
+            operating_point="custom" if custom else point.name,
+        )
+
+    def logits(self, image: Any) -> list[NDArray[np.float32]]:
+        """Every exit's (classes,) logits, with no early exit: for validation and calibration."""
+        arrays: Arrays = {"image": self.preprocess(image)[None]}
+        return [self._step(index, arrays)[0] for index in range(len(self.manifest.stages))]
+
+    def _step(self, index: int, arrays: Arrays) -> tuple[NDArray[np.float32], float]:
+        """Run one stage on `arrays` by name, replace the state in them; its (classes,) logits and milliseconds."""
+        spec = self.manifest.stages[index]
+        program = self.program(index)
+        inputs = {tensor.name: arrays[tensor.name] for tensor in spec.inputs}
+        start = time.perf_counter()
+        outputs = program(inputs)
+        elapsed = (time.perf_counter() - start) * 1e3
+        for tensor in spec.inputs:
+            if tensor.role == "state":
+                del arrays[tensor.name]
+        for tensor in spec.outputs:
+            if tensor.role == "logits":
+                logits = outputs[tensor.name][0]
+            else:
+                arrays[tensor.name] = outputs[tensor.name]
+        return logits, elapsed

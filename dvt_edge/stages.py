@@ -1,0 +1,115 @@
+"""Splitting: a cascade into stages that a phone runs one by one, with explicit, named, statically shaped state.
+
+    stage 0      (image)                                -> (logits, tokens_0, relations_0)
+    stage k      (image, tokens_{k-1}, relations_{k-1}) -> (logits, tokens_k, relations_k)
+    last stage   (image, tokens_{k-1}, relations_{k-1}) -> (logits)
+
+Everything is batch 1. The image goes in as the phone has it, uint8 RGB; normalisation is inside each stage.
+A state that the configuration does not reuse is left out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dvt_edge.cascade import Cascade, Stage
+from dvt_edge.manifest import TensorSpec
+
+
+class StageGraph(nn.Module):
+    """One stage as it is exported: positional inputs and outputs in the order of `inputs` and `outputs`.
+
+    `layout` "NHWC" takes uint8 (1, size, size, 3); "image" takes float32 (1, 3, size, size) with values 0..255,
+    which is what a Core ML image input hands to its graph.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, cascade: Cascade, index: int, layout: str = "NHWC") -> None:
+        super().__init__()
+        config = cascade.config
+        stage = cascade.stages[index]
+        assert isinstance(stage, Stage)
+        self.stage, self.index, self.layout, self.grid = stage, index, layout, config.grids[index]
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("scale", 1 / (torch.tensor(config.std).view(1, 3, 1, 1) * 255), persistent=False)
+        size = config.image_size
+        shape = (1, size, size, 3) if layout == "NHWC" else (1, 3, size, size)
+        image = TensorSpec("image", "uint8" if layout == "NHWC" else "float32", shape, "image")
+        self.inputs = (image, *self.state(cascade, index - 1))
+        self.outputs = (TensorSpec("logits", "float32", (1, config.num_classes), "logits"), *self.state(cascade, index))
+
+    @staticmethod
+    def state(cascade: Cascade, index: int) -> tuple[TensorSpec, ...]:
+        """What stage `index` hands on; nothing for the one before the first and for the last."""
+        if not 0 <= index < cascade.config.num_exits - 1:
+            return ()
+        config, stage = cascade.config, cascade.stages[index]
+        tokens = 1 + config.grids[index] ** 2
+        specs = []
+        if stage.gives_tokens:
+            specs.append(TensorSpec(f"tokens_{index}", "float32", (1, tokens, config.dim), "state"))
+        if stage.gives_relations:
+            channels = config.depth * config.heads
+            specs.append(TensorSpec(f"relations_{index}", "float32", (1, channels, tokens, tokens), "state"))
+        return tuple(specs)
+
+    @property
+    def name(self) -> str:
+        return f"stage{self.index}"
+
+    def forward(self, image: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        if self.layout == "NHWC":
+            image = image.to(torch.float32).permute(0, 3, 1, 2)
+        x = (image - self.mean) * self.scale
+        left = list(state)
+        tokens = left.pop(0) if self.stage.reuses_features else None
+        relations = left.pop(0) if self.stage.reuses_relations else None
+        return tuple(t for t in self.stage(x, tokens, relations) if t is not None)
+
+    def example_inputs(self, seed: int = 0) -> tuple[Tensor, ...]:
+        """Random inputs of the right names, dtypes and shapes."""
+        generator = torch.Generator().manual_seed(seed)
+        return tuple(
+            torch.randint(0, 256, t.shape, generator=generator).to(getattr(torch, t.dtype))
+            if t.role == "image"
+            else torch.randn(t.shape, generator=generator)
+            for t in self.inputs
+        )
+
+    def macs(self) -> int:
+        """Multiply-accumulates for one image: matmuls and convolutions, counted by torch as they run."""
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self(*self.example_inputs())
+        return int(counter.get_total_flops()) // 2
+
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.stage.parameters())
+
+
+def split(cascade: Cascade, layout: str = "NHWC") -> list[StageGraph]:
+    """The stages of a cascade in order, in eval mode, sharing its weights."""
+    cascade.eval()
+    return [StageGraph(cascade, index, layout).eval() for index in range(cascade.config.num_exits)]
+
+
+class StageChain:
+    """Runs PyTorch stages one after another on one image, handing state on by name."""
+
+    def __init__(self, stages: list[StageGraph]) -> None:
+        self.stages = stages
+
+    @torch.inference_mode()
+    def run(self, image: Tensor, last: int | None = None) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """(inputs, outputs) by name of each stage up to `last`; `image` is of the first input's dtype and shape."""
+        state: dict[str, Tensor] = {"image": image}
+        steps = []
+        for stage in self.stages[: None if last is None else last + 1]:
+            inputs = {t.name: state[t.name] for t in stage.inputs}
+            outputs = dict(zip((t.name for t in stage.outputs), stage(*inputs.values()), strict=True))
+            state |= {t.name: outputs[t.name] for t in stage.outputs if t.role == "state"}
+            steps.append((inputs, outputs))
+        return steps
