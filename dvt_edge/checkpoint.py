@@ -93,7 +93,7 @@ def save_cascade(cascade: Cascade, path: str | os.PathLike[str], dtype: torch.dt
         name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
         for name, t in cascade.state_dict().items()
     }
-    metadata = {"format": "dvt-edge cascade 1", "config": json.dumps(cascade.config.to_dict())}
+    metadata = {"config": json.dumps(cascade.config.to_dict())}  # one entry: safetensors writes several in any order
     write_bytes(Path(path), to_safetensors(tensors, metadata))
 
 
@@ -117,7 +117,7 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], CascadeConfig | None]:
     for name, tensor in weights.items():
         key = from_published_name(name)
         if key in named:
-            raise CheckpointError(f"{file}: tensor {name!r} is extra; {key!r} is there under another name too")
+            raise CheckpointError(f"{file}: tensor {name!r} is extra; another one is {key!r} too")
         named[key] = tensor.float() if tensor.is_floating_point() else tensor
     return named, config
 
@@ -145,7 +145,8 @@ def recognise(file: Path, weights: Mapping[str, Tensor]) -> CascadeConfig:
 
     def distance(config: CascadeConfig) -> int:
         expected = {k: t.shape for k, t in skeleton(config, file).items()}
-        return sum(1 for k in expected.keys() | weights.keys() if k not in weights or expected.get(k) != weights[k].shape)
+        found = {k: t.shape for k, t in weights.items()}
+        return sum(1 for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
 
     nearest = min(PRESETS.values(), key=distance)
     if distance(nearest) > len(weights):  # hardly a tensor in common

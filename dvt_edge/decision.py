@@ -39,11 +39,11 @@ class Decision:
 
 def confidence(logits: NDArray[np.float32], temperature: float = 1.0) -> float:
     """max softmax(logits / temperature) of (classes,) logits, in float32; NaN where a scaled logit is not finite."""
-    scaled = np.asarray(logits, dtype=np.float32) / np.float32(temperature)
-    top = scaled.max()
-    total = np.exp(scaled - top).sum(dtype=np.float32)
-    value = float(np.float32(1) / total)
-    return value if math.isfinite(value) and np.isfinite(scaled).all() else math.nan
+    with np.errstate(over="ignore"):
+        scaled = np.asarray(logits, dtype=np.float32) / np.float32(temperature)
+    if not np.isfinite(scaled).all():
+        return math.nan
+    return float(np.float32(1) / np.exp(scaled - scaled.max()).sum(dtype=np.float32))
 
 
 def confidences(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float32]:

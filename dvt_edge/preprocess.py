@@ -42,17 +42,15 @@ def open_rgb(image: str | os.PathLike[str] | Image.Image) -> Image.Image:
     """Decode, turn upright, convert to RGB. Transparency is laid over black; 16-bit greys keep their high byte."""
     from PIL import Image, ImageOps
 
+    name = "the image" if isinstance(image, Image.Image) else os.fspath(image)
     try:
         if not isinstance(image, Image.Image):
-            name = os.fspath(image)
-            image = Image.open(name)
-        else:
-            name = "the image"
+            image = Image.open(image)
         if image.width * image.height > MAX_PIXELS:
             raise DataError(f"{name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS} are read")
         return to_rgb(ImageOps.exif_transpose(image))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{image}: not a readable image ({error})") from error
+        raise DataError(f"{name}: not a readable image ({error})") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

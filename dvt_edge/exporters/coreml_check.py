@@ -133,13 +133,20 @@ def concat(values: list[Tensor], axis: int, interleave: bool) -> Tensor:
     return torch.cat(values, dim=axis)
 
 
-def slice_by_index(x: Tensor, begin: list[int], end: list[int], **masks: list[bool]) -> Tensor:
-    require(masks.keys() <= {"begin_mask", "end_mask", "squeeze_mask"}, f"{sorted(masks)}")
-    index: list[int | slice] = []
-    for axis, (first, last) in enumerate(zip(begin, end, strict=True)):
-        whole = [f"{mask}_mask" in masks and masks[f"{mask}_mask"][axis] for mask in ("begin", "end", "squeeze")]
-        from_start, to_end, squeeze = whole
-        index.append(first if squeeze else slice(None if from_start else first, None if to_end else last))
+def slice_by_index(
+    x: Tensor,
+    begin: list[int],
+    end: list[int],
+    begin_mask: list[bool] | None = None,
+    end_mask: list[bool] | None = None,
+    squeeze_mask: list[bool] | None = None,
+) -> Tensor:
+    no = [False] * x.dim()
+    ranges = zip(begin, end, begin_mask or no, end_mask or no, squeeze_mask or no, strict=True)
+    index = [
+        first if squeeze else slice(None if from_start else first, None if to_end else last)
+        for first, last, from_start, to_end, squeeze in ranges
+    ]
     return x[tuple(index)]
 
 

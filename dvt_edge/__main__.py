@@ -1,0 +1,3 @@
+from dvt_edge.cli import entry
+
+entry()

@@ -1,0 +1,143 @@
+"""`make demo`: the shipped cascade through every target, checked against PyTorch, on 256 real images.
+
+Writes bundles, summary.json and report.html; both files hold the same figures, all measured in this run.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dvt_edge import machine
+from dvt_edge.atomic import write_text
+from dvt_edge.bundle import CascadeBundle
+from dvt_edge.cascade import Cascade
+from dvt_edge.checkpoint import checkpoint_sha256, load_cascade
+from dvt_edge.data import LabelledImages, sample
+from dvt_edge.decision import confidences, simulate_exits
+from dvt_edge.errors import MissingPackageError
+from dvt_edge.exporting import Report, export
+from dvt_edge.recipes import RECIPES, Recipe
+from dvt_edge.report import write_report
+from dvt_edge.runtime import Result, Runtime
+from dvt_edge.thresholds import CANDIDATES
+from dvt_edge.validation import Comparison, compare
+
+SHOWN_PER_EXIT = 8
+
+
+def run_demo(checkpoint: str, out: Path, report: Report) -> dict[str, Any]:
+    """Returns what summary.json holds. A target whose package is missing is listed as not run, with the reason."""
+    cascade, images = load_cascade(checkpoint), sample("cifar10-test")
+    targets, shown = [], None
+    for recipe in RECIPES:
+        try:
+            bundle = export(
+                cascade, recipe.name, out / recipe.name, checkpoint_sha256=checkpoint_sha256(checkpoint), report=report
+            )
+        except MissingPackageError as error:
+            targets.append({"target": recipe.name, "ran": False, "megabytes": 0.0, "reason": str(error)})
+            continue
+        if not bundle.manifest.verification.verified:
+            reason = bundle.manifest.verification.reason
+            targets.append(described(bundle) | {"ran": False, "reason": reason})
+            continue
+        figures, results = measure(bundle, recipe, cascade, images, report)
+        targets.append(figures)
+        shown = shown or results
+    summary = {
+        "model": cascade.config.name,
+        "checkpoint_sha256": checkpoint_sha256(checkpoint),
+        "data": images.source,
+        "images": len(images),
+        "machine": machine.describe(),
+        "point": next((t["point"] for t in targets if t["ran"]), "none"),
+        "targets": targets,
+    }
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_report(out / "report.html", summary, examples(images, shown or []))
+    return summary
+
+
+def described(bundle: CascadeBundle) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "target": manifest.target,
+        "megabytes": bundle.size / 1e6,
+        "point": manifest.default_operating_point,
+        "operators": [[s.operators.delegated, s.operators.undelegated] for s in manifest.stages],
+        "macs": list(manifest.macs),
+        "tools": manifest.tools,
+    }
+
+
+def measure(
+    bundle: CascadeBundle, recipe: Recipe, cascade: Cascade, images: LabelledImages, report: Report
+) -> tuple[dict[str, Any], list[Result]]:
+    """One target on all images: quality against PyTorch, then early exit and always-last, taking turns."""
+    manifest, total = bundle.manifest, len(images)
+    runtime = Runtime(bundle)
+    steps = iter(range(1, 2 * total + 1))
+    comparison = compare(cascade, runtime, images, lambda: report(f"{recipe.name}: 256 images", next(steps), 2 * total))
+    runtime.prewarm()
+    early, last = [], []
+    for image in images:
+        early.append(runtime.run(image))
+        last.append(runtime.run(image, operating_point="full"))
+        report(f"{recipe.name}: 256 images", next(steps), 2 * total)
+    assert images.labels is not None
+    exits = [r.exit for r in early]
+    cost = statistics.mean(manifest.macs[k] for k in exits)
+    qualities = comparison.qualities()
+    point = manifest.operating_point(manifest.default_operating_point)
+    return described(bundle) | {
+        "ran": True,
+        "broken_bounds": comparison.broken_bounds(recipe.bounds, manifest),
+        "thresholds": list(point.thresholds),
+        "stage_ms": [statistics.median(r.stage_ms[k] for r in last) for k in range(len(manifest.stages))],
+        "sqnr_db": [q.sqnr_db for q in qualities],
+        "max_abs_error": [q.max_abs_error for q in qualities],
+        "top1_agreement": [q.top1_agreement for q in qualities],
+        "exit_agreement": comparison.exit_agreement(point.thresholds, manifest.confidence.temperature),
+        "top1_per_exit": [q.top1 for q in qualities],
+        "top1": statistics.mean(r.label == y for r, y in zip(early, images.labels, strict=True)),
+        "exit_shares": [exits.count(k) / total for k in range(len(manifest.stages))],
+        "mean_macs": cost,
+        "macs_saved": manifest.macs[-1] / cost,
+        "mean_ms": statistics.mean(r.total_ms for r in early),
+        "mean_ms_last": statistics.mean(r.total_ms for r in last),
+        "time_saved": statistics.mean(r.total_ms for r in last) / statistics.mean(r.total_ms for r in early),
+        "glue_ms": statistics.median(r.glue_ms for r in early),
+        "curve": curve(comparison, bundle),
+    }, early
+
+
+def curve(comparison: Comparison, bundle: CascadeBundle) -> list[list[float]]:
+    """[threshold, mean MACs, top-1] for one threshold shared by all exits, on the artifacts' own logits."""
+    manifest, labels = bundle.manifest, np.asarray(comparison.labels)
+    temperatures = manifest.confidence.temperature
+    values = np.stack([confidences(z, t) for z, t in zip(comparison.logits, temperatures, strict=True)], axis=1)
+    guesses = np.stack([z.argmax(axis=1) for z in comparison.logits], axis=1)
+    rows = []
+    for threshold in CANDIDATES:
+        exits = simulate_exits(values, (float(threshold),) * values.shape[1])
+        right = guesses[np.arange(len(exits)), exits] == labels
+        rows.append([round(float(threshold), 4), float(np.asarray(manifest.macs)[exits].mean()), float(right.mean())])
+    return rows
+
+
+def examples(images: LabelledImages, results: list[Result]) -> list[list[dict[str, Any]]]:
+    """For each exit, the first images that left there."""
+    exits = 1 + max((r.exit for r in results), default=-1)
+    chosen: list[list[dict[str, Any]]] = [[] for _ in range(exits)]
+    for index, result in enumerate(results):
+        if len(chosen[result.exit]) < SHOWN_PER_EXIT:
+            assert images.labels is not None
+            truth = images.classes[images.labels[index]]
+            row = {"pixels": images[index], "label": result.label_name, "truth": truth, "confidence": result.confidence}
+            chosen[result.exit].append(row)
+    return chosen

@@ -1,0 +1,170 @@
+"""What the commands print: rich tables of manifests, results, comparisons, timings."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dvt_edge import machine
+from dvt_edge.bundle import CascadeBundle
+from dvt_edge.manifest import Manifest
+from dvt_edge.runtime import Result
+
+if TYPE_CHECKING:
+    from dvt_edge.benchmark import Timing
+    from dvt_edge.validation import Comparison
+
+SHOWN_ROWS = 40
+
+
+def table(title: str, *columns: str) -> Table:
+    made = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="left" if index == 0 else "right")
+    return made
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def decibel(value: float | None) -> str:
+    return "exact" if value is None else f"{value:.1f}"
+
+
+def shares(values: Sequence[float]) -> str:
+    return " / ".join(f"{v:.0%}" for v in values)
+
+
+def print_manifest(console: Console, bundle: CascadeBundle) -> None:
+    m = bundle.manifest
+    state = "verified" if m.verification.verified else "NOT verified"
+    console.print(f"{m.name} for {m.target}: {m.engine} on {m.backend}, {bundle.size / 1e6:.2f} MB, {state}")
+    console.print(f"  {m.verification.reason} ({m.verification.machine})", highlight=False, soft_wrap=True)
+    console.print(f"  made with {', '.join(f'{k} {v}' for k, v in m.tools.items())}", highlight=False, soft_wrap=True)
+    stages = table("stages", "stage", "tokens", "MMACs", "parameters", "MB", "operators taken / left")
+    tensors = table("tensors", "stage", "", "name", "dtype", "shape", "role")
+    for k, s in enumerate(m.stages):
+        stages.add_row(
+            s.name,
+            f"{s.grid}x{s.grid}",
+            f"{s.macs / 1e6:.2f}",
+            f"{s.parameters:,}",
+            f"{bundle.artifact_size(k) / 1e6:.2f}",
+            f"{s.operators.delegated} / {s.operators.undelegated}",
+        )
+        for way, specs in (("in", s.inputs), ("out", s.outputs)):
+            for t in specs:
+                tensors.add_row(s.name, way, t.name, t.dtype, "x".join(map(str, t.shape)), t.role)
+    console.print(stages)
+    console.print(tensors)
+    points = table("operating points", "point", "thresholds", "exit shares", "mean MMACs", "top-1", "agreement", "images")
+    for p in m.operating_points:
+        points.add_row(
+            p.name + (" (default)" if p.name == m.default_operating_point else ""),
+            " / ".join(f"{t:g}" for t in p.thresholds),
+            shares(p.exit_shares),
+            f"{p.mean_macs / 1e6:.2f}",
+            percent(p.top1),
+            percent(p.agreement),
+            f"{p.images} of {p.data}",
+        )
+    console.print(points)
+    if m.verification.exits:
+        quality = table("against PyTorch", "exit", "max abs error", "SQNR dB", "cosine", "top-1 agreement")
+        for k, q in enumerate(m.verification.exits):
+            row = (f"{q.max_abs_error:.2g}", decibel(q.sqnr_db), f"{q.cosine:.6f}", percent(q.top1_agreement))
+            quality.add_row(str(k), *row)
+        console.print(quality)
+
+
+def print_results(console: Console, manifest: Manifest, rows: Sequence[tuple[str, int | None, Result]]) -> None:
+    """Each image, and a summary; past SHOWN_ROWS images the rest is in the summary only."""
+    shown = table(f"operating point {rows[0][2].operating_point}", "image", "exit", "label", "confidence", "ms", "")
+    for name, label, r in rows[:SHOWN_ROWS]:
+        mark = "degraded" if r.degraded else "" if label is None else "right" if label == r.label else "wrong"
+        short = name if name.endswith("]") else Path(name).name
+        shown.add_row(short, str(r.exit), r.label_name, f"{r.confidence:.3f}", f"{r.total_ms:.2f}", mark)
+    console.print(shown)
+    if len(rows) > SHOWN_ROWS:
+        console.print(f"... and {len(rows) - SHOWN_ROWS} more")
+    results = [r for _, _, r in rows]
+    counts = [sum(r.exit == k for r in results) for k in range(len(manifest.stages))]
+    cost = statistics.mean(manifest.macs[len(r.stage_ms) - 1] for r in results)
+    line = (
+        f"{len(rows)} images: exits {' / '.join(map(str, counts))}, mean {cost / 1e6:.2f} MMACs "
+        f"({manifest.macs[-1] / cost:.2f}x less than always the last exit), "
+        f"median {statistics.median(r.total_ms for r in results):.2f} ms"
+    )
+    known = [(label, r.label) for _, label, r in rows if label is not None]
+    if known:
+        line += f", top-1 {percent(statistics.mean(a == b for a, b in known))}"
+    console.print(line, soft_wrap=True)
+
+
+def print_comparison(console: Console, comparison: Comparison, manifest: Manifest) -> None:
+    title = f"{manifest.name} {manifest.target} against PyTorch, {comparison.images} images of {comparison.data}"
+    stages = table(title + ": each stage on PyTorch's state", "output", "max abs error", "SQNR dB", "cosine")
+    for (stage, name), meter in comparison.tensors.items():
+        stages.add_row(f"{stage}.{name}", f"{meter.max_abs_error:.2g}", decibel(meter.sqnr_db), f"{meter.cosine:.6f}")
+    console.print(stages)
+    exits = table(
+        "each exit of the chained stages", "exit", "max abs error", "SQNR dB", "cosine", "top-1 agreement", "top-1", "PyTorch"
+    )
+    for k, q in enumerate(comparison.qualities()):
+        exits.add_row(
+            str(k),
+            f"{q.max_abs_error:.2g}",
+            decibel(q.sqnr_db),
+            f"{q.cosine:.6f}",
+            percent(q.top1_agreement),
+            percent(q.top1),
+            percent(q.reference_top1),
+        )
+    console.print(exits)
+    agreement = table("same exit as PyTorch", "operating point", "agreement")
+    for p in manifest.operating_points:
+        agreement.add_row(p.name, percent(comparison.exit_agreement(p.thresholds, manifest.confidence.temperature)))
+    console.print(agreement)
+
+
+def print_benchmark(console: Console, name: str, timings: Sequence[Timing], threads: int, rounds: int) -> None:
+    title = f"{name}: milliseconds a stage, median of {rounds} interleaved rounds, {threads} thread(s), {machine.describe()}"
+    made = table(title, "stage", "engine", "ms", "ratio to PyTorch as published", "ratio to PyTorch, constant maps")
+    for t in timings:
+        made.add_row(t.stage, t.engine, f"{t.ms:.2f}", f"{t.ratio_published:.3f}", f"{t.ratio_eager:.3f}")
+    console.print(made)
+
+
+def print_summary(console: Console, summary: dict[str, Any]) -> None:
+    """The demo's figures, one row a target."""
+    console.print(f"{summary['images']} images of {summary['data']} on {summary['machine']}", highlight=False, soft_wrap=True)
+    made = table(
+        f"{summary['model']} at operating point {summary['point']}",
+        "target", "stage ms (median)", "MB", "SQNR dB", "top-1", "last exit", "exit shares", "MACs saved", "time saved", "glue ms",
+    )  # fmt: skip
+    for t in summary["targets"]:
+        if not t["ran"]:
+            made.add_row(t["target"], "not run here", f"{t['megabytes']:.2f}", *["-"] * 7, "-")
+            continue
+        made.add_row(
+            t["target"],
+            " / ".join(f"{v:.2f}" for v in t["stage_ms"]),
+            f"{t['megabytes']:.2f}",
+            " / ".join(decibel(v) for v in t["sqnr_db"]),
+            percent(t["top1"]),
+            percent(t["top1_per_exit"][-1]),
+            shares(t["exit_shares"]),
+            f"{t['macs_saved']:.2f}x",
+            f"{t['time_saved']:.2f}x",
+            f"{t['glue_ms']:.3f}",
+        )
+    console.print(made)
+    for t in summary["targets"]:
+        if not t["ran"]:
+            console.print(f"{t['target']}: {t['reason']}", highlight=False, soft_wrap=True)

@@ -1,0 +1,31 @@
+"""What several tests share: the tools that may be missing, and small cascades."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import pytest
+
+from dvt_edge import CascadeBundle
+
+
+def needs(package: str) -> None:
+    """Skip, with the reason, where a package is missing; on CI a missing package is a failure."""
+    if importlib.util.find_spec(package) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{package} is not installed; on CI nothing is skipped")
+        pytest.skip(f"{package} is not installed")
+
+
+@pytest.fixture(scope="session")
+def zoo_bundle(tmp_path_factory: pytest.TempPathFactory) -> CascadeBundle:
+    """The shipped cascade exported for onnx-fp32, once for all tests; treat it as read only."""
+    needs("onnxruntime")
+    from dvt_edge import export, load_cascade
+
+    folder: Path = tmp_path_factory.mktemp("zoo") / "bundle"
+    return export(load_cascade("zoo:dvt_cifar10"), "onnx-fp32", folder)

@@ -1,0 +1,113 @@
+"""docs/preprocessing.md: golden pixels, and the arithmetic of the document written out."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dvt_edge.errors import DataError
+from dvt_edge.preprocess import preprocess, resized_shape
+
+GOLDEN = Path(__file__).parent / "golden/preprocess"
+CASES = json.loads((GOLDEN / "cases.json").read_text())["cases"]
+BITS = 22  # of the fixed-point weights
+
+
+def cubic(x: float) -> float:
+    x = abs(x)
+    if x < 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+
+def resize_rows(image: np.ndarray, new: int) -> np.ndarray:
+    """(old, n) uint8 -> (new, n) uint8: antialiased bicubic along the first axis, as the document says."""
+    old = len(image)
+    scale = old / new
+    stretch = max(scale, 1.0)
+    out = np.empty((new, image.shape[1]), dtype=np.uint8)
+    for i in range(new):
+        centre = (i + 0.5) * scale
+        first = max(0, int(centre - 2 * stretch + 0.5))
+        last = min(old, int(centre + 2 * stretch + 0.5))
+        weights = [cubic((j + 0.5 - centre) / stretch) for j in range(first, last)]
+        total = sum(weights)
+        fixed = [math.floor(w / total * (1 << BITS) + 0.5) if w >= 0 else -math.floor(-w / total * (1 << BITS) + 0.5) for w in weights]
+        sums = (1 << (BITS - 1)) + sum(
+            w * image[j].astype(np.int64) for j, w in zip(range(first, last), fixed, strict=True)
+        )
+        out[i] = np.clip(sums >> BITS, 0, 255)
+    return out
+
+
+def by_the_document(rgb: np.ndarray, size: int, resize: int) -> np.ndarray:
+    height, width = rgb.shape[:2]
+    short = min(height, width)
+    new_width, new_height = max(resize, width * resize // short), max(resize, height * resize // short)
+    if new_width != width:  # columns first, rounded to 8 bits, then rows
+        rgb = resize_rows(rgb.transpose(1, 0, 2).reshape(width, -1), new_width).reshape(new_width, height, 3).transpose(1, 0, 2)
+    if new_height != height:
+        rgb = resize_rows(rgb.reshape(height, -1), new_height).reshape(new_height, new_width, 3)
+    top, left = (new_height - size) // 2, (new_width - size) // 2
+    return rgb[top : top + size, left : left + size]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c["name"])
+def test_golden_files_decode_and_resize_as_recorded(case: dict) -> None:
+    expected = (GOLDEN / f"{case['name']}.expected").read_bytes()
+    assert preprocess(GOLDEN / f"{case['name']}.png", case["size"], case["resize"]).tobytes() == expected
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c["name"])
+def test_golden_pixels_follow_from_the_document(case: dict) -> None:
+    rgb = np.frombuffer((GOLDEN / f"{case['name']}.rgb").read_bytes(), dtype=np.uint8)
+    found = by_the_document(rgb.reshape(case["height"], case["width"], 3), case["size"], case["resize"])
+    assert found.tobytes() == (GOLDEN / f"{case['name']}.expected").read_bytes()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 24), st.integers(0, 8), st.integers(0, 9))
+def test_any_size_gives_the_documents_pixels(width: int, height: int, size: int, margin: int, seed: int) -> None:
+    rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    assert np.array_equal(preprocess(rgb, size, size + margin), by_the_document(rgb, size, size + margin))
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 512))
+def test_the_shorter_side_becomes_resize(width: int, height: int, resize: int) -> None:
+    assert min(resized_shape(width, height, resize)) == resize
+
+
+def test_an_array_of_the_right_size_is_left_alone() -> None:
+    pixels = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
+    assert np.array_equal(preprocess(pixels, 32, 32), pixels)
+
+
+def test_transparency_is_laid_over_black(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (200, 100, 50, 0)).save(tmp_path / "clear.png")
+    assert preprocess(tmp_path / "clear.png", 8, 8).max() == 0
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)],
+)
+def test_arrays_of_another_form_are_refused(bad: np.ndarray) -> None:
+    with pytest.raises(DataError, match="expected"):
+        preprocess(bad, 4, 4)
+
+
+def test_files_that_are_no_images_are_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("not an image")
+    whole = (GOLDEN / "wide.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    for name in ("text.jpg", "cut.png", "absent.png"):
+        with pytest.raises(DataError) as caught:
+            preprocess(tmp_path / name, 4, 4)
+        assert "\n" not in str(caught.value) and name in str(caught.value)
