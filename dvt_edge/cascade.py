@@ -239,6 +239,7 @@ class Cascade(nn.Module):
         self.stages = nn.ModuleList(Stage(config, index) for index in range(config.num_exits))
         self.apply(init_weights)
         for stage in self.stages:
+            assert isinstance(stage, Stage)
             nn.init.trunc_normal_(stage.cls_token, std=0.02)
             if stage.pos_embed.requires_grad:
                 nn.init.trunc_normal_(stage.pos_embed, std=0.02)

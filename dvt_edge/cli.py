@@ -62,7 +62,9 @@ def load(checkpoint: str, model: str | None) -> Cascade:
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(help="CIFAR in torchvision's layout, or an ImageFolder with train/ and val/.")],
+    data: Annotated[
+        Path, typer.Argument(help="CIFAR in torchvision's layout, or an ImageFolder with train/ and val/.")
+    ],
     out: Annotated[Path, typer.Argument(help="Run folder; a killed run goes on from there.")],
     model: Annotated[str, typer.Option(help="A preset, or timm:<name>.")] = "dvt_cifar10",
     epochs: int = 100,
@@ -186,7 +188,9 @@ def run(
     runtime.prewarm()
     state = DeviceState(max_stage)
     items = ((s.name(i), s[i], s.labels[i] if s.labels else None) for s in sources for i in range(len(s)))
-    rows = [(name, label, runtime.run(image, state)) for (name, image, label), _ in zip(items, range(limit), strict=False)]
+    rows = [
+        (name, label, runtime.run(image, state)) for (name, image, label), _ in zip(items, range(limit), strict=False)
+    ]
     print_results(console, runtime.manifest, rows)
 
 
@@ -213,7 +217,9 @@ def validate(
     if record and not bundle.is_dir():
         raise DvtEdgeError(f"{bundle}: --record writes into a bundle's folder, not into a .zip")
     if opened.manifest.model.config != json_like(cascade.config.to_dict()):
-        raise DvtEdgeError(f"{bundle} was made from {opened.manifest.model.name}, whose configuration is not this cascade's")
+        raise DvtEdgeError(
+            f"{bundle} was made from {opened.manifest.model.name}, whose configuration is not this cascade's"
+        )
     images = open_images(data or "sample:cifar10-test").first(limit)
     with progress() as report:
         steps = iter(range(1, len(images) + 1))
@@ -230,9 +236,13 @@ def validate(
 
 @app.command()
 def bench(
-    checkpoint: Annotated[str, typer.Argument(help="A checkpoint, zoo:<name>, or random:<model> for seeded random weights.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="A checkpoint, zoo:<name>, or random:<model> for seeded random weights.")
+    ],
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help="A recipe; may be repeated.")] = None,
-    calibration: Annotated[str | None, typer.Option(help="Real images for int8; random ones for random weights.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="Real images for int8; random ones for random weights.")
+    ] = None,
     model: Model = None,
     threads: Threads = 1,
     rounds: Annotated[int, typer.Option(min=3, help="Timed rounds; PyTorch and the targets take turns.")] = 15,
@@ -292,7 +302,8 @@ def main(args: list[str] | None = None) -> int:
         return 130
     except (DvtEdgeError, OSError) as error:
         message = " ".join(str(error).split())
-    print(f"error: {message}", file=sys.stderr)
+    helped = message.startswith("Usage")  # the bare command prints its help
+    print(message if helped else f"error: {message}", file=sys.stderr)
     return 2
 
 

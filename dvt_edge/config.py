@@ -6,6 +6,7 @@ The published models are described in arXiv 2105.15075; their dimensions are in 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,7 @@ class CascadeConfig:
         grids = self.grids
         require(len(grids) >= 1, "no grids", "at least one token grid")
         require(
-            all(0 < a < b <= 2 * a for a, b in zip(grids, grids[1:], strict=False)) and grids[0] > 0,
+            all(0 < a < b <= 2 * a for a, b in itertools.pairwise(grids)) and grids[0] > 0,
             f"grids {grids}",
             "rising sides, each at most twice the one before (reuse resamples from 2x)",
         )

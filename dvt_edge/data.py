@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"})
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR_LAYOUTS = {  # folder -> split -> files, the label's key, the file and key of the class names
+# folder -> (split -> files, the label's key, the file and key of the class names)
+CIFAR_LAYOUTS: dict[str, tuple[dict[str, tuple[str, ...]], str, tuple[str, str]]] = {
     "cifar-10-batches-py": (
         {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
         "labels",
@@ -83,10 +83,12 @@ def from_arrays(
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
         raise DataError(f"{source}: images of shape {images.shape} and {images.dtype}; expected (n, H, W, 3) uint8")
     if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
-        raise DataError(f"{source}: labels of shape {labels.shape} and {labels.dtype}; expected ({len(images)},) integers")
+        raise DataError(
+            f"{source}: labels of shape {labels.shape} and {labels.dtype}; expected ({len(images)},) integers"
+        )
     known = tuple(int(i) for i in labels) if labels is not None else None
     if known and classes and not 0 <= min(known) <= max(known) < len(classes):
-        raise DataError(f"{source}: a label of {max(known)}; there are {len(classes)} classes")
+        raise DataError(f"{source}: labels from {min(known)} to {max(known)}; there are {len(classes)} classes")
     return LabelledImages(lambda i: images[i], len(images), known, tuple(classes), source)
 
 
@@ -103,7 +105,7 @@ def sample(name: str) -> LabelledImages:
 
 
 def open_images(path: str | Path, split: str = "test") -> LabelledImages:
-    """Images at `path`: "sample:<name>", an .npz, one image file, CIFAR (its `split`), an ImageFolder or a flat folder."""
+    """Images at `path`: "sample:<name>", an .npz, one image, CIFAR (its `split`), an ImageFolder or a flat folder."""
     if str(path).startswith("sample:"):
         return sample(str(path).removeprefix("sample:"))
     path = Path(path)
@@ -146,19 +148,23 @@ def open_npz(path: Path, source: str) -> LabelledImages:
         with np.load(path, allow_pickle=False) as arrays:
             if "images" not in arrays:
                 raise DataError(f"{path}: arrays {sorted(arrays)}; expected 'images', and perhaps 'labels', 'classes'")
-            labels = arrays["labels"] if "labels" in arrays else None
+            labels = arrays.get("labels")
             classes = [str(c) for c in arrays["classes"]] if "classes" in arrays else []
             return from_arrays(arrays["images"], labels, classes, source)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive can fail in any way
         raise DataError(f"{path}: not a readable .npz ({error})") from error
 
 
 class PlainUnpickler(pickle.Unpickler):
     """Reads the CIFAR batches' dictionaries of arrays and lists, and no other class at all."""
 
-    allowed = frozenset(
-        (f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")
-    ) | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+    allowed = frozenset((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")) | {
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("_codecs", "encode"),
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.allowed:
@@ -193,22 +199,29 @@ def open_cifar(folder: Path, split: str) -> LabelledImages:
         rows = np.concatenate([np.asarray(b["data"], dtype=np.uint8) for b in batches])
         labels = np.concatenate([np.asarray(b[label_key], dtype=np.int64) for b in batches])
         images = np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    except (KeyError, ValueError) as error:
+        names = read_cifar_file(folder / meta).get(names_key, []) if (folder / meta).exists() else []
+        classes = [n.decode() if isinstance(n, bytes) else str(n) for n in names]
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{folder}: not CIFAR batches ({error})") from error
-    names = read_cifar_file(folder / meta).get(names_key, []) if (folder / meta).exists() else []
-    classes = [n.decode() if isinstance(n, bytes) else str(n) for n in names]
     return from_arrays(images, labels, classes, f"{folder.name}/{split}")
 
 
-def open_training_data(path: str | Path, holdout: int, seed: int) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
+def open_training_data(
+    path: str | Path, holdout: int, seed: int
+) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
     """(training, held-out, test) images; the held-out ones are `holdout` of the training split, drawn by `seed`.
 
-    Raises DataError where the training split has no labels or is not larger than the hold-out.
+    Raises DataError where a split has no labels, there is no test split of the same classes,
+    or the training split is not larger than the hold-out.
     """
     train, test = open_images(path, "train"), open_images(path, "test")
     if train.labels is None or test.labels is None:
         raise DataError(f"{path}: no labels; expected CIFAR, or an ImageFolder with train/ and val/")
+    if train.classes != test.classes or (train.source, train.names) == (test.source, test.names):
+        raise DataError(
+            f"{path}: no test images apart, of the same classes; expected CIFAR, or train/ and val/ folders"
+        )
     if not 0 < holdout < len(train):
         raise DataError(f"{path}: {holdout} images to hold out of {len(train)}; expected fewer, and at least one")
     order = np.random.default_rng(seed).permutation(len(train))
-    return train.take(np.sort(order[holdout:])), train.take(order[:holdout]), test
+    return train.take(sorted(order[holdout:].tolist())), train.take(order[:holdout].tolist()), test

@@ -19,8 +19,8 @@ from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.data import LabelledImages, sample
 from dvt_edge.decision import confidences, simulate_exits
-from dvt_edge.errors import MissingPackageError
-from dvt_edge.exporting import Report, export
+from dvt_edge.errors import DvtEdgeError, MissingPackageError
+from dvt_edge.exporting import Report, export, tool_versions
 from dvt_edge.recipes import RECIPES, Recipe
 from dvt_edge.report import write_report
 from dvt_edge.runtime import Result, Runtime
@@ -36,9 +36,7 @@ def run_demo(checkpoint: str, out: Path, report: Report) -> dict[str, Any]:
     targets, shown = [], None
     for recipe in RECIPES:
         try:
-            bundle = export(
-                cascade, recipe.name, out / recipe.name, checkpoint_sha256=checkpoint_sha256(checkpoint), report=report
-            )
+            bundle = exported(recipe, cascade, checkpoint_sha256(checkpoint), out / recipe.name, report)
         except MissingPackageError as error:
             targets.append({"target": recipe.name, "ran": False, "megabytes": 0.0, "reason": str(error)})
             continue
@@ -61,6 +59,20 @@ def run_demo(checkpoint: str, out: Path, report: Report) -> dict[str, Any]:
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     write_report(out / "report.html", summary, examples(images, shown or []))
     return summary
+
+
+def exported(recipe: Recipe, cascade: Cascade, digest: str, folder: Path, report: Report) -> CascadeBundle:
+    """An earlier run's bundle, where it is whole and made from this checkpoint by these tools; else a new one."""
+    if folder.is_dir():
+        try:
+            bundle = CascadeBundle.open(folder)
+            if bundle.manifest.model.checkpoint_sha256 == digest and bundle.manifest.tools == tool_versions(
+                recipe.engine
+            ):
+                return bundle
+        except DvtEdgeError:
+            pass  # damaged or of another release: made anew
+    return export(cascade, recipe.name, folder, checkpoint_sha256=digest, report=report)
 
 
 def described(bundle: CascadeBundle) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Export: a trained cascade and a target in, a verified bundle out.
 
-    split -> convert each stage -> run the artifacts on real images -> check against PyTorch
-          -> operating points on the artifacts' own outputs -> golden data -> manifest, in one atomic step
+split -> convert each stage -> run the artifacts on real images -> check against PyTorch
+      -> operating points on the artifacts' own outputs -> golden data -> manifest, in one atomic step
 """
 
 from __future__ import annotations
@@ -168,7 +168,8 @@ class Export:
         config, recipe = self.cascade.config, self.recipe
         (folder / "labels.json").write_text(json.dumps(list(self.classes)) + "\n")
         (folder / "golden").mkdir()
-        never = operating_points([np.zeros((1, 2), np.float32)] * len(stages), None, [0] * len(stages), [1.0] * len(stages), "")
+        exits = len(stages)
+        nothing = [np.zeros((1, 2), np.float32)] * exits
         return Manifest(
             format=FORMAT,
             name=self.name,
@@ -180,8 +181,8 @@ class Export:
                 config.image_size, config.resize, recipe.layout, mean=config.mean, std=config.std
             ),
             stages=stages,
-            confidence=ConfidenceSpec("max_softmax", (1.0,) * len(stages)),
-            operating_points=never,
+            confidence=ConfidenceSpec("max_softmax", (1.0,) * exits),
+            operating_points=operating_points(nothing, None, [0] * exits, [1.0] * exits, ""),
             default_operating_point=DEFAULT,
             verification=Verification(False, "not checked yet", 0, self.measured.source, machine.describe()),
             labels="labels.json",

@@ -12,10 +12,11 @@ def describe() -> str:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0] if names else cpu
+        lines = info.read_text().splitlines()
+        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
     features = [f for f in ("avx2", "avx512f", "avx512_vnni", "amx_int8") if f in cpu_flags()]
-    return f"{cpu}, {os.cpu_count()} cores, {platform.machine()} {' '.join(features)}".strip() + f", {platform.system()}"
+    kind = " ".join((platform.machine(), *features))
+    return f"{cpu}, {os.cpu_count()} cores, {kind}, {platform.system()}"
 
 
 def cpu_flags() -> set[str]:

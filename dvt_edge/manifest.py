@@ -189,7 +189,7 @@ class Manifest:
         require(len(self.operating_points) > 0, "no operating points")
         for point in self.operating_points:
             same = len(point.thresholds) == len(point.exit_shares) == exits
-            require(same, f"operating point {point.name!r}: a threshold and a share for each of {exits} exits is expected")
+            require(same, f"{point.name!r}: a threshold and a share for each of {exits} exits is expected")
         points = [point.name for point in self.operating_points]
         require(len(set(points)) == len(points), f"operating points {points}: two of one name")
         require(self.default_operating_point in points, f"no operating point {self.default_operating_point!r}")
@@ -298,7 +298,7 @@ def parse_manifest(text: str | bytes) -> Manifest:
         raise ManifestError(f"{MANIFEST}: not JSON ({error})") from error
     if isinstance(value, dict) and type(value.get("format")) is int and value["format"] != FORMAT:
         if value["format"] > FORMAT:
-            raise NewerFormatError(f"{MANIFEST}: format {value['format']}; this release reads {FORMAT}: update dvt-edge")
+            raise NewerFormatError(f"{MANIFEST}: format {value['format']}; this reads {FORMAT}: update dvt-edge")
         raise ManifestError(f"{MANIFEST}: format {value['format']}; expected {FORMAT}")
     manifest = from_json(Manifest, value)
     assert isinstance(manifest, Manifest)
@@ -311,10 +311,7 @@ def to_json(manifest: Manifest) -> str:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of manifest.json, from the dataclasses above. Needs pydantic."""
-    from pydantic import ConfigDict, TypeAdapter
-
-    class Strict(Manifest):
-        __pydantic_config__ = ConfigDict(extra="forbid")
+    from pydantic import TypeAdapter
 
     schema = TypeAdapter(Manifest).json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"

@@ -1,4 +1,4 @@
-"""From any image to the uint8 pixels a bundle takes: the one definition, mirrored on the phones (docs/preprocessing.md).
+"""From any image to the uint8 pixels a bundle takes. Mirrored on the phones: docs/preprocessing.md is normative.
 
 decode with EXIF orientation -> RGB -> resize the shorter side (bicubic, antialiased) -> centre crop -> uint8.
 Normalisation is not here: it is inside every stage graph.

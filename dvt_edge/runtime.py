@@ -50,7 +50,7 @@ class Result:
 class Runtime:
     """Runs a bundle. Safe to call from several threads.
 
-    `operating_point` names one of the bundle's, by default the one that it names itself; `thresholds`, one per exit, replace it.
+    `operating_point` names one of the bundle's, by default its own default; `thresholds`, one per exit, replace it.
     `threads` is the number of threads a stage may use.
     """
 
@@ -103,9 +103,7 @@ class Runtime:
         spec = self.manifest.preprocessing
         return preprocess(image, spec.size, spec.resize)
 
-    def run(
-        self, image: Any, device_state: DeviceState | None = None, operating_point: str | None = None
-    ) -> Result:
+    def run(self, image: Any, device_state: DeviceState | None = None, operating_point: str | None = None) -> Result:
         """Classify one image: a path, a PIL image or an (H, W, 3) uint8 RGB array.
 
         `device_state` caps the stages; `operating_point` replaces the runtime's for this image.

@@ -198,7 +198,9 @@ class Trainer:
         torch.manual_seed(options.seed + process.rank)
         dataset = TrainingImages(train, config, options)
         self.sampler: DistributedSampler[Any] | RandomSampler = (
-            DistributedSampler(dataset, seed=options.seed, drop_last=True) if process.world > 1 else RandomSampler(dataset)
+            DistributedSampler(dataset, seed=options.seed, drop_last=True)
+            if process.world > 1
+            else RandomSampler(dataset)
         )
         self.loader = DataLoader(
             dataset,
@@ -297,9 +299,9 @@ class Trainer:
                 "held_out_top1": exit_accuracy(self.ema.module, self.config, self.held_out),
                 "seconds": round(self.seconds, 1),
             }
-            self.save_state()
-            with (self.out / "log.jsonl").open("a") as log:
+            with (self.out / "log.jsonl").open("a") as log:  # before the state: a line too many is cut off on resume
                 log.write(json.dumps(line) + "\n")
+            self.save_state()
             console.print(json.dumps(line), highlight=False, soft_wrap=True)
         if self.process.world > 1:
             dist.barrier()

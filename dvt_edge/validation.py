@@ -104,7 +104,9 @@ class Comparison:
 
     def worst_exit_agreement(self, manifest: Manifest) -> float:
         """The lowest exit agreement over the manifest's operating points."""
-        return min(self.exit_agreement(p.thresholds, manifest.confidence.temperature) for p in manifest.operating_points)
+        return min(
+            self.exit_agreement(p.thresholds, manifest.confidence.temperature) for p in manifest.operating_points
+        )
 
     def broken_bounds(self, bounds: Bounds, manifest: Manifest) -> list[str]:
         """What the artifacts do not keep of `bounds`, each in words; empty when all is well."""
@@ -118,7 +120,9 @@ class Comparison:
             if bounds.min_sqnr_db is not None and quality.sqnr_db is not None and quality.sqnr_db < bounds.min_sqnr_db:
                 found.append(f"exit {k} has {quality.sqnr_db:.1f} dB SQNR (at least {bounds.min_sqnr_db:g})")
             if quality.top1_agreement < bounds.min_top1_agreement:
-                found.append(f"exit {k} agrees on {quality.top1_agreement:.1%} (at least {bounds.min_top1_agreement:.1%})")
+                found.append(
+                    f"exit {k} agrees on {quality.top1_agreement:.1%} (at least {bounds.min_top1_agreement:.1%})"
+                )
         if (agreement := self.worst_exit_agreement(manifest)) < bounds.min_exit_agreement:
             found.append(f"exits agree on {agreement:.1%} of images (at least {bounds.min_exit_agreement:.1%})")
         return found

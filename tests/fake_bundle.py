@@ -39,7 +39,10 @@ def stage_spec(index: int, stages: int) -> StageSpec:
         macs=1000 * (index + 1),
         parameters=10,
         inputs=(image, *state[index - 1 : index]),
-        outputs=(TensorSpec("logits", "float32", (1, CLASSES), "logits"), *(state[index : index + 1] if index < stages - 1 else ())),
+        outputs=(
+            TensorSpec("logits", "float32", (1, CLASSES), "logits"),
+            *(state[index : index + 1] if index < stages - 1 else ()),
+        ),
         operators=Operators(1, 0),
     )
 
@@ -53,7 +56,9 @@ def write_bundle(folder: Path, stages: int = 3) -> CascadeBundle:
     (folder / "golden/image.bin").write_bytes(bytes(SIZE * SIZE * 3))
     (folder / "labels.json").write_text(json.dumps(["cat", "dog", "ship"]))
     points = tuple(
-        OperatingPoint(name, (t,) * (stages - 1) + (0.0,), (1.0,) + (0.0,) * (stages - 1), 1000.0, 1.0, None, 9, "made up")
+        OperatingPoint(
+            name, (t,) * (stages - 1) + (0.0,), (1.0,) + (0.0,) * (stages - 1), 1000.0, 1.0, None, 9, "made up"
+        )
         for name, t in (("eager", 0.0), ("accurate", 0.9), ("full", 2.0))
     )
     manifest = Manifest(

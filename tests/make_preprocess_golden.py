@@ -60,7 +60,9 @@ def main() -> None:
         (GOLDEN / f"{name}.rgb").write_bytes(rgb.tobytes())
         (GOLDEN / f"{name}.expected").write_bytes(preprocess(file, size, resize).tobytes())
         cases.append({"name": name, "width": rgb.width, "height": rgb.height, "size": size, "resize": resize})
-    about = "NAME.png decodes to NAME.rgb (height x width x 3); resized and cropped it is NAME.expected (size x size x 3)."
+    about = (
+        "NAME.png decodes to NAME.rgb (height x width x 3); resized and cropped it is NAME.expected (size x size x 3)."
+    )
     (GOLDEN / "cases.json").write_text(json.dumps({"about": about, "cases": cases}, indent=1) + "\n")
 
 

@@ -89,7 +89,9 @@ def test_missing_and_unlisted_files_are_found(folder: Path) -> None:
     refused(folder, ManifestError, "manifest.json")
 
 
-@pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "a/../../b", "a//b", "./a", "a\\..\\b", "C:x", "", "manifest.json"])
+@pytest.mark.parametrize(
+    "path", ["../outside", "/etc/passwd", "a/../../b", "a//b", "./a", "a\\..\\b", "C:x", "", "manifest.json"]
+)
 def test_paths_that_leave_the_folder_are_refused(folder: Path, path: str) -> None:
     def add(m: dict[str, Any]) -> None:
         m["files"][path] = {"sha256": "0" * 64, "size": 0}
@@ -152,7 +154,11 @@ def test_what_is_no_manifest_is_refused(folder: Path, text: str) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )

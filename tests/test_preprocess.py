@@ -39,7 +39,10 @@ def resize_rows(image: np.ndarray, new: int) -> np.ndarray:
         last = min(old, int(centre + 2 * stretch + 0.5))
         weights = [cubic((j + 0.5 - centre) / stretch) for j in range(first, last)]
         total = sum(weights)
-        fixed = [math.floor(w / total * (1 << BITS) + 0.5) if w >= 0 else -math.floor(-w / total * (1 << BITS) + 0.5) for w in weights]
+        fixed = [
+            math.floor(w / total * (1 << BITS) + 0.5) if w >= 0 else -math.floor(-w / total * (1 << BITS) + 0.5)
+            for w in weights
+        ]
         sums = (1 << (BITS - 1)) + sum(
             w * image[j].astype(np.int64) for j, w in zip(range(first, last), fixed, strict=True)
         )
@@ -52,7 +55,11 @@ def by_the_document(rgb: np.ndarray, size: int, resize: int) -> np.ndarray:
     short = min(height, width)
     new_width, new_height = max(resize, width * resize // short), max(resize, height * resize // short)
     if new_width != width:  # columns first, rounded to 8 bits, then rows
-        rgb = resize_rows(rgb.transpose(1, 0, 2).reshape(width, -1), new_width).reshape(new_width, height, 3).transpose(1, 0, 2)
+        rgb = (
+            resize_rows(rgb.transpose(1, 0, 2).reshape(width, -1), new_width)
+            .reshape(new_width, height, 3)
+            .transpose(1, 0, 2)
+        )
     if new_height != height:
         rgb = resize_rows(rgb.reshape(height, -1), new_height).reshape(new_height, new_width, 3)
     top, left = (new_height - size) // 2, (new_width - size) // 2
@@ -96,7 +103,12 @@ def test_transparency_is_laid_over_black(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)],
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
 )
 def test_arrays_of_another_form_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(DataError, match="expected"):

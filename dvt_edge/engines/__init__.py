@@ -33,7 +33,7 @@ class LoadStage(Protocol):
 def engine_for(name: str) -> LoadStage:
     """The `load_stage` of an engine. Raises MissingPackageError naming the extra to install."""
     try:
-        return import_module(f"dvt_edge.engines.{name}_engine").load_stage  # type: ignore[no-any-return]
+        return import_module(f"dvt_edge.engines.{name}_engine").load_stage
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("dvt_edge"):
             raise

@@ -33,7 +33,7 @@ def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> 
         )
     try:
         with quiet():
-            import coremltools as ct  # type: ignore[import-untyped, unused-ignore]
+            import coremltools as ct
             from PIL import Image
     except ModuleNotFoundError as error:
         raise MissingPackageError((error.name or "coremltools").split(".")[0], "coreml", "engine coreml") from error

@@ -7,11 +7,11 @@ from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: it starts an uploader otherwise
 
-import onnxruntime as ort  # noqa: E402
+import onnxruntime as ort
 
-from dvt_edge.engines import Arrays, StageProgram  # noqa: E402
-from dvt_edge.errors import EngineError  # noqa: E402
-from dvt_edge.manifest import StageSpec  # noqa: E402
+from dvt_edge.engines import Arrays, StageProgram
+from dvt_edge.errors import EngineError
+from dvt_edge.manifest import StageSpec
 
 CPU = "CPUExecutionProvider"
 

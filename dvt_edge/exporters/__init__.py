@@ -35,7 +35,7 @@ class ExportStage(Protocol):
 
 def exporter_for(recipe: Recipe) -> ExportStage:
     """The `export_stage` of the recipe's engine. Raises MissingPackageError naming the extra to install."""
-    return load(f"dvt_edge.exporters.{recipe.engine}_exporter", recipe.extra, f"target {recipe.name}").export_stage  # type: ignore[no-any-return]
+    return load(f"dvt_edge.exporters.{recipe.engine}_exporter", recipe.extra, f"target {recipe.name}").export_stage
 
 
 def load(module: str, extra: str, why: str):  # type: ignore[no-untyped-def]

@@ -26,9 +26,9 @@ from dvt_edge.quiet import quiet
 from dvt_edge.stages import StageGraph
 
 with quiet():
-    import coremltools as ct  # type: ignore[import-untyped, unused-ignore]
-    from coremltools.converters.mil.frontend.milproto.load import load as load_mil  # type: ignore[import-untyped, unused-ignore]
-    from coremltools.converters.mil.mil.types import fp16  # type: ignore[import-untyped, unused-ignore]
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto.load import load as load_mil
+    from coremltools.converters.mil.mil.types import fp16
 
 IOS17_SPECIFICATION, IOS17_OPSET = 8, "CoreML7"
 FUNCTION = "main"

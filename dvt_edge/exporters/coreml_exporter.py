@@ -24,7 +24,7 @@ from dvt_edge.recipes import Recipe
 from dvt_edge.stages import StageGraph
 
 with quiet():
-    import coremltools as ct  # type: ignore[import-untyped, unused-ignore]
+    import coremltools as ct
 
 PRECISIONS = {"float16": ct.precision.FLOAT16, "float32": ct.precision.FLOAT32}
 

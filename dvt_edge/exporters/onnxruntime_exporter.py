@@ -9,17 +9,17 @@ from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: it starts an uploader otherwise
 
-import onnx  # noqa: E402
-import onnxruntime as ort  # noqa: E402
-import torch  # noqa: E402
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static  # noqa: E402
+import onnx
+import onnxruntime as ort
+import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from dvt_edge.errors import ExportError  # noqa: E402
-from dvt_edge.exporters import CalibrationInputs, Converted  # noqa: E402
-from dvt_edge.manifest import Operators  # noqa: E402
-from dvt_edge.quiet import quiet  # noqa: E402
-from dvt_edge.recipes import Recipe  # noqa: E402
-from dvt_edge.stages import StageGraph  # noqa: E402
+from dvt_edge.errors import ExportError
+from dvt_edge.exporters import CalibrationInputs, Converted
+from dvt_edge.manifest import Operators
+from dvt_edge.quiet import quiet
+from dvt_edge.recipes import Recipe
+from dvt_edge.stages import StageGraph
 
 OPSET = 20  # the first with Gelu
 
@@ -39,7 +39,8 @@ def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInpu
                 quantize(float_file, artifact, reader)
                 float_file.unlink()
     except Exception as error:  # the exporter, the checker and the quantizer each raise their own types
-        raise ExportError(f"{stage.name}: target {recipe.name} failed ({type(error).__name__}: {first_line(error)})") from error
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        raise ExportError(f"{stage.name}: target {recipe.name} failed ({cause})") from error
     return Converted(artifact, count_operators(artifact, recipe.backend))
 
 
