@@ -143,8 +143,15 @@ def print_comparison(console: Console, comparison: Comparison, manifest: Manifes
 
 
 def print_benchmark(console: Console, name: str, timings: Sequence[Timing], threads: int, rounds: int) -> None:
-    title = f"{name}: milliseconds a stage, median of {rounds} interleaved rounds, {threads} thread(s), {machine.describe()}"
-    made = table(title, "stage", "engine", "ms", "ratio to PyTorch as published", "ratio to PyTorch, constant maps")
+    how = f"median of {rounds} interleaved rounds, {threads} thread(s), {machine.describe()}"
+    made = table(
+        f"{name}: milliseconds a stage, {how}",
+        "stage",
+        "engine",
+        "ms",
+        "ratio to PyTorch as published",
+        "ratio to PyTorch, constant maps",
+    )
     for t in timings:
         made.add_row(t.stage, t.engine, f"{t.ms:.2f}", f"{t.ratio_published:.3f}", f"{t.ratio_eager:.3f}")
     console.print(made)

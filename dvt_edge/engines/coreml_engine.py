@@ -21,7 +21,7 @@ BACKEND = "CoreML"
 def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> StageProgram:
     """An .mlpackage on whichever of CPU, GPU and Neural Engine Core ML chooses; `threads` is Core ML's choice too.
 
-    The program takes the image as uint8 (1, size, size, 3) RGB, as the runtime has it, and state as float32 arrays.
+    The program takes what the manifest says: the image as uint8 (1, size, size, 3) RGB, state as float32 arrays.
     Raises EngineError anywhere but on macOS, and where Core ML does not load or run the stage.
     """
     if backend != BACKEND:
@@ -62,9 +62,7 @@ def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> 
 
 
 def pixels(array: NDArray[Any], image: TensorSpec) -> NDArray[np.uint8]:
-    """(size, size, 3) of the runtime's image, for an input declared as (1, 3, size, size)."""
-    _, channels, height, width = image.shape
-    if array.dtype != np.uint8 or array.shape != (1, height, width, channels):
-        found, expected = f"{array.dtype} {array.shape}", f"uint8 {(1, height, width, channels)}"
-        raise EngineError(f"{image.name}: {found}; expected {expected}")
+    """(size, size, 3) of the runtime's (1, size, size, 3)."""
+    if array.dtype != np.uint8 or array.shape != image.shape:
+        raise EngineError(f"{image.name}: {array.dtype} {array.shape}; expected uint8 {image.shape}")
     return np.asarray(array[0], dtype=np.uint8)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt_edge.errors import ExportError
-from dvt_edge.manifest import StageSpec, TensorSpec
+from dvt_edge.manifest import TensorSpec
 from dvt_edge.quiet import quiet
 from dvt_edge.stages import StageGraph
 
@@ -54,7 +54,7 @@ def load_model(artifact: Path) -> Any:
     return model
 
 
-def check_package(artifact: Path, stage: StageGraph | StageSpec) -> dict[str, int]:
+def check_package(artifact: Path, stage: StageGraph) -> dict[str, int]:
     """Numbers of operators by kind, constants left out.
 
     Raises ExportError naming an operator that is not among OPERATORS, or an input or output (name, shape, dtype,

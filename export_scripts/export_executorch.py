@@ -1,0 +1,9 @@
+"""Export a cascade for ExecuTorch.
+
+python export_scripts/export_executorch.py zoo:dvt_cifar10 build/bundles
+"""
+
+from _engine_script import script_for
+
+if __name__ == "__main__":
+    script_for("executorch")

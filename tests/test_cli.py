@@ -1,0 +1,125 @@
+"""The command line: what users see, errors in one line with exit code 2, help that matches the README."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dvt_edge import CascadeBundle
+from dvt_edge.cli import main
+from dvt_edge.data import sample
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    images = sample("cifar10-test")
+    for k in range(3):
+        Image.fromarray(images[k]).resize((80, 64)).save(tmp_path / f"picture{k}.png")
+    return tmp_path
+
+
+def ok(capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    assert main([str(a) for a in args]) == 0
+    return capsys.readouterr().out
+
+
+def test_inspect_shows_stages_points_and_what_was_proved(
+    zoo_bundle: CascadeBundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ok(capsys, "inspect", zoo_bundle.folder)
+    for words in ("onnx-fp32", "CPUExecutionProvider", "verified", "stage2", "tokens_0", "accurate", "SQNR"):
+        assert words in out
+
+
+def test_run_on_image_files_and_on_a_sample(
+    zoo_bundle: CascadeBundle, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ok(capsys, "run", zoo_bundle.folder, pictures, pictures / "picture0.png", "--point", "full")
+    assert "picture2.png" in out and "4 images: exits 0 / 0 / 4" in out
+    out = ok(capsys, "run", zoo_bundle.folder, "sample:cifar10-test", "--limit", "50", "--max-stage", "0")
+    assert "50 images: exits 50 / 0 / 0" in out and "top-1" in out
+    out = ok(capsys, "run", zoo_bundle.folder, "sample:cifar10-test", "--limit", "5", "--threshold", "2,0,0")
+    assert "exits 0 / 5 / 0" in out
+
+
+def test_validate_prints_the_table_and_fails_for_another_cascade(
+    zoo_bundle: CascadeBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from dvt_edge import load_cascade, save_cascade
+
+    out = ok(capsys, "validate", zoo_bundle.folder, "zoo:dvt_cifar10", "--limit", "8")
+    assert "stage1.relations_1" in out and "same exit as PyTorch" in out
+    cascade = load_cascade("zoo:dvt_cifar10")
+    with torch.no_grad():
+        cascade.stages[2].head.weight *= 1.5
+    save_cascade(cascade, tmp_path / "other.safetensors")
+    assert main(["validate", str(zoo_bundle.folder), str(tmp_path / "other.safetensors"), "--limit", "8"]) == 1
+    assert "bounds of onnx-fp32 broken" in " ".join(capsys.readouterr().err.split())
+
+
+def test_validate_record_makes_a_bundle_verified(
+    zoo_bundle: CascadeBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(zoo_bundle.folder, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["verification"] = {"verified": False, "reason": "x", "images": 0, "data": "x", "machine": "x"}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    ok(capsys, "validate", copy, "zoo:dvt_cifar10", "--limit", "4", "--record")
+    after = CascadeBundle.open(copy).manifest.verification
+    assert after.verified and after.images == 4
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["inspect", "nowhere"], "no such bundle"),
+        (["run", "nowhere", "x.png"], "x.png"),
+        (["run", "BUNDLE", "README.txt"], "README.txt"),
+        (["run", "BUNDLE", "sample:none"], "cifar10-test"),
+        (["run", "BUNDLE", "sample:cifar10-test", "--point", "best"], "accurate"),
+        (["run", "BUNDLE", "sample:cifar10-test", "--threshold", "0.5"], "3 exits"),
+        (["run", "BUNDLE", "sample:cifar10-test", "--threshold", "high"], "numbers"),
+        (["export", "zoo:none", "out"], "dvt_cifar10"),
+        (["export", "zoo:dvt_cifar10", "out", "--target", "tflite"], "onnx-int8"),
+        (["export", "absent.pth.tar", "out"], "absent.pth.tar"),
+        (["validate", "BUNDLE", "absent.safetensors"], "absent.safetensors"),
+        (["train", "nowhere", "out"], "nowhere"),
+        (["bench", "random:nothing"], "unknown model"),
+        (["run", "--nonsense"], "--nonsense"),
+        (["fly"], "fly"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(
+    zoo_bundle: CascadeBundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    args: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.txt").write_text("no image")
+    assert main([str(zoo_bundle.folder) if a == "BUNDLE" else a for a in args]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1 and words in err and "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_command_has_help_and_stands_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    for command in ("train", "export", "inspect", "run", "validate", "bench", "demo"):
+        assert "Usage: dvt-edge " + command in ok(capsys, command, "--help")
+        assert f"dvt-edge {command}" in readme
+
+
+def test_bench_prints_ratios_of_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    out = ok(capsys, "bench", "random:dvt_tiny", "-t", "onnx-fp32", "--rounds", "3", "--stage", "1")
+    assert "stage1" in out and "stage0" not in out and out.count("1.000") >= 2

@@ -1,0 +1,181 @@
+"""Export end to end: float within 1e-3, int8 measured, nothing left behind by a failure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import needs
+
+from dvt_edge import CascadeBundle, Runtime, export, load_cascade
+from dvt_edge.cascade import Cascade
+from dvt_edge.config import PRESETS
+from dvt_edge.data import LabelledImages, sample
+from dvt_edge.errors import DataError, ExportError, MissingPackageError, UnknownTargetError
+from dvt_edge.recipes import RECIPES, Bounds, recipe_for
+from dvt_edge.validation import ErrorMeter, compare
+
+
+@pytest.fixture(scope="module")
+def zoo() -> Cascade:
+    return load_cascade("zoo:dvt_cifar10")
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(zoo: Cascade, tmp_path_factory: pytest.TempPathFactory) -> CascadeBundle:
+    needs("onnxruntime")
+    return export(zoo, "onnx-int8", tmp_path_factory.mktemp("int8") / "b", checkpoint_sha256="ab")
+
+
+def test_float_outputs_and_decisions_are_pytorchs(zoo: Cascade, zoo_bundle: CascadeBundle) -> None:
+    comparison = compare(zoo, Runtime(zoo_bundle), sample("cifar10-test").first(64))
+    assert set(comparison.tensors) == {
+        *((f"stage{k}", "logits") for k in range(3)),
+        *((f"stage{k}", f"{kind}_{k}") for k in range(2) for kind in ("tokens", "relations")),
+    }
+    assert max(meter.max_abs_error for meter in comparison.tensors.values()) < 1e-3
+    assert comparison.worst_exit_agreement(zoo_bundle.manifest) == 1.0
+
+
+def test_the_manifest_records_what_was_measured(zoo_bundle: CascadeBundle) -> None:
+    m = zoo_bundle.manifest
+    assert m.verification.verified and m.verification.images == 64 and m.tools["onnxruntime"]
+    assert m.model.config["name"] == "dvt_cifar10" and m.macs[0] < m.macs[1] < m.macs[2]
+    assert all(s.operators.delegated > 0 and s.operators.undelegated == 0 for s in m.stages)
+    assert [p.name for p in m.operating_points][-1] == "full" and len(m.operating_points) == 4
+    costs = [p.mean_macs for p in m.operating_points]
+    assert costs == sorted(costs) and costs[-1] == m.macs[-1]
+    assert m.operating_point("full").agreement == 1.0
+    assert all(p.images == 512 and p.data == "sample:cifar10-calibration" for p in m.operating_points)
+    assert zoo_bundle.labels[3] == "cat"
+
+
+def test_int8_is_smaller_close_and_measured(int8_bundle: CascadeBundle, zoo_bundle: CascadeBundle) -> None:
+    m = int8_bundle.manifest
+    assert min(q.sqnr_db for q in m.verification.exits) > 20  # no saturation: with it this is near 12
+    assert min(q.top1_agreement for q in m.verification.exits) > 0.9
+    assert m.operating_points[0].images == 512 - 128  # the images that set the ranges do not measure
+    assert sum(int8_bundle.artifact_size(k) for k in range(3)) < 0.6 * sum(
+        zoo_bundle.artifact_size(k) for k in range(3)
+    )
+
+
+def test_only_linears_and_convolutions_are_quantized(int8_bundle: CascadeBundle) -> None:
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(int8_bundle.file("stage1.onnx")).graph
+    producers = {out: node for node in graph.node for out in node.output}
+    quantized = {
+        node.op_type
+        for node in graph.node
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear")
+        and any(producers[i].op_type == "DequantizeLinear" for i in node.input if i in producers)
+        and any(i in producers and producers[i].op_type == "DequantizeLinear" for i in node.input[1:2])
+    }
+    assert quantized == {"Gemm", "Conv"}
+
+
+def test_calibration_is_streamed_and_no_more_than_asked(zoo: Cascade, tmp_path: Path) -> None:
+    needs("onnxruntime")
+    from dvt_edge.exporters.onnxruntime_exporter import StreamedCalibration
+    from dvt_edge.stages import split
+
+    stage, given = split(zoo)[0], []
+
+    def endless() -> Iterator[tuple[torch.Tensor, ...]]:
+        while True:
+            given.append(1)
+            yield stage.example_inputs()
+
+    reader = StreamedCalibration(stage, endless, limit=5)
+    assert not given
+    while reader.get_next() is not None:
+        pass
+    assert len(given) == 5
+
+
+def test_a_failed_check_leaves_nothing_and_says_why(
+    zoo: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs("onnxruntime")
+    from dvt_edge import exporting
+
+    strict = dataclasses.replace(recipe_for("onnx-fp32"), bounds=Bounds(max_abs_error=1e-12))
+    monkeypatch.setattr(exporting, "recipe_for", lambda name: strict)
+    with pytest.raises(ExportError, match=r"disagrees with PyTorch: .*off by") as caught:
+        export(zoo, "onnx-fp32", tmp_path / "b", calibration=sample("cifar10-calibration").first(8))
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_a_broken_conversion_is_caught(zoo: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An artifact of other weights must not pass for this cascade."""
+    needs("onnxruntime")
+    from dvt_edge import exporting
+
+    genuine = exporting.exporter_for(recipe_for("onnx-fp32"))
+
+    def wrong(stage, recipe, calibration, folder):
+        with torch.no_grad():
+            stage.stage.head.bias += 0.01
+        try:
+            return genuine(stage, recipe, calibration, folder)
+        finally:
+            with torch.no_grad():
+                stage.stage.head.bias -= 0.01
+
+    monkeypatch.setattr(exporting, "exporter_for", lambda recipe: wrong)
+    with pytest.raises(ExportError, match="logits is off by"):
+        export(zoo, "onnx-fp32", tmp_path / "b", calibration=sample("cifar10-calibration").first(8))
+
+
+def test_unknown_targets_list_the_known_ones(zoo: Cascade, tmp_path: Path) -> None:
+    with pytest.raises(UnknownTargetError) as caught:
+        export(zoo, "tflite", tmp_path / "b")
+    assert all(recipe.name in str(caught.value) for recipe in RECIPES)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
+def test_a_missing_package_names_the_extra(recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvt_edge import exporters
+
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(name, name="some_engine.part")
+
+    monkeypatch.setattr(exporters, "import_module", absent)
+    with pytest.raises(MissingPackageError, match=rf"some_engine.*dvt-edge\[{recipe.extra}\]"):
+        exporters.exporter_for(recipe)
+
+
+def test_images_that_do_not_fit_are_refused(zoo: Cascade, tmp_path: Path) -> None:
+    other = dataclasses.replace(sample("cifar10-test"), classes=("a", "b"), labels=(0,) * 256)
+    for images, words in ((other, "2 classes"), (sample("cifar10-test").first(1), "one image")):
+        with pytest.raises(DataError, match=words):
+            export(zoo, "onnx-fp32", tmp_path / "b", calibration=images)
+    with pytest.raises(DataError, match="give real ones"):
+        export(Cascade(PRESETS["dvt_tiny"]), "onnx-fp32", tmp_path / "b")
+
+
+def test_images_without_labels_give_agreement_only(zoo: Cascade, tmp_path: Path) -> None:
+    needs("onnxruntime")
+    images: LabelledImages = dataclasses.replace(sample("cifar10-test").first(12), labels=None, classes=())
+    m = export(zoo, "onnx-fp32", tmp_path / "b", calibration=images).manifest
+    assert m.operating_points[0].top1 is None and m.verification.exits[0].top1 is None
+    assert json.loads((tmp_path / "b/labels.json").read_text()) == [str(i) for i in range(10)]
+
+
+def test_error_meter_against_plain_numpy() -> None:
+    rng = np.random.default_rng(0)
+    pairs = [(rng.normal(size=(2, 7)).astype(np.float32), rng.normal(size=(2, 7)).astype(np.float32)) for _ in range(3)]
+    meter = ErrorMeter()
+    for found, expected in pairs:
+        meter.add(found, expected)
+    x, y = (np.concatenate([p[i] for p in pairs]).ravel().astype(np.float64) for i in (0, 1))
+    assert meter.sqnr_db == pytest.approx(10 * np.log10((y**2).sum() / ((x - y) ** 2).sum()))
+    assert meter.cosine == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
+    assert meter.max_abs_error == pytest.approx(np.abs(x - y).max())
+    meter.add(np.array([np.nan]), np.array([1.0]))
+    assert meter.max_abs_error == np.inf and meter.sqnr_db == -np.inf
