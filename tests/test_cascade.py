@@ -17,6 +17,7 @@ from torch import Tensor
 from dvt_edge.cascade import (
     Cascade,
     FeatureReuse,
+    Performer,
     RelationReuse,
     patch_geometry,
     resample_matrix,
@@ -184,6 +185,22 @@ def test_t2t_keeps_its_fixed_tensors_fixed() -> None:
     table = sinusoid(3, 4)[0]
     torch.testing.assert_close(table[0], torch.tensor([0.0, 1.0, 0.0, 1.0]))
     torch.testing.assert_close(table[2], torch.tensor([math.sin(2), math.cos(2), math.sin(0.02), math.cos(0.02)]))
+
+
+def test_performer_attends_by_random_features_and_skips_through_v() -> None:
+    """Linear attention equals its quadratic form, keys first: the seeded weights make it vanish, so no golden sees it."""
+    torch.manual_seed(0)
+    block, x = Performer(20, dim=8, features=4).double(), torch.randn(2, 6, 20, dtype=torch.float64)
+    with torch.no_grad():
+        k, q, v = block.kqv(block.norm1(x)).split(8, dim=-1)
+
+        def positive(t: Tensor) -> Tensor:
+            return torch.exp(t @ block.w.t() - (t**2).sum(-1, keepdim=True) / 2) / math.sqrt(4)
+
+        kernel = positive(q) @ positive(k).transpose(1, 2)  # (2, 6, 6), a query a row
+        y = v + block.proj(kernel @ v / (kernel.sum(-1, keepdim=True) + 1e-8))
+        torch.testing.assert_close(block(x), y + block.mlp(block.norm2(y)))
+        assert not torch.allclose(y, v + block.proj(v.mean(1, keepdim=True)), atol=1e-2), "attention must matter here"
 
 
 def test_every_trainable_parameter_gets_a_gradient() -> None:

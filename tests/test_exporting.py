@@ -66,16 +66,13 @@ def test_int8_is_smaller_close_and_measured(int8_bundle: CascadeBundle, zoo_bund
 
 
 def test_only_linears_and_convolutions_are_quantized(int8_bundle: CascadeBundle) -> None:
-    onnx = pytest.importorskip("onnx")
+    needs("onnx")
+    import onnx
+
     graph = onnx.load(int8_bundle.file("stage1.onnx")).graph
-    producers = {out: node for node in graph.node for out in node.output}
-    quantized = {
-        node.op_type
-        for node in graph.node
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear")
-        and any(producers[i].op_type == "DequantizeLinear" for i in node.input if i in producers)
-        and any(i in producers and producers[i].op_type == "DequantizeLinear" for i in node.input[1:2])
-    }
+    weights = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    dequantized = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in weights}
+    quantized = {node.op_type for node in graph.node if dequantized & set(node.input)}
     assert quantized == {"Gemm", "Conv"}
 
 

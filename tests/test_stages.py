@@ -90,3 +90,26 @@ def test_published_form_gives_the_same_numbers() -> None:
 def test_parameters_of_the_stages_are_all_of_the_models() -> None:
     model = cascade()
     assert sum(s.parameter_count() for s in split(model)) == sum(p.numel() for p in model.parameters())
+
+
+def test_performer_is_linear_attention_by_its_random_features() -> None:
+    """Against the sum over tokens written out: the golden logits of the T2T models hardly depend on it."""
+    from dvt_edge.cascade import Performer
+
+    torch.manual_seed(0)
+    block = Performer(12, dim=8, features=4).eval()
+    x = torch.randn(1, 5, 12)
+    with torch.inference_mode():
+        k, q, v = block.kqv(block.norm1(x))[0].split(8, dim=-1)
+
+        def features(row: torch.Tensor) -> torch.Tensor:
+            return torch.stack([torch.exp(w @ row - row @ row / 2) / 2 for w in block.w])  # sqrt(4 features)
+
+        rows = []
+        for i in range(5):
+            weights = torch.stack([features(q[i]) @ features(k[j]) for j in range(5)])
+            rows.append((weights[:, None] * v).sum(0) / (weights.sum() + 1e-8))
+        y = v + block.proj(torch.stack(rows))
+        expected = y + block.mlp(block.norm2(y))
+        assert (block(x)[0] - expected).abs().max() < 1e-5
+        assert (block.proj(torch.stack(rows)).abs().max()) > 1e-2  # and the attention matters here
