@@ -188,7 +188,7 @@ def test_t2t_keeps_its_fixed_tensors_fixed() -> None:
 
 
 def test_performer_attends_by_random_features_and_skips_through_v() -> None:
-    """Linear attention equals its quadratic form, keys first: the seeded weights make it vanish, so no golden sees it."""
+    """Linear attention equals its quadratic form; under the seeded weights it vanishes, so no golden sees it."""
     torch.manual_seed(0)
     block, x = Performer(20, dim=8, features=4).double(), torch.randn(2, 6, 20, dtype=torch.float64)
     with torch.no_grad():

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dvt_edge import checkpoint
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, from_published_name, load_cascade, save_cascade
-from dvt_edge.config import PRESETS
+from dvt_edge.config import PRESETS, CascadeConfig
 from dvt_edge.errors import CheckpointError
 
 TINY = PRESETS["dvt_tiny"]
@@ -253,10 +254,16 @@ def test_a_safetensors_header_longer_than_the_file_is_refused(tmp_path: Path) ->
     ],
 )
 def test_a_hostile_configuration_is_refused_before_it_is_built(
-    change: dict[str, Any], weights: dict[str, Tensor], tmp_path: Path
+    change: dict[str, Any], weights: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wrong types and dimensions that no memory holds end in one line."""
+    """Wrong types and dimensions that no memory holds end in one line, without taking that memory."""
     save_file(weights, tmp_path / "a.safetensors", {"config": json.dumps(TINY.to_dict() | change)})
+
+    def build(config: CascadeConfig) -> Cascade:
+        assert torch.empty(0).is_meta
+        return Cascade(config)
+
+    monkeypatch.setattr(checkpoint, "Cascade", build)
     refused(tmp_path / "a.safetensors")
 
 

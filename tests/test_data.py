@@ -177,6 +177,14 @@ def test_an_npz_of_another_form_is_refused(arrays: dict[str, Any], found: str, t
     assert found in refused(write_npz(tmp_path / "a.npz", **arrays))
 
 
+@pytest.mark.parametrize("name", ["images", "labels", "classes"])
+def test_an_npz_that_runs_code_is_refused_and_does_not_run(name: str, tmp_path: Path) -> None:
+    """An array of objects is a pickle inside the archive."""
+    bomb = np.array([Bomb(tmp_path / "owned")], dtype=object)
+    refused(write_npz(tmp_path / "a.npz", **({"images": np.zeros((1, 4, 5, 3), np.uint8)} | {name: bomb})))
+    assert not (tmp_path / "owned").exists()
+
+
 @pytest.mark.parametrize("keep", [0, 20, 300])
 def test_a_damaged_npz_is_refused(keep: int, tmp_path: Path) -> None:
     file = write_npz(tmp_path / "a.npz", images=np.zeros((2, 4, 5, 3), np.uint8))

@@ -22,9 +22,11 @@ from dvt_edge.manifest import StageSpec, TensorSpec
 from dvt_edge.quiet import quiet
 
 with quiet():
-    from executorch.exir._serialize.generated.executorch_flatbuffer.Program import Program as Flatbuffer
     from executorch.extension.pybindings.portable_lib import _threadpool_get_thread_count, _unsafe_reset_threadpool
     from executorch.runtime import Method, Runtime
+    from flatbuffers.encode import Get  # type: ignore[import-untyped, unused-ignore]
+    from flatbuffers.packer import uoffset  # type: ignore[import-untyped, unused-ignore]
+    from flatbuffers.table import Table  # type: ignore[import-untyped, unused-ignore]
 
 DTYPES = {0: "uint8", 6: "float32"}  # ExecuTorch's ScalarType
 
@@ -89,16 +91,24 @@ def checked(array: NDArray[Any], tensor: TensorSpec, stage: str) -> NDArray[Any]
 
 
 def delegates(artifact: Path, stage: str) -> set[str]:
-    """The backends that a .pte file names."""
+    """The backends that a .pte file names: the runtime does not tell. Slots are those of ExecuTorch's program.fbs."""
     try:
         with artifact.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if not Flatbuffer.ProgramBufferHasIdentifier(data, 0):
+            if data[4:8] != b"ET12":
                 raise ValueError("not an ExecuTorch program")
-            program = Flatbuffer.GetRootAs(data)
-            plans = [program.ExecutionPlan(i) for i in range(program.ExecutionPlanLength())]
-            return {plan.Delegates(i).Id().decode() for plan in plans for i in range(plan.DelegatesLength())}
-    except Exception as error:  # a damaged flatbuffer fails in as many ways as there are bytes
+            plans = tables(Table(data, Get(uoffset, data, 0)), slot=6)
+            return {d.String(d.Pos + d.Offset(4)).decode() for plan in plans for d in tables(plan, slot=18)}
+    except Exception as error:  # a damaged flatbuffer fails in as many ways as it has bytes
         raise EngineError(f"{stage}: executorch cannot read {artifact.name} ({one_line(error)})") from error
+
+
+def tables(parent: Table, slot: int) -> list[Table]:
+    """The vector of tables in a field of a flatbuffer's table."""
+    field = parent.Offset(slot)
+    if field == 0:
+        return []
+    first = parent.Vector(field)
+    return [Table(parent.Bytes, parent.Indirect(first + 4 * i)) for i in range(parent.VectorLen(field))]
 
 
 def check_tensors(meta: Any, stage: StageSpec, artifact: Path) -> None:

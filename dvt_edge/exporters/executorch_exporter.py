@@ -54,15 +54,15 @@ def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInpu
             with artifact.open("wb") as file:
                 program.write_to_file(file)
     except Exception as error:  # torch, torchao and executorch each raise their own types
-        raise ExportError(f"{stage.name}: target {recipe.name} failed ({type(error).__name__}: {first_line(error)})") from error
+        raise ExportError(f"{stage.name}: target {recipe.name} failed ({one_line(error)})") from error
     if operators.delegated == 0:
         artifact.unlink()
         raise ExportError(f"{stage.name}: target {recipe.name} failed ({recipe.backend} takes none of its operators)")
     return Converted(artifact, operators)
 
 
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:160]
+def one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:160]}"
 
 
 def trace(stage: StageGraph) -> torch.export.ExportedProgram:
@@ -88,8 +88,8 @@ def quantize(
 
     Matmuls of activations, softmax, GELU, sums and resampling stay float. Calibration holds one image at a time.
     """
-    if (recipe.weight_bits, recipe.activation_bits) != (8, 8):
-        raise ValueError(f"{recipe.weight_bits}-bit weights and {recipe.activation_bits}-bit activations; expected 8 and 8")
+    if (bits := (recipe.weight_bits, recipe.activation_bits)) != (8, 8):
+        raise ValueError(f"weights and activations of {bits} bits; expected 8 and 8")
     quantizer = WeightQuantizer()
     for kind in (nn.Linear, nn.Conv2d):
         quantizer.set_module_type(kind, get_symmetric_quantization_config(is_per_channel=True))
@@ -153,8 +153,10 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
-    if x.dim() == 3 and isinstance(index, tuple) and len(index) == 2 and index[0] == slice(None) and type(index[1]) is int:
-        return x.narrow(1, index[1], 1).flatten(1)
+    """x[:, i], the class token, without select."""
+    match index:
+        case (slice(start=None, stop=None, step=None), int(i)):
+            return x.narrow(1, i, 1).flatten(1)
     return x[index]
 
 
@@ -173,7 +175,9 @@ def layer_norm(x: Tensor, shape: Any, weight: Tensor, bias: Tensor, eps: float) 
     return x * torch.rsqrt(F.linear(x * x, mean, torch.full((1,), eps))) * weight + bias
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Tensor:
     """A convolution that cuts patches becomes a linear on them: XNNPACK is slow at large kernels over 3 channels."""
     patch, pad = weight.shape[-1], padding[0]
     if patch == 1 or tuple(stride) != (patch, patch) or groups > 1:
@@ -194,6 +198,7 @@ def unfold(x: Tensor, kernel_size: int, *, stride: int, padding: int) -> Tensor:
 
 
 REWRITES: dict[Any, Callable[..., Any]] = {
+    Tensor.matmul: matmul,
     Tensor.__matmul__: matmul,
     Tensor.split: split,
     Tensor.chunk: chunk,
