@@ -27,14 +27,14 @@ A three-exit cascade for {pixels} px images, trained from scratch; {size:.2f} MB
 |---|---|---|---|---|
 {rows}
 
-- **Data:** {data}, {holdout:,} training images held out (seed {seed}); 512 of those are the package's calibration sample,
-  and the 256 test images of the package are among the test images above.
+- **Data:** tested on all of {data}; {holdout:,} training images were held out (seed {seed}). 512 of those are the
+  package's calibration sample, and the 256 test images of the package are among the test images above.
 - **Recipe:** {epochs} epochs, {hours:.2f} hours on {machine} (other work ran on the machine at the time), {processes}
   process, torch {torch}, seed {seed}. The last epoch's figures on the held-out images, exit by exit: {held_out}.
 - **Log:** [{name}.log.jsonl]({name}.log.jsonl), a line an epoch; seconds are of training alone.
 - **Made by:** `{command}`, then `python export_scripts/add_to_zoo.py runs/{name} dvt_edge/zoo`.
-- **Limits:** a small model after a short training: a test bed for export and early exit, not for use. Confidences are not
-  calibrated (temperature 1).
+- **Limits:** a small model after a short training: a test bed for export and early exit, not for use. Its
+  confidences are not calibrated (temperature 1).
 """
 
 
