@@ -10,7 +10,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from dvt_edge.errors import ConfigError
+from dvt_edge.errors import ConfigError, MissingPackageError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -156,7 +156,10 @@ def config_for(name: str) -> CascadeConfig:
     Raises ConfigError for an unknown name, and for a timm model that is not a plain ViT.
     """
     if name.startswith("timm:"):
-        from dvt_edge.timm_backbone import config_from_timm
+        try:
+            from dvt_edge.timm_backbone import config_from_timm
+        except ModuleNotFoundError as error:
+            raise MissingPackageError(str(error.name), "train", f"model {name}") from error
 
         return config_from_timm(name.removeprefix("timm:"))
     if name not in PRESETS:

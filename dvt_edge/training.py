@@ -12,6 +12,7 @@ import io
 import json
 import math
 import os
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -39,7 +40,7 @@ from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import save_cascade
 from dvt_edge.config import CascadeConfig
 from dvt_edge.data import LabelledImages, open_training_data
-from dvt_edge.errors import DataError, DvtEdgeError
+from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError
 from dvt_edge.preprocess import open_rgb, preprocess
 
 
@@ -181,6 +182,8 @@ class Trainer:
     ) -> None:
         self.config, self.out, self.options, self.process = config, out, options, process
         self.asked = {"model": config.to_dict(), "options": asdict(options), "data": data.name}
+        if len(options.exit_weights) not in (0, config.num_exits):
+            raise ConfigError(f"{len(options.exit_weights)} exit weights; {config.name} has {config.num_exits} exits")
         self.check_folder()
         train, self.held_out, self.test = open_training_data(data, options.holdout, options.seed)
         if len(train.classes) != config.num_classes:
@@ -263,8 +266,10 @@ class Trainer:
         criterion = SoftTargetCrossEntropy()
         weights = options.exit_weights or (1.0,) * self.config.num_exits
         amp = options.amp == "bf16" or (options.amp == "auto" and device.type == "cuda")
-        np.random.seed(options.seed * 100_003 + epoch * 101 + self.process.rank)  # mixup draws from numpy
-        torch.manual_seed(options.seed * 100_003 + epoch * 101 + self.process.rank)
+        seed = options.seed * 100_003 + epoch * 101 + self.process.rank
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # mixup draws from numpy, RandAugment and erasing from random
+        random.seed(seed)
         if isinstance(self.sampler, DistributedSampler):
             self.sampler.set_epoch(epoch)
         self.runner.train()
@@ -323,7 +328,10 @@ class Trainer:
         if not file.exists():
             (self.out / "log.jsonl").unlink(missing_ok=True)
             return
-        state = torch.load(file, map_location=self.process.device, weights_only=True)
+        try:
+            state = torch.load(file, map_location=self.process.device, weights_only=True)
+        except Exception as error:  # a damaged pickle fails in many ways
+            raise CheckpointError(f"{file}: damaged ({error}); delete it to start anew") from error
         self.model.load_state_dict(state["model"])
         self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
