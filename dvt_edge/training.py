@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from PIL import Image
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from timm.data import Mixup, create_transform
@@ -115,7 +115,16 @@ def training_transform(config: CascadeConfig, options: TrainingOptions) -> Any:
     if config.image_size <= 64:
         crop = transforms.RandomCrop(config.image_size, padding=options.crop_padding)
         transform.transforms[0] = transforms.Compose([transforms.Resize(config.resize), crop])
+    for step in transform.transforms:
+        for op in getattr(step, "ops", ()):
+            if op.name.startswith("Posterize"):
+                op.aug_fn = posterize
     return transform
+
+
+def posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+    """timm asks for 0 bits at its strongest, which Pillow 13 refuses: keep one."""
+    return image if bits >= 8 else ImageOps.posterize(image, max(1, bits))
 
 
 def normalise(pixels: Tensor, config: CascadeConfig) -> Tensor:

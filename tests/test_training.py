@@ -243,3 +243,18 @@ def test_two_processes_train_one_cascade(data: Path, tmp_path: Path) -> None:
     first, second = (torch.load(tmp_path / f"run.rank{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert load_cascade(out / "cascade.safetensors").config == TINY
+
+
+def test_the_strongest_posterize_keeps_one_bit() -> None:
+    """timm draws 0 bits at magnitude 10, which Pillow 13 refuses: a run must not die of it by chance."""
+    from PIL import Image
+
+    from dvt_edge.training import training_transform
+
+    picture = Image.fromarray(np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3))
+    transform = training_transform(TINY, dataclasses.replace(QUICK, auto_augment="rand-m10-mstd0-inc1"))
+    ops = [op for step in transform.transforms for op in getattr(step, "ops", ()) if op.name.startswith("Posterize")]
+    assert ops
+    for op in ops:
+        op.prob = 1.0
+        assert len(np.unique(np.asarray(op(picture)))) == 2

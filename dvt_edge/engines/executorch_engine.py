@@ -40,7 +40,7 @@ def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> 
     ExecuTorch has one thread pool a process, and a loaded program keeps a pointer to it: the pool is set when no
     program is alive, and until then a load with another number of threads is refused.
     Raises EngineError where the backend is absent, here or in the file, or the file does not load or is not the
-    stage of the manifest.
+    stage of the manifest. A cut file is such a file; flipped bits can crash ExecuTorch, so check the bundle's hashes.
     """
     runtime = Runtime.get()
     if not runtime.backend_registry.is_available(backend):
@@ -56,7 +56,7 @@ def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> 
             program = runtime.load_program(artifact)
             check_tensors(program.metadata("forward"), stage, artifact)
             loaded = Program(program.load_method("forward"), stage)
-        except (RuntimeError, KeyError, ValueError) as error:
+        except (RuntimeError, LookupError, ValueError) as error:
             raise EngineError(f"{stage.name}: executorch cannot load {artifact.name} ({one_line(error)})") from error
         programs.add(loaded)
     return loaded

@@ -180,21 +180,20 @@ def conv2d(
 ) -> Tensor:
     """A convolution that cuts patches becomes a linear on them: XNNPACK is slow at large kernels over 3 channels."""
     patch, pad = weight.shape[-1], padding[0]
-    if patch == 1 or tuple(stride) != (patch, patch) or groups > 1:
+    grid = (x.shape[-1] + 2 * pad - patch) // stride[0] + 1
+    after = grid * patch - x.shape[-1] - pad
+    if patch == 1 or tuple(stride) != (patch, patch) or groups > 1 or after < 0:
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    grid = (x.shape[-1] + 2 * pad - patch) // patch + 1
-    after = grid * patch - x.shape[-1] - pad  # negative where the last pixels belong to no patch
-    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, pad, max(after, 0), pad, max(after, 0)))
-    x = x.narrow(1, 0, grid * patch).narrow(2, 0, grid * patch)
+    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, pad, after, pad, after))
     x = x.reshape(grid, patch, grid, -1).permute(0, 2, 1, 3).reshape(1, grid, grid, -1)
     return F.linear(x, weight.permute(0, 2, 3, 1).flatten(1), bias).permute(0, 3, 1, 2)
 
 
-def unfold(x: Tensor, kernel_size: int, *, stride: int, padding: int) -> Tensor:
+def unfold(x: Tensor, kernel_size: int, dilation: int, padding: int, stride: int) -> Tensor:
     """(1, C, H, W) -> (1, C*k², n): a convolution of each channel with k² kernels that each pick one pixel."""
     taps = kernel_size**2
     picks = torch.eye(taps).reshape(taps, 1, kernel_size, kernel_size).repeat(x.shape[1], 1, 1, 1)
-    return F.conv2d(x, picks, None, stride, padding, 1, x.shape[1]).flatten(2)
+    return F.conv2d(x, picks, None, stride, padding, dilation, x.shape[1]).flatten(2)
 
 
 REWRITES: dict[Any, Callable[..., Any]] = {
