@@ -19,6 +19,7 @@ from dvt_edge.atomic import write_text
 
 matplotlib.use("Agg")
 COLORS = ("#2a9d8f", "#e9c46a", "#e76f51", "#264653", "#8d99ae")
+LINES = ("-", "-", "--", "--", ":")
 
 
 def write_report(path: Path, summary: dict[str, Any], examples: list[list[dict[str, Any]]]) -> None:
@@ -64,7 +65,8 @@ def plot_curves(targets: list[dict[str, Any]]) -> Figure:
     axes = figure.subplots()
     for k, t in enumerate(targets):
         _, macs, top1 = np.array(t["curve"]).T
-        axes.plot(macs / 1e6, 100 * top1, color=COLORS[k % len(COLORS)], label=t["target"], linewidth=1.5)
+        style = LINES[k % len(LINES)]  # targets often coincide: broken lines show those below
+        axes.plot(macs / 1e6, 100 * top1, style, color=COLORS[k % len(COLORS)], label=t["target"], linewidth=1.5)
         axes.plot(t["mean_macs"] / 1e6, 100 * t["top1"], "o", color=COLORS[k % len(COLORS)], markersize=6)
         for exit_, cost in enumerate(t["macs"]):
             axes.plot(cost / 1e6, 100 * t["top1_per_exit"][exit_], "x", color=COLORS[k % len(COLORS)], markersize=6)
