@@ -90,6 +90,16 @@ class CascadeBundle:
         """Bytes of all listed files."""
         return sum(f.size for f in self.manifest.files.values())
 
+    @property
+    def artifacts_sha256(self) -> str:
+        """One hash of all the stages' artifacts: what thresholds, logits and certificates are bound to."""
+        digest = hashlib.sha256()
+        for stage in self.manifest.stages:
+            for path in sorted(self.manifest.files):
+                if path == stage.artifact or path.startswith(stage.artifact + "/"):
+                    digest.update(f"{path}\0{self.manifest.files[path].sha256}\n".encode())
+        return digest.hexdigest()
+
     def artifact_size(self, stage: int) -> int:
         """Bytes of one stage's artifact."""
         name = self.manifest.stages[stage].artifact

@@ -39,6 +39,10 @@ class MissingPackageError(DvtEdgeError):
         self.package, self.extra = package, extra
 
 
+class SchemaError(DvtEdgeError):
+    """A JSON file with a field that is missing, unknown or of the wrong kind; the message names file and place."""
+
+
 class BundleError(DvtEdgeError):
     """A bundle that must not be run."""
 

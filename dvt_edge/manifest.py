@@ -1,33 +1,23 @@
 """What a bundle says about itself: manifest.json, as frozen dataclasses.
 
 These classes are the one definition. `manifest.schema.json` is generated from them with pydantic (`json_schema`);
-reading needs only the standard library, so that a tester with onnxruntime and numpy can run a bundle.
-Types are checked field by field by `from_json`, rules across fields in `__post_init__`.
+reading (`dvt_edge.schema`) needs only the standard library: onnxruntime and numpy suffice to run a bundle.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import json
 import math
-import types
-import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dvt_edge.errors import ManifestError, NewerFormatError
+from dvt_edge.errors import ManifestError, NewerFormatError, SchemaError
+from dvt_edge.schema import dump_json, from_json, parse_json, require, schema_of
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 
 Dtype = Literal["uint8", "float32"]
 Role = Literal["image", "state", "logits"]
-
-
-def require(ok: bool, message: str) -> None:
-    if not ok:
-        raise ValueError(message)
 
 
 @dataclass(frozen=True)
@@ -225,97 +215,25 @@ class Manifest:
         raise ManifestError(f"no operating point {name!r}; the bundle has: {known}")
 
 
-def from_json(kind: Any, value: Any, where: str = MANIFEST) -> Any:
-    """`value`, as json.loads gives it, as a `kind`: a dataclass, tuple, dict, Literal, union or plain type.
-
-    Raises ManifestError naming the place and what was found; unknown fields are errors.
-    """
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return dataclass_from_json(kind, value, where)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        (inner,) = (a for a in args if a is not type(None))
-        return from_json(inner, value, where)
-    if origin is Literal:
-        if isinstance(value, str) and value in args:
-            return value
-    elif origin is tuple:
-        if isinstance(value, list):
-            return tuple(from_json(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    elif origin is dict:
-        if isinstance(value, dict):
-            return {key: from_json(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    elif kind is Any:
-        return value
-    elif kind is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    elif type(value) is kind:
-        return value
-    wanted = " or ".join(map(repr, args)) if origin is Literal else getattr(kind, "__name__", str(kind))
-    raise ManifestError(f"{where}: found {shorten(value)}; expected {wanted}")
-
-
-def dataclass_from_json(kind: type, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ManifestError(f"{where}: found {shorten(value)}; expected an object")
-    hints, fields = field_types(kind), dataclasses.fields(kind)
-    if unknown := value.keys() - hints.keys():
-        raise ManifestError(f"{where}: unknown field {min(unknown)!r}")
-    values = {}
-    for f in fields:
-        if f.name in value:
-            values[f.name] = from_json(hints[f.name], value[f.name], f"{where}.{f.name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise ManifestError(f"{where}: the field {f.name!r} is missing")
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ManifestError(f"{where}: {error}") from error
-
-
-@functools.cache
-def field_types(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def parse_manifest(text: str | bytes) -> Manifest:
     """Raises NewerFormatError for a later format, ManifestError for anything else that is not a manifest."""
-
-    def refuse(constant: str) -> None:
-        raise ManifestError(f"{MANIFEST}: {constant} is not a JSON number")
-
     try:
-        value = json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{MANIFEST}: not JSON ({error})") from error
-    if isinstance(value, dict) and type(value.get("format")) is int and value["format"] != FORMAT:
-        if value["format"] > FORMAT:
-            raise NewerFormatError(f"{MANIFEST}: format {value['format']}; this reads {FORMAT}: update dvt-edge")
-        raise ManifestError(f"{MANIFEST}: format {value['format']}; expected {FORMAT}")
-    manifest = from_json(Manifest, value)
+        value = parse_json(text, MANIFEST)
+        if isinstance(value, dict) and type(value.get("format")) is int and value["format"] != FORMAT:
+            if value["format"] > FORMAT:
+                raise NewerFormatError(f"{MANIFEST}: format {value['format']}; this reads {FORMAT}: update dvt-edge")
+            raise ManifestError(f"{MANIFEST}: format {value['format']}; expected {FORMAT}")
+        manifest = from_json(Manifest, value, MANIFEST)
+    except SchemaError as error:
+        raise ManifestError(str(error)) from error
     assert isinstance(manifest, Manifest)
     return manifest
 
 
 def to_json(manifest: Manifest) -> str:
-    return json.dumps(dataclasses.asdict(manifest), indent=1, allow_nan=False) + "\n"
+    return dump_json(manifest)
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of manifest.json, from the dataclasses above. Needs pydantic."""
-    from pydantic import TypeAdapter
-
-    schema = TypeAdapter(Manifest).json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    for definition in (schema, *schema["$defs"].values()):
-        if definition.get("type") == "object" and "properties" in definition:
-            definition["additionalProperties"] = False
-    return schema
+    return schema_of(Manifest)

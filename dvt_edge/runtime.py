@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,8 +144,13 @@ class Runtime:
 
     def logits(self, image: Any) -> list[NDArray[np.float32]]:
         """Every exit's (classes,) logits, with no early exit: for validation and calibration."""
-        arrays: Arrays = {"image": self.preprocess(image)[None]}
-        return [self._step(index, arrays)[0] for index in range(len(self.manifest.stages))]
+        return [logits for logits, _ in self.steps(self.preprocess(image))]
+
+    def steps(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.float32], float]]:
+        """Every stage in order on preprocessed (size, size, 3) pixels: its (classes,) logits and milliseconds."""
+        arrays: Arrays = {"image": pixels[None]}
+        for index in range(len(self.manifest.stages)):
+            yield self._step(index, arrays)
 
     def _step(self, index: int, arrays: Arrays) -> tuple[NDArray[np.float32], float]:
         """Run one stage on `arrays` by name, replace the state in them; its (classes,) logits and milliseconds."""
