@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.errors import NotFiniteError
+
+if TYPE_CHECKING:
+    from dvt_edge.manifest import Measure
 
 
 @dataclass(frozen=True)
@@ -37,21 +40,37 @@ class Decision:
     degraded: bool = False
 
 
-def confidence(logits: NDArray[np.float32], temperature: float = 1.0) -> float:
-    """max softmax(logits / temperature) of (classes,) logits, in float32; NaN where a scaled logit is not finite."""
-    with np.errstate(over="ignore"):
-        scaled = np.asarray(logits, dtype=np.float32) / np.float32(temperature)
-    if not np.isfinite(scaled).all():
-        return math.nan
-    return float(np.float32(1) / np.exp(scaled - scaled.max()).sum(dtype=np.float32))
+def confidence(logits: NDArray[np.float32], temperature: float = 1.0, measure: Measure = "max_softmax") -> float:
+    """How sure (classes,) logits are, in [0, 1] and float32; NaN where a scaled logit is not finite.
+
+    `measure` of p = softmax(logits / temperature): "max_softmax" its largest value, "margin" the largest less the
+    second largest, "entropy" 1 - H(p) / log(classes). One class is certain by the last two.
+    """
+    return float(confidences(np.asarray(logits, dtype=np.float32)[None], temperature, measure)[0])
 
 
-def confidences(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float32]:
+def confidences(
+    logits: NDArray[np.floating[Any]], temperature: float = 1.0, measure: Measure = "max_softmax"
+) -> NDArray[np.float32]:
     """`confidence` of each row: (images, classes) -> (images,) float32."""
-    scaled = np.asarray(logits, dtype=np.float32) / np.float32(temperature)
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = np.exp(scaled - scaled.max(axis=-1, keepdims=True)).sum(axis=-1, dtype=np.float32)
-    return np.where(np.isfinite(scaled).all(axis=-1), np.float32(1) / total, np.float32(np.nan))
+    one, classes = np.float32(1), logits.shape[-1]
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        scaled = np.asarray(logits, dtype=np.float32) / np.float32(temperature)
+        below = scaled - scaled.max(axis=-1, keepdims=True)
+        powers = np.exp(below)
+        total = powers.sum(axis=-1, dtype=np.float32)
+        if measure == "max_softmax":
+            value = one / total
+        elif measure == "margin":
+            second = np.partition(powers, -2, axis=-1)[..., -2] if classes > 1 else np.zeros_like(total)
+            value = (one - second) / total
+        elif classes == 1:
+            value = np.ones_like(total)
+        else:
+            weighted = np.where(powers > 0, powers * below, np.float32(0)).sum(axis=-1, dtype=np.float32)
+            entropy = np.log(total) - weighted / total
+            value = np.clip(one - entropy / np.log(np.float32(classes)), np.float32(0), one)
+    return np.where(np.isfinite(scaled).all(axis=-1), value, np.float32(np.nan))
 
 
 def leaves(value: float, stage: int, thresholds: Sequence[float], last: int) -> bool:

@@ -24,7 +24,6 @@ from dvt_edge.exporting import Report, export, tool_versions
 from dvt_edge.recipes import RECIPES, Recipe
 from dvt_edge.report import write_report
 from dvt_edge.runtime import Result, Runtime
-from dvt_edge.thresholds import CANDIDATES
 from dvt_edge.validation import Comparison, compare
 
 SHOWN_PER_EXIT = 8
@@ -114,7 +113,7 @@ def measure(
         "sqnr_db": [q.sqnr_db for q in qualities],
         "max_abs_error": [q.max_abs_error for q in qualities],
         "top1_agreement": [q.top1_agreement for q in qualities],
-        "exit_agreement": comparison.exit_agreement(point.thresholds, manifest.confidence.temperature),
+        "exit_agreement": comparison.exit_agreement(point.thresholds, manifest.confidence),
         "top1_per_exit": [q.top1 for q in qualities],
         "top1": statistics.mean(r.label == y for r, y in zip(early, images.labels, strict=True)),
         "exit_shares": [exits.count(k) / total for k in range(len(manifest.stages))],
@@ -131,11 +130,12 @@ def measure(
 def curve(comparison: Comparison, bundle: CascadeBundle) -> list[list[float]]:
     """[threshold, mean MACs, top-1] for one threshold shared by all exits, on the artifacts' own logits."""
     manifest, labels = bundle.manifest, np.asarray(comparison.labels)
-    temperatures = manifest.confidence.temperature
-    values = np.stack([confidences(z, t) for z, t in zip(comparison.logits, temperatures, strict=True)], axis=1)
+    spec = manifest.confidence
+    pairs = zip(comparison.logits, spec.temperature, strict=True)
+    values = np.stack([confidences(z, t, spec.measure) for z, t in pairs], axis=1)
     guesses = np.stack([z.argmax(axis=1) for z in comparison.logits], axis=1)
     rows = []
-    for threshold in CANDIDATES:
+    for threshold in np.linspace(0.01, 0.999, 199):
         exits = simulate_exits(values, (float(threshold),) * values.shape[1])
         right = guesses[np.arange(len(exits)), exits] == labels
         rows.append([round(float(threshold), 4), float(np.asarray(manifest.macs)[exits].mean()), float(right.mean())])

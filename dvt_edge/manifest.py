@@ -18,6 +18,7 @@ MANIFEST = "manifest.json"
 
 Dtype = Literal["uint8", "float32"]
 Role = Literal["image", "state", "logits"]
+Measure = Literal["max_softmax", "margin", "entropy"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class ConfidenceSpec:
-    measure: Literal["max_softmax"]
+    """How each exit's confidence is computed: docs/exit-rule.md."""
+
+    measure: Measure
     temperature: tuple[float, ...]  # one per exit
 
     def __post_init__(self) -> None:
@@ -91,8 +94,33 @@ class ConfidenceSpec:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """What was proved of a point on `n` images that its thresholds were not searched on: docs/calibration.md.
+
+    The risk is at most `epsilon` with probability 1 - `delta` over the draw of the images; in expectation over it
+    where `delta` is null. "always-last" is the point that answers as the last exit does by construction: no images.
+    """
+
+    risk: Literal["accuracy_loss", "disagreement"]  # against always running the last exit
+    method: Literal["hoeffding-bentkus", "wsr", "binomial", "crc", "always-last"]
+    epsilon: float
+    delta: float | None
+    n: int
+    artifact_sha256: str  # CascadeBundle.artifacts_sha256: other artifacts void the certificate
+    data_sha256: str  # of the calibration images and their labels
+
+    def __post_init__(self) -> None:
+        require(0 <= self.epsilon < 1, f"epsilon {self.epsilon}; expected 0 <= epsilon < 1")
+        require(self.delta is None or 0 <= self.delta < 1, f"delta {self.delta}; expected 0 <= delta < 1 or null")
+        require((self.delta is None) == (self.method == "crc"), f"delta {self.delta} with the method {self.method}")
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
-    """Thresholds per exit and what they gave on `data`: `images` images, run through the shipped artifacts."""
+    """Thresholds per exit and what they gave on `images` images of `data`, run through the shipped artifacts.
+
+    Points that `dvt-edge calibrate` or `export` found are measured on images that the search did not see.
+    """
 
     name: str
     thresholds: tuple[float, ...]  # one per exit; above 1 never exits there, the last one is not used
@@ -102,9 +130,33 @@ class OperatingPoint:
     top1: float | None  # null where the data has no labels
     images: int
     data: str
+    top1_interval: tuple[float, ...] | None = None  # of top1, 95 %, Wilson: (low, high)
+    mean_cost: float | None = None  # in `calibration.cost_unit`, where that is not MACs
+    certified: bool = False
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         require(all(math.isfinite(t) for t in self.thresholds), f"{self.name}: thresholds {self.thresholds}")
+        require(self.certified == (self.certificate is not None), f"{self.name}: certified without a certificate")
+        interval = self.top1_interval
+        require(interval is None or len(interval) == 2, f"{self.name}: top1_interval {interval}; expected two numbers")
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """Where the operating points come from. The three parts of the images are disjoint, drawn by `seed`."""
+
+    data: str
+    data_sha256: str
+    artifact_sha256: str
+    seed: int
+    searched: int  # images that thresholds and temperatures were found on
+    certified: int  # images that certificates were tested on
+    measured: int  # images that the points' figures are of
+    objectives: tuple[str, ...]
+    cost_unit: Literal["macs", "ms", "mJ"]
+    cost_per_exit: tuple[float, ...]  # cumulative
+    cost_source: str
 
 
 @dataclass(frozen=True)
@@ -171,6 +223,7 @@ class Manifest:
     golden: Golden
     tools: dict[str, str]
     files: dict[str, FileSpec]
+    calibration: CalibrationRecord | None = None
 
     def __post_init__(self) -> None:
         exits = len(self.stages)

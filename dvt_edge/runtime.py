@@ -115,7 +115,7 @@ class Runtime:
         point = self.point(operating_point) if operating_point else self.default_point
         custom = self.thresholds is not None and not operating_point
         thresholds = self.thresholds if custom and self.thresholds is not None else point.thresholds
-        temperatures, stages = self.manifest.confidence.temperature, self.manifest.stages
+        spec, stages = self.manifest.confidence, self.manifest.stages
         last = (device_state or DeviceState()).last_stage(len(stages))
 
         arrays: Arrays = {"image": pixels[None]}
@@ -124,7 +124,7 @@ class Runtime:
             logits, elapsed = self._step(index, arrays)
             stage_ms.append(elapsed)
             labels.append(int(logits.argmax()))
-            values.append(confidence(logits, temperatures[index]))
+            values.append(confidence(logits, spec.temperature[index], spec.measure))
             if leaves(values[-1], index, thresholds, last):
                 break
         decision = decide(values, labels)

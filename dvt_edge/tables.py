@@ -138,7 +138,7 @@ def print_comparison(console: Console, comparison: Comparison, manifest: Manifes
     console.print(exits)
     agreement = table("same exit as PyTorch", "operating point", "agreement")
     for p in manifest.operating_points:
-        agreement.add_row(p.name, percent(comparison.exit_agreement(p.thresholds, manifest.confidence.temperature)))
+        agreement.add_row(p.name, percent(comparison.exit_agreement(p.thresholds, manifest.confidence)))
     console.print(agreement)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dvt_edge.cascade import Cascade
 from dvt_edge.data import LabelledImages
 from dvt_edge.decision import confidences, simulate_exits
-from dvt_edge.manifest import ExitQuality, Manifest
+from dvt_edge.manifest import ConfidenceSpec, ExitQuality, Manifest
 from dvt_edge.recipes import Bounds
 from dvt_edge.runtime import Runtime
 from dvt_edge.stages import StageChain, split
@@ -93,20 +93,18 @@ class Comparison:
             )
         return tuple(rows)
 
-    def exit_agreement(self, thresholds: Sequence[float], temperatures: Sequence[float]) -> float:
+    def exit_agreement(self, thresholds: Sequence[float], spec: ConfidenceSpec) -> float:
         """Share of images that leave at the same exit as in PyTorch, at these thresholds."""
 
         def leaves(logits: list[NDArray[np.float32]]) -> NDArray[np.int64]:
-            values = [confidences(z, t) for z, t in zip(logits, temperatures, strict=True)]
+            values = [confidences(z, t, spec.measure) for z, t in zip(logits, spec.temperature, strict=True)]
             return simulate_exits(np.stack(values, axis=1), thresholds)
 
         return float(np.mean(leaves(self.logits) == leaves(self.reference)))
 
     def worst_exit_agreement(self, manifest: Manifest) -> float:
         """The lowest exit agreement over the manifest's operating points."""
-        return min(
-            self.exit_agreement(p.thresholds, manifest.confidence.temperature) for p in manifest.operating_points
-        )
+        return min(self.exit_agreement(p.thresholds, manifest.confidence) for p in manifest.operating_points)
 
     def broken_bounds(self, bounds: Bounds, manifest: Manifest) -> list[str]:
         """What the artifacts do not keep of `bounds`, each in words; empty when all is well."""

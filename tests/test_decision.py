@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dvt_edge.decision import Decision, DeviceState, confidence, confidences, decide, leaves, simulate_exits
 from dvt_edge.errors import NotFiniteError
 
+MEASURES = ("max_softmax", "margin", "entropy")
 GOLDEN = json.loads((Path(__file__).parent / "golden/exit_rule.json").read_text())
 
 
@@ -21,12 +22,14 @@ def parse(value: float | str) -> float:
     return float(value)  # JSON has no NaN or infinity: they stand as strings
 
 
-def follow(logits: list[list[float]], temperature: list[float], thresholds: list[float], cap: int | None) -> Decision:
+def follow(
+    logits: list[list[float]], temperature: list[float], thresholds: list[float], cap: int | None, measure: str
+) -> Decision:
     last = DeviceState(cap).last_stage(len(logits))
     values, labels = [], []
     for stage, row in enumerate(logits):
         row32 = np.array(row, dtype=np.float32)
-        values.append(confidence(row32, temperature[stage]))
+        values.append(confidence(row32, temperature[stage], measure))
         labels.append(int(row32.argmax()))
         if leaves(values[-1], stage, thresholds, last):
             break
@@ -36,7 +39,7 @@ def follow(logits: list[list[float]], temperature: list[float], thresholds: list
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: c["name"])
 def test_golden_cases_hold(case: dict) -> None:
     logits = [[parse(v) for v in row] for row in case["logits"]]
-    arguments = logits, case["temperature"], case["thresholds"], case["max_stage"]
+    arguments = logits, case["temperature"], case["thresholds"], case["max_stage"], case["measure"]
     if case["expected"] == "error":
         with pytest.raises(NotFiniteError):
             follow(*arguments)
@@ -57,10 +60,28 @@ def test_confidence_is_the_largest_softmax_probability(row: list[float], tempera
     assert confidence(np.array(row, dtype=np.float32), temperature) == pytest.approx(expected, rel=1e-4)
 
 
-@given(st.lists(st.floats(width=32, allow_nan=True), min_size=2, max_size=6), st.floats(0.1, 10))
-def test_any_non_finite_logit_gives_nan_and_never_exits(row: list[float], temperature: float) -> None:
+@given(rows, st.floats(0.1, 10))
+def test_margin_and_entropy_by_their_definitions(row: list[float], temperature: float) -> None:
+    z = np.array(row, dtype=np.float64) / np.float32(temperature)
+    p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+    low, high = sorted(p)[-2:]
+    row32 = np.array(row, dtype=np.float32)
+    assert confidence(row32, temperature, "margin") == pytest.approx(high - low, abs=1e-5)
+    entropy = -sum(q * math.log(q) for q in p if q > 0)
+    assert confidence(row32, temperature, "entropy") == pytest.approx(1 - entropy / math.log(len(p)), abs=1e-5)
+
+
+def test_one_class_is_certain_by_every_measure() -> None:
+    assert [confidence(np.ones(1, np.float32), 1.0, m) for m in MEASURES] == [1, 1, 1]
+
+
+@given(
+    st.lists(st.floats(width=32, allow_nan=True), min_size=2, max_size=6), st.floats(0.1, 10), st.sampled_from(MEASURES)
+)
+def test_any_non_finite_logit_gives_nan_and_never_exits(row: list[float], temperature: float, measure: str) -> None:
     with np.errstate(over="ignore"):
-        value = confidence(np.array(row, dtype=np.float32), temperature)
+        value = confidence(np.array(row, dtype=np.float32), temperature, measure)
+        assert math.isnan(value) or 0 <= value <= 1
         finite = bool(np.isfinite(np.array(row, dtype=np.float32) / np.float32(temperature)).all())
     assert math.isfinite(value) == finite
     if not finite:
@@ -103,7 +124,8 @@ def test_vectorised_rule_equals_the_rule_image_by_image(images: list[tuple[float
         assert simulate_exits(table, thresholds).tolist() == expected
 
 
-@given(st.lists(rows.filter(lambda r: len(r) == 4), min_size=1, max_size=5))
-def test_vectorised_confidence_equals_one_by_one(table: list[list[float]]) -> None:
+@given(st.lists(rows.filter(lambda r: len(r) == 4), min_size=1, max_size=5), st.sampled_from(MEASURES))
+def test_vectorised_confidence_equals_one_by_one(table: list[list[float]], measure: str) -> None:
     array = np.array(table, dtype=np.float32)
-    assert confidences(array, 1.5).tolist() == pytest.approx([confidence(r, 1.5) for r in array], rel=1e-6)
+    expected = [confidence(r, 1.5, measure) for r in array]
+    assert confidences(array, 1.5, measure).tolist() == pytest.approx(expected, rel=1e-6)
