@@ -77,7 +77,9 @@ def centre_crop(image: Image.Image, size: int, resize: int) -> NDArray[np.uint8]
     from PIL import Image
 
     width, height = resized_shape(image.width, image.height, resize)
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    # Columns first, in a call of its own: Pillow 13 takes the axes of one call in the order that costs it less.
+    for shape in ((width, image.height), (width, height)):
+        if shape != image.size:
+            image = image.resize(shape, Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2
     return np.array(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
