@@ -12,6 +12,7 @@ Shapes: B images, H heads, N = 1 + n tokens (class token first), D features, L l
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -45,22 +46,37 @@ def with_class_token(resample: Tensor, keep: float) -> Tensor:
 
 
 class PatchStem(nn.Module):
-    """Non-overlapping patches; with `width` > 0, after a stride-2 convolutional stem of that width."""
+    """Non-overlapping patches of the image, or of the feature map of 3x3 convolutions before them."""
 
-    def __init__(self, image_size: int, grid: int, dim: int, width: int = 0) -> None:
+    def __init__(self, image_size: int, grid: int, dim: int, convolutions: Sequence[tuple[int, int]] = ()) -> None:
+        """`convolutions` are (channels, stride) of each one before the patches."""
         super().__init__()
         self.conv = nn.Sequential()
-        if width:
-            for index, (channels, stride) in enumerate(((3, 2), (width, 1))):
-                self.conv.append(nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False))
-                self.conv.append(nn.BatchNorm2d(width))
-                self.conv.append(nn.ReLU(inplace=index > 0))
-            image_size = (image_size + 1) // 2
+        channels = 3
+        for index, (width, stride) in enumerate(convolutions):
+            self.conv.append(nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False))
+            self.conv.append(nn.BatchNorm2d(width))
+            self.conv.append(nn.ReLU(inplace=index > 0))
+            channels, image_size = width, -(-image_size // stride)
         patch, padding = patch_geometry(image_size, grid)
-        self.proj = nn.Conv2d(width or 3, dim, patch, stride=patch, padding=padding)
+        self.proj = nn.Conv2d(channels, dim, patch, stride=patch, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, size, size) -> (B, n, D)
         return self.proj(self.conv(x)).flatten(2).transpose(1, 2)
+
+
+def stem_convolutions(config: CascadeConfig, grid: int) -> list[tuple[int, int]]:
+    """(channels, stride) of the convolutions that `config.stem` puts before the patches of one grid."""
+    width, size = config.stem_width, config.image_size
+    if config.stem == "conv":
+        return [(width, 2), (width, 1)]
+    layers: list[tuple[int, int]] = []
+    if config.stem == "pyramid":
+        while size // 2 >= 2 * grid:
+            layers.append((width * 2 ** len(layers), 2))
+            size //= 2
+        layers.append((layers[-1][0] if layers else width, 1))
+    return layers
 
 
 class Performer(nn.Module):
@@ -193,7 +209,7 @@ class Stage(nn.Module):
         if config.stem == "t2t":
             self.stem = TokensToToken(grid, dim)
         else:
-            self.stem = PatchStem(config.image_size, grid, dim, config.stem_width if config.stem == "conv" else 0)
+            self.stem = PatchStem(config.image_size, grid, dim, stem_convolutions(config, grid))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         # The published T2T models fix a sinusoid here; both kinds are saved, so both load alike.
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, dim), requires_grad=config.stem != "t2t")

@@ -15,7 +15,7 @@ from dvt_edge.errors import ConfigError, MissingPackageError
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
-STEMS = ("patch", "conv", "t2t")
+STEMS = ("patch", "conv", "pyramid", "t2t")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class CascadeConfig:
 
     `grids` are token-grid sides, one exit each; stage k sees `grids[k]**2` tokens and a class token.
     `stem` makes tokens from the image: "patch" is one convolution with kernel = stride,
-    "conv" puts a small strided convolution before it, "t2t" is tokens-to-token with performer blocks.
+    "conv" puts a small strided convolution before it, "pyramid" halves the image by convolutions of doubling width
+    until a token is two pixels wide, "t2t" is tokens-to-token with performer blocks.
     """
 
     name: str
@@ -38,7 +39,7 @@ class CascadeConfig:
     qkv_bias: bool = True
     norm_eps: float = 1e-6
     stem: str = "patch"
-    stem_width: int = 32  # channels of the "conv" stem
+    stem_width: int = 32  # channels of the first convolution of the "conv" and "pyramid" stems
     feature_reuse: bool = True
     relation_reuse: bool = True
     reuse_hidden: int = 128  # hidden width of the feature-reuse MLP
