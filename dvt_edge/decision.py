@@ -17,13 +17,31 @@ from dvt_edge.errors import NotFiniteError
 
 if TYPE_CHECKING:
     from dvt_edge.manifest import Measure
+    from dvt_edge.policy import Thermal
 
 
 @dataclass(frozen=True)
 class DeviceState:
-    """What the device allows now. `max_stage` caps the stages that run: None is no cap, 0 the first only."""
+    """What the device allows now. `max_stage` caps the stages that run: None is no cap, 0 the first only.
+
+    The rest is for the power policy (docs/power-policy.md): `battery_level` is a fraction, and None, NaN or anything
+    outside 0..1 (iOS says -1) means unknown; `lifetime_s` is how many seconds the battery still has to last, None
+    without a target; `time_s` is a monotonic clock in seconds.
+    """
 
     max_stage: int | None = None
+    battery_level: float | None = None
+    charging: bool = False
+    low_power: bool = False
+    thermal: Thermal = "nominal"
+    lifetime_s: float | None = None
+    time_s: float = 0.0
+
+    @property
+    def known_level(self) -> float | None:
+        """The battery level where it is known."""
+        level = self.battery_level
+        return level if level is not None and 0 <= level <= 1 else None
 
     def last_stage(self, stages: int) -> int:
         """Index of the last stage that may run; a cap below 0 counts as 0, one beyond the end as none."""

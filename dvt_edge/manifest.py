@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dvt_edge.errors import ManifestError, NewerFormatError, SchemaError
+from dvt_edge.policy import PowerPolicy
 from dvt_edge.schema import dump_json, from_json, parse_json, require, schema_of
 
 FORMAT = 1
@@ -224,6 +225,7 @@ class Manifest:
     tools: dict[str, str]
     files: dict[str, FileSpec]
     calibration: CalibrationRecord | None = None
+    policy: PowerPolicy | None = None  # docs/power-policy.md; null: the default operating point, always
 
     def __post_init__(self) -> None:
         exits = len(self.stages)
@@ -236,6 +238,8 @@ class Manifest:
         points = [point.name for point in self.operating_points]
         require(len(set(points)) == len(points), f"operating points {points}: two of one name")
         require(self.default_operating_point in points, f"no operating point {self.default_operating_point!r}")
+        for name in self.policy.points if self.policy else ():
+            require(name in points, f"policy: no operating point {name!r}; the bundle has: {', '.join(points)}")
         available: dict[str, TensorSpec] = {}
         for stage in self.stages:
             for tensor in stage.inputs:

@@ -22,6 +22,7 @@ from dvt_edge.decision import DeviceState, confidence, decide, leaves
 from dvt_edge.engines import Arrays, StageProgram, engine_for
 from dvt_edge.errors import ManifestError
 from dvt_edge.manifest import OperatingPoint
+from dvt_edge.policy import Memory, PowerPolicy, PowerTable, choose, power_table, used
 from dvt_edge.preprocess import preprocess
 
 
@@ -40,6 +41,8 @@ class Result:
     total_ms: float
     skipped: tuple[str, ...]  # names of the stages that did not run
     operating_point: str
+    max_stage: int | None  # the cap, of the device or of the power policy, whichever is lower
+    uncertified: bool  # no certificate covers the answer: an uncertified point, own thresholds, or a cap
 
     @property
     def glue_ms(self) -> float:
@@ -51,7 +54,9 @@ class Runtime:
     """Runs a bundle. Safe to call from several threads.
 
     `operating_point` names one of the bundle's, by default its own default; `thresholds`, one per exit, replace it.
-    `threads` is the number of threads a stage may use.
+    `threads` is the number of threads a stage may use. `policy` (default: the bundle's, if it has one) chooses the
+    point from the device's state at each call, unless a point or thresholds are given here or in the call; an energy
+    queue needs the device's `power` as well (`device_profile.power_table`).
     """
 
     def __init__(
@@ -60,6 +65,8 @@ class Runtime:
         operating_point: str | None = None,
         thresholds: Sequence[float] | None = None,
         threads: int = 1,
+        policy: PowerPolicy | None = None,
+        power: PowerTable | None = None,
     ) -> None:
         self.bundle, self.manifest, self.threads = bundle, bundle.manifest, threads
         self.labels = bundle.labels
@@ -67,6 +74,12 @@ class Runtime:
         self.thresholds = tuple(thresholds) if thresholds is not None else None
         if self.thresholds is not None and len(self.thresholds) != len(self.manifest.stages):
             raise ManifestError(f"{len(self.thresholds)} thresholds; the bundle has {len(self.manifest.stages)} exits")
+        fixed = operating_point is not None or thresholds is not None
+        self.policy = None if fixed else policy or self.manifest.policy
+        self.power = power or power_table(self.manifest.operating_points)
+        for name in self.policy.points if self.policy else ():
+            self.point(name)
+        self.memory, self._memory_lock = Memory(), threading.Lock()
         self._load_stage = engine_for(self.manifest.engine)
         self._programs: list[StageProgram | None] = [None] * len(self.manifest.stages)
         self._locks = [threading.Lock() for _ in self.manifest.stages]
@@ -106,17 +119,17 @@ class Runtime:
     def run(self, image: Any, device_state: DeviceState | None = None, operating_point: str | None = None) -> Result:
         """Classify one image: a path, a PIL image or an (H, W, 3) uint8 RGB array.
 
-        `device_state` caps the stages; `operating_point` replaces the runtime's for this image.
+        `device_state` caps the stages and is what the policy sees; `operating_point` replaces the policy's choice or
+        the runtime's point for this image.
         Raises DataError for an unreadable image, NotFiniteError when no exit that ran is finite.
         """
         start = time.perf_counter()
         pixels = self.preprocess(image)
         prepared = time.perf_counter()
-        point = self.point(operating_point) if operating_point else self.default_point
-        custom = self.thresholds is not None and not operating_point
-        thresholds = self.thresholds if custom and self.thresholds is not None else point.thresholds
+        state = device_state or DeviceState()
+        name, thresholds, cap, uncertified = self.plan(state, operating_point)
         spec, stages = self.manifest.confidence, self.manifest.stages
-        last = (device_state or DeviceState()).last_stage(len(stages))
+        last = DeviceState(cap).last_stage(len(stages))
 
         arrays: Arrays = {"image": pixels[None]}
         values, labels, stage_ms = [], [], []
@@ -127,6 +140,10 @@ class Runtime:
             values.append(confidence(logits, spec.temperature[index], spec.measure))
             if leaves(values[-1], index, thresholds, last):
                 break
+        if self.policy:
+            with self._memory_lock:
+                joules = self.power.exit_j[len(values) - 1] if self.power.exit_j else 0.0
+                self.memory = used(self.memory, 1, joules)
         decision = decide(values, labels)
         return Result(
             exit=decision.exit,
@@ -139,8 +156,22 @@ class Runtime:
             preprocess_ms=(prepared - start) * 1e3,
             total_ms=(time.perf_counter() - start) * 1e3,
             skipped=tuple(s.name for s in stages[len(values) :]),
-            operating_point="custom" if custom else point.name,
+            operating_point=name,
+            max_stage=cap,
+            uncertified=uncertified or last < len(stages) - 1,
         )
+
+    def plan(self, state: DeviceState, name: str | None = None) -> tuple[str, Sequence[float], int | None, bool]:
+        """Name and thresholds of the point to use now, the cap on stages, and whether the point is uncertified."""
+        if name is None and self.thresholds is not None:
+            return "custom", self.thresholds, state.max_stage, True
+        if name is not None or self.policy is None:
+            point = self.point(name) if name else self.default_point
+            return point.name, point.thresholds, state.max_stage, not point.certified
+        with self._memory_lock:
+            choice, self.memory = choose(self.policy, self.power, state, self.memory)
+        caps = [cap for cap in (state.max_stage, choice.max_stage) if cap is not None]
+        return choice.point, self.point(choice.point).thresholds, min(caps, default=None), choice.uncertified
 
     def logits(self, image: Any) -> list[NDArray[np.float32]]:
         """Every exit's (classes,) logits, with no early exit: for validation and calibration."""
