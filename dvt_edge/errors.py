@@ -77,3 +77,11 @@ class EngineError(DvtEdgeError):
 
 class NotFiniteError(DvtEdgeError):
     """No exit of a cascade gave finite logits."""
+
+
+class WorkloadError(DvtEdgeError):
+    """A workload or trace that cannot be simulated; the message names the line of a file."""
+
+
+class SimulationError(DvtEdgeError):
+    """A simulation whose parts do not fit together: logits, operating points, profile and policy."""

@@ -1,0 +1,196 @@
+"""What an adaptive policy is measured against: the simple policies, and one that knows the workload.
+
+The clairvoyant policy sees how many images each tick will bring, what each point would spend on them and get right,
+and solves for the best point of every tick under the battery's energy: a linear programme whose dual is a bound that
+no policy over these points can beat.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvt_edge.decision import DeviceState
+from dvt_edge.errors import SimulationError
+from dvt_edge.outcome import Outcome
+from dvt_edge.policy import Choice, EnergyQueue, PowerPolicy, PowerTable, Rule, allowed_rows
+from dvt_edge.replay import Replay
+from dvt_edge.simulator import Chooser, Scenario, compare
+
+CLAIRVOYANT = "clairvoyant"
+
+
+def standard_policies(table: PowerTable, default: str, allow_uncertified: bool) -> dict[str, PowerPolicy]:
+    """Always the last exit, one fixed point, a rule table, battery level alone, and the energy queue."""
+    names = [row.name for row in table.rows]
+    cheapest, middle, costliest = names[0], names[len(names) // 2], names[-1]
+    bands = len(names)
+
+    def policy(otherwise: str, rules: Sequence[Rule] = (), queue: EnergyQueue | None = None) -> PowerPolicy:
+        return PowerPolicy(otherwise, tuple(rules), queue, allow_uncertified=allow_uncertified)
+
+    return {
+        "always-last": policy(costliest),
+        "fixed": policy(default),
+        "rules": policy(
+            default,
+            [
+                Rule(cheapest, thermal_at_least="serious"),
+                Rule(costliest, charging=True),
+                Rule(cheapest, battery_below=0.2),
+                Rule(cheapest, low_power=True),
+                Rule(middle, battery_below=0.5),
+            ],
+        ),
+        "battery-only": policy(
+            costliest, [Rule(name, battery_below=(k + 1) / bands) for k, name in enumerate(names[:-1])]
+        ),
+        "energy-queue": policy(default, queue=EnergyQueue()),
+    }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A point for each tick until the target, and the most images that any policy could get right by then: None
+    where not even the cheapest points last so long.
+    """
+
+    points: NDArray[np.int64]  # (ticks,)
+    bound_right: float | None
+    arrived: int
+
+    @property
+    def bound(self) -> float | None:
+        """No policy over these points has more right of those that arrive; None without images or a bound."""
+        return self.bound_right / self.arrived if self.bound_right is not None and self.arrived else None
+
+
+class PlanChooser:
+    """Follows a plan; after its end, its last point."""
+
+    def __init__(self, plan: Plan, table: PowerTable) -> None:
+        self.plan, self.rows = plan, table.rows
+
+    def choose(self, number: int, state: DeviceState) -> Choice:
+        row = self.rows[self.plan.points[min(number, len(self.plan.points) - 1)]]
+        return Choice(row.name, None, not row.certified)
+
+    def used(self, images: int, energy_j: float) -> None:
+        pass
+
+
+def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
+    """The clairvoyant's plan. Memory grows with the number of ticks, not of images.
+
+    Every image is taken to be answered and the battery never to be full while it charges, and energy may be borrowed
+    from a later charge: so the bound holds for every policy. Raises SimulationError without a target or labels.
+    """
+    target_s = scenario.target_s
+    if target_s is None:
+        raise SimulationError("the clairvoyant policy needs a target lifetime")
+    replay = Replay(scenario.logits, scenario.confidence, scenario.points, scenario.seed, scenario.shift)
+    if not replay.labelled:
+        raise SimulationError(f"{scenario.logits.about.data}: no labels, so no accuracy to plan for")
+    policy = PowerPolicy(scenario.points[0].name, allow_uncertified=allow_uncertified)
+    allowed = np.array(allowed_rows(policy, scenario.power_table))
+    starts, counts, charge_j, end_s = [], [], 0.0, 0.0
+    for tick in scenario.workload.ticks(scenario.control_s):
+        if tick.start_s >= target_s - 1e-6:
+            break
+        starts.append(tick.start_s)
+        counts.append(tick.count)
+        charge_j += tick.charge_j
+        end_s = tick.start_s + tick.seconds
+    edges = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    exit_j = np.array(scenario.costs.exit_j)
+    late = np.array(starts) >= replay.shift_s
+    energy, right = np.zeros((len(starts), len(allowed))), np.zeros((len(starts), len(allowed)))
+    for phase in (late, ~late):
+        if not phase.any():
+            continue
+        time_s = starts[int(phase.argmax())]
+        for column, point in enumerate(allowed):
+            stream = replay.stream(time_s, int(point))
+            marks = stream.upto_each(edges[1:][phase]) - stream.upto_each(edges[:-1][phase])
+            energy[phase, column] = marks[:, :-1] @ exit_j
+            right[phase, column] = marks[:, -1]
+    profile = scenario.profile
+    battery_j = scenario.start_level * profile.battery.joules
+    budget_j = battery_j + charge_j - profile.base_w(scenario.screen) * end_s
+    best, bound = knapsack(energy, right, budget_j)
+    return Plan(allowed[best], bound, int(edges[-1]))
+
+
+def knapsack(
+    energy: NDArray[np.float64], right: NDArray[np.float64], budget: float
+) -> tuple[NDArray[np.int64], float | None]:
+    """One column a row that maximises the sum of `right` with the sum of `energy` within `budget`, and an upper bound.
+
+    Both are (rows, columns). By the price of energy: at each price every row takes its best column; the bound is the
+    Lagrangian dual at the best price; the columns are those of the price just above, and of the one just below in
+    rows spread evenly for as long as the budget allows. Cheapest columns and no bound where even they cost more.
+    """
+    rows = np.arange(len(energy))
+
+    def at(price: float) -> tuple[NDArray[np.int64], float]:
+        chosen = (right - price * energy).argmax(axis=1)
+        return chosen, float(energy[rows, chosen].sum())
+
+    lavish, cost = at(0.0)
+    if cost <= budget:
+        return lavish, float(right[rows, lavish].sum())
+    cheapest = energy.argmin(axis=1)
+    if energy[rows, cheapest].sum() > budget:
+        return cheapest, None
+    low, high = 0.0, 1.0
+    while at(high)[1] > budget:
+        high *= 2
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if at(middle)[1] > budget else (low, middle)
+        if high - low <= 1e-12 * high:
+            break
+    frugal, cost = at(high)
+    lavish, _ = at(low)
+    bound = float((right - high * energy).max(axis=1).sum()) + high * budget
+    spread = np.argsort((rows * ((math.sqrt(5) - 1) / 2)) % 1, kind="stable")
+    extra = np.maximum(0.0, (energy[rows, lavish] - energy[rows, frugal])[spread]).cumsum()
+    taken = spread[extra <= budget - cost]
+    chosen = frugal.copy()
+    chosen[taken] = lavish[taken]
+    return chosen, bound
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Policies side by side; `bound` is the share of arriving images that no policy can beat until the target."""
+
+    outcomes: dict[str, Outcome]
+    bound: float | None
+    allow_uncertified: bool
+
+
+def compare_policies(
+    scenario: Scenario,
+    default: str,
+    more: dict[str, PowerPolicy] | None = None,
+    allow_uncertified: bool | None = None,
+) -> Comparison:
+    """The standard policies, `more`, and the clairvoyant where there is a target and labels are known.
+
+    `allow_uncertified` None allows uncertified points where no point is certified.
+    """
+    allow = allow_uncertified
+    if allow is None:
+        allow = not any(point.certified for point in scenario.points)
+    table = scenario.power_table
+    policies: dict[str, PowerPolicy | Chooser] = {**standard_policies(table, default, allow), **(more or {})}
+    plan = None
+    if scenario.target_s is not None and scenario.logits.labels is not None:
+        plan = best_plan(scenario, allow)
+        policies[CLAIRVOYANT] = PlanChooser(plan, table)
+    return Comparison(compare(scenario, policies), plan.bound if plan else None, allow)

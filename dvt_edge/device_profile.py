@@ -1,0 +1,244 @@
+"""What a device draws, how fast it is, and how it heats: a device profile, JSON read by `dvt_edge.schema`.
+
+Every section says whether it was measured on a device or estimated, and from what. `docs/energy-model.md` derives
+the shipped examples and states the model. Standard library only, so that an app's tooling can read it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dvt_edge.errors import SchemaError
+from dvt_edge.manifest import OperatingPoint
+from dvt_edge.policy import THERMAL, PowerTable, Thermal, power_table
+from dvt_edge.schema import read_json, require
+
+FORMAT = 1
+SHIPPED = Path(__file__).parent / "profiles"
+
+Basis = Literal["measured", "estimated"]
+
+
+def positive(name: str, value: float) -> None:
+    require(math.isfinite(value) and value > 0, f"{name} {value:g}; expected above 0")
+
+
+def not_negative(name: str, value: float) -> None:
+    require(math.isfinite(value) and value >= 0, f"{name} {value:g}; expected 0 or more")
+
+
+@dataclass(frozen=True)
+class Battery:
+    capacity_mah: float
+    voltage_v: float  # nominal
+    basis: Basis
+    source: str
+
+    def __post_init__(self) -> None:
+        positive("capacity_mah", self.capacity_mah)
+        positive("voltage_v", self.voltage_v)
+
+    @property
+    def joules(self) -> float:
+        return self.capacity_mah * 3.6 * self.voltage_v
+
+
+@dataclass(frozen=True)
+class BasePower:
+    """What the device draws beside inference, in watts: awake and waiting, and the screen on top of it."""
+
+    idle_w: float
+    screen_w: float
+    basis: Basis
+    source: str
+
+    def __post_init__(self) -> None:
+        not_negative("idle_w", self.idle_w)
+        not_negative("screen_w", self.screen_w)
+
+
+@dataclass(frozen=True)
+class ThermalModel:
+    """One pole: C dT/dt = P - (T - ambient) / R, tau = R C. Above `limit_c` every stage takes
+    1 + slowdown_per_k (T - limit_c) times as long, at most `max_slowdown` times, at the same energy.
+    """
+
+    ambient_c: float
+    resistance_k_per_w: float
+    tau_s: float
+    limit_c: float
+    slowdown_per_k: float
+    max_slowdown: float
+    fair_c: float  # where each thermal state that the system reports begins
+    serious_c: float
+    critical_c: float
+    basis: Basis
+    source: str
+
+    def __post_init__(self) -> None:
+        require(math.isfinite(self.ambient_c), f"ambient_c {self.ambient_c}; expected a temperature")
+        positive("resistance_k_per_w", self.resistance_k_per_w)
+        positive("tau_s", self.tau_s)
+        not_negative("slowdown_per_k", self.slowdown_per_k)
+        require(math.isfinite(self.limit_c), f"limit_c {self.limit_c}; expected a temperature")
+        require(1 <= self.max_slowdown < math.inf, f"max_slowdown {self.max_slowdown:g}; expected 1 or more")
+        states = (self.fair_c, self.serious_c, self.critical_c)
+        require(sorted(states) == list(states), f"fair_c, serious_c, critical_c {states}; expected rising")
+
+    def after(self, temperature_c: float, power_w: float, seconds: float) -> float:
+        """The temperature after `seconds` at a constant power: the exact step of the one-pole model."""
+        end = self.ambient_c + power_w * self.resistance_k_per_w
+        return end + (temperature_c - end) * math.exp(-seconds / self.tau_s)
+
+    def slowdown(self, temperature_c: float) -> float:
+        return min(self.max_slowdown, 1.0 + self.slowdown_per_k * max(0.0, temperature_c - self.limit_c))
+
+    def state(self, temperature_c: float) -> Thermal:
+        limits = (self.fair_c, self.serious_c, self.critical_c)
+        return THERMAL[sum(temperature_c >= limit for limit in limits)]  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class ComputeEstimate:
+    """Stage costs from MACs, for any cascade of the target: MACs / rate + call, at `busy_w` above the base power."""
+
+    target: str  # a recipe's name, such as onnx-int8
+    gmacs_per_s: float
+    busy_w: float
+    call_ms: float  # of each stage's call
+    image_ms: float  # of each image: preprocessing, copying, the decision
+    source: str
+
+    def __post_init__(self) -> None:
+        positive(f"{self.target}: gmacs_per_s", self.gmacs_per_s)
+        positive(f"{self.target}: busy_w", self.busy_w)
+        not_negative(f"{self.target}: call_ms", self.call_ms)
+        not_negative(f"{self.target}: image_ms", self.image_ms)
+
+
+@dataclass(frozen=True)
+class MeasuredStages:
+    """Stage costs of one artifact, medians and means of a device's log: `device_log.measure`."""
+
+    target: str
+    artifact_sha256: str  # CascadeBundle.artifacts_sha256
+    stage_ms: tuple[float, ...]
+    stage_mj: tuple[float, ...]
+    image_ms: float
+    image_mj: float
+    images: int
+    source: str
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.stage_ms) == len(self.stage_mj) > 0, "stage_ms and stage_mj; expected one value a stage in each"
+        )
+        for k, (ms, mj) in enumerate(zip(self.stage_ms, self.stage_mj, strict=True)):
+            positive(f"stage_ms[{k}]", ms)
+            not_negative(f"stage_mj[{k}]", mj)
+        not_negative("image_ms", self.image_ms)
+        not_negative("image_mj", self.image_mj)
+        require(self.images > 0, f"images {self.images}; expected above 0")
+
+
+@dataclass(frozen=True)
+class StageCosts:
+    """Seconds and joules of each stage and of each image beside the stages, for one artifact on one device."""
+
+    stage_s: tuple[float, ...]
+    stage_j: tuple[float, ...]
+    image_s: float
+    image_j: float
+    basis: Basis
+    source: str
+
+    @property
+    def exit_s(self) -> tuple[float, ...]:
+        """Seconds of an image that leaves at each exit."""
+        return tuple(self.image_s + s for s in itertools.accumulate(self.stage_s))
+
+    @property
+    def exit_j(self) -> tuple[float, ...]:
+        """Joules of an image that leaves at each exit."""
+        return tuple(self.image_j + j for j in itertools.accumulate(self.stage_j))
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """Docs: docs/energy-model.md. `low_power_below` is the battery level at which the system saves power, or null."""
+
+    format: int
+    name: str
+    battery: Battery
+    power: BasePower
+    thermal: ThermalModel
+    estimated: tuple[ComputeEstimate, ...] = ()
+    measured: tuple[MeasuredStages, ...] = ()
+    low_power_below: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.format == FORMAT, f"format {self.format}; this reads {FORMAT}")
+        require(bool(self.estimated or self.measured), "no stage costs; expected `estimated` or `measured` ones")
+        level = self.low_power_below
+        require(level is None or 0 <= level <= 1, f"low_power_below {level}; expected 0 to 1 or null")
+
+    def costs(self, stage_macs: Sequence[int], artifact_sha256: str, target: str) -> StageCosts:
+        """Of an artifact: measured ones if the profile has them for exactly these files, else an estimate.
+
+        `stage_macs` has each stage's own MACs. Raises SchemaError where the profile has neither.
+        """
+        for m in self.measured:
+            if m.artifact_sha256 == artifact_sha256 and len(m.stage_ms) == len(stage_macs):
+                seconds, joules = (tuple(v / 1e3 for v in values) for values in (m.stage_ms, m.stage_mj))
+                return StageCosts(seconds, joules, m.image_ms / 1e3, m.image_mj / 1e3, "measured", m.source)
+        for e in self.estimated:
+            if e.target == target:
+                seconds = tuple(macs / (e.gmacs_per_s * 1e9) + e.call_ms / 1e3 for macs in stage_macs)
+                joules = tuple(s * e.busy_w for s in seconds)
+                image_s = e.image_ms / 1e3
+                return StageCosts(seconds, joules, image_s, image_s * e.busy_w, "estimated", e.source)
+        known = ", ".join(e.target for e in self.estimated) or "none"
+        raise SchemaError(
+            f"the profile {self.name} has no costs measured for the artifacts {artifact_sha256[:12]}... "
+            f"and none estimated for {target}; estimated: {known}"
+        )
+
+    def base_w(self, screen: float) -> float:
+        """Watts beside inference with the screen on for a share `screen` of the time."""
+        return self.power.idle_w + screen * self.power.screen_w
+
+    def bases(self, costs: StageCosts) -> dict[str, Basis]:
+        """What is measured and what is estimated, of all that a simulation uses."""
+        return {
+            "battery": self.battery.basis,
+            "base power": self.power.basis,
+            "thermal model": self.thermal.basis,
+            "stage costs": costs.basis,
+        }
+
+    def power_table(self, points: Sequence[OperatingPoint], costs: StageCosts, screen: float = 0.0) -> PowerTable:
+        """What the power policy knows of this device and a bundle's points."""
+        return power_table(points, costs.exit_j, self.battery.joules, self.base_w(screen))
+
+
+def own_macs(cumulative: Sequence[int]) -> tuple[int, ...]:
+    """Each stage's MACs from those spent when leaving at each exit."""
+    return tuple(b - a for a, b in itertools.pairwise((0, *cumulative)))
+
+
+def shipped_profiles() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.json")))
+
+
+def open_profile(name: str | Path) -> DeviceProfile:
+    """A shipped profile by its name, or a JSON file. Raises SchemaError naming the file and the place in it."""
+    path = SHIPPED / f"{name}.json" if str(name) in shipped_profiles() else Path(name)
+    if not path.is_file():
+        raise SchemaError(f"{name}: no such profile; shipped are {', '.join(shipped_profiles())}, or give a JSON file")
+    profile: DeviceProfile = read_json(DeviceProfile, path)
+    return profile
