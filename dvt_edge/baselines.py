@@ -22,6 +22,7 @@ from dvt_edge.replay import Replay
 from dvt_edge.simulator import Chooser, Scenario, compare
 
 CLAIRVOYANT = "clairvoyant"
+LOOK_AHEAD = 8  # charges
 
 
 def standard_policies(table: PowerTable, default: str, allow_uncertified: bool) -> dict[str, PowerPolicy]:
@@ -86,8 +87,8 @@ class PlanChooser:
 def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
     """The clairvoyant's plan. Memory grows with the number of ticks, not of images.
 
-    Every image is taken to be answered and the battery never to be full while it charges, and energy may be borrowed
-    from a later charge: so the bound holds for every policy. Raises SimulationError without a target or labels.
+    The bound takes every image to be answered, the battery never to be full while it charges, and energy to be lent
+    from a later charge; so it holds for every policy. Raises SimulationError without a target or labels.
     """
     target_s = scenario.target_s
     if target_s is None:
@@ -97,14 +98,14 @@ def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
         raise SimulationError(f"{scenario.logits.about.data}: no labels, so no accuracy to plan for")
     policy = PowerPolicy(scenario.points[0].name, allow_uncertified=allow_uncertified)
     allowed = np.array(allowed_rows(policy, scenario.power_table))
-    starts, counts, charge_j, end_s = [], [], 0.0, 0.0
+    base_w = scenario.profile.base_w(scenario.screen)
+    starts, counts, gains = [], [], []  # per tick: seconds, images, joules that the battery gains beside images
     for tick in scenario.workload.ticks(scenario.control_s):
         if tick.start_s >= target_s - 1e-6:
             break
         starts.append(tick.start_s)
         counts.append(tick.count)
-        charge_j += tick.charge_j
-        end_s = tick.start_s + tick.seconds
+        gains.append((tick.charge_j, base_w * tick.seconds))
     edges = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     exit_j = np.array(scenario.costs.exit_j)
     late = np.array(starts) >= replay.shift_s
@@ -118,17 +119,25 @@ def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
             marks = stream.upto_each(edges[1:][phase]) - stream.upto_each(edges[:-1][phase])
             energy[phase, column] = marks[:, :-1] @ exit_j
             right[phase, column] = marks[:, -1]
-    profile = scenario.profile
-    battery_j = scenario.start_level * profile.battery.joules
-    budget_j = battery_j + charge_j - profile.base_w(scenario.screen) * end_s
-    best, bound = knapsack(energy, right, budget_j)
-    return Plan(allowed[best], bound, int(edges[-1]))
+    capacity_j = scenario.profile.battery.joules
+    charge_j, base_j = np.array(gains).reshape(-1, 2).T
+    start_j = scenario.start_level * capacity_j
+    whole = knapsack(energy, right, start_j + float((charge_j - base_j).sum()))
+    columns = timetable(energy, right, charge_j, base_j, start_j, capacity_j) if charge_j.any() else whole.columns
+    return Plan(allowed[columns], whole.bound, int(edges[-1]))
 
 
-def knapsack(
-    energy: NDArray[np.float64], right: NDArray[np.float64], budget: float
-) -> tuple[NDArray[np.int64], float | None]:
-    """One column a row that maximises the sum of `right` with the sum of `energy` within `budget`, and an upper bound.
+@dataclass(frozen=True)
+class Packed:
+    """One column a row, the price of energy at which it is best, and the bound on the sum: `knapsack`."""
+
+    columns: NDArray[np.int64]
+    price: float
+    bound: float | None
+
+
+def knapsack(energy: NDArray[np.float64], right: NDArray[np.float64], budget: float) -> Packed:
+    """One column a row that maximises the sum of `right` with the sum of `energy` within `budget`.
 
     Both are (rows, columns). By the price of energy: at each price every row takes its best column; the bound is the
     Lagrangian dual at the best price; the columns are those of the price just above, and of the one just below in
@@ -142,18 +151,16 @@ def knapsack(
 
     lavish, cost = at(0.0)
     if cost <= budget:
-        return lavish, float(right[rows, lavish].sum())
+        return Packed(lavish, 0.0, float(right[rows, lavish].sum()))
     cheapest = energy.argmin(axis=1)
     if energy[rows, cheapest].sum() > budget:
-        return cheapest, None
+        return Packed(cheapest, math.inf, None)
     low, high = 0.0, 1.0
     while at(high)[1] > budget:
-        high *= 2
-    for _ in range(100):
+        low, high = high, high * 2
+    while high - low > 1e-9 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if at(middle)[1] > budget else (low, middle)
-        if high - low <= 1e-12 * high:
-            break
     frugal, cost = at(high)
     lavish, _ = at(low)
     bound = float((right - high * energy).max(axis=1).sum()) + high * budget
@@ -162,7 +169,47 @@ def knapsack(
     taken = spread[extra <= budget - cost]
     chosen = frugal.copy()
     chosen[taken] = lavish[taken]
-    return chosen, bound
+    return Packed(chosen, high, bound)
+
+
+def timetable(
+    energy: NDArray[np.float64],
+    right: NDArray[np.float64],
+    charge_j: NDArray[np.float64],
+    base_j: NDArray[np.float64],
+    start_j: float,
+    capacity_j: float,
+) -> NDArray[np.int64]:
+    """One column a row, as `knapsack`, where the battery is charged on the way: never empty, never charged in vain.
+
+    Up to the charge before which energy is dearest, energy has one price; then the rest likewise. Where the battery
+    would be full before a charge ends, more is spent before. Looks LOOK_AHEAD charges ahead.
+    """
+    total = len(energy)
+    charging = charge_j > 0
+    begins = [k for k in range(1, total) if charging[k] and not charging[k - 1]]
+    columns, first, battery_j = np.zeros(total, dtype=np.int64), 0, start_j
+    while first < total:
+        ends = [*[k for k in begins if k > first][:LOOK_AHEAD], total]
+        net = charge_j - base_j
+        plans = [
+            (end, knapsack(energy[first:end], right[first:end], battery_j + float(net[first:end].sum())))
+            for end in ends
+        ]
+        end, plan = max(plans, key=lambda p: (p[1].price, p[0]))
+        level_j, full_at = battery_j, None
+        spent = energy[np.arange(first, end), plan.columns]
+        for k in range(first, end):
+            level_j += net[k] - spent[k - first]
+            if level_j > capacity_j and charging[k]:
+                full_at, level_j = k + 1, capacity_j
+        if full_at is not None and full_at < end:
+            end = full_at
+            plan = knapsack(energy[first:end], right[first:end], battery_j + float(net[first:end].sum()) - capacity_j)
+            level_j = capacity_j
+        columns[first:end] = plan.columns
+        first, battery_j = end, level_j
+    return columns
 
 
 @dataclass(frozen=True)

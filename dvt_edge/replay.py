@@ -61,7 +61,8 @@ class Stream:
 
     def stretch_exits(self, first: int, count: int) -> NDArray[np.int64]:
         """(count,) exits, image by image."""
-        return np.take(self.exits, np.arange(first, first + count), mode="wrap")
+        first %= self.size
+        return self.exits[np.arange(first, first + count) % self.size]
 
 
 class Replay:

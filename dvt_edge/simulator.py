@@ -121,6 +121,17 @@ class PolicyChooser:
         self.memory = used(self.memory, images, energy_j)
 
 
+@dataclass(frozen=True)
+class Served:
+    """The images of a tick in which some may wait, each (count,): seconds until served and then, and whether they run
+    at all.
+    """
+
+    waits: NDArray[np.float64]
+    serve: NDArray[np.float64]
+    run: NDArray[np.bool_]
+
+
 class Device:
     """One device under one policy: its battery, temperature and queue, moved on by `run(tick)`."""
 
@@ -191,21 +202,21 @@ class Device:
         """The tick's images; seconds that the device was on and joules that images took."""
         stream = self.replay.stream(tick.start_s, point, choice.max_stage)
         slow = self.thermal.slowdown(self.temperature_c)
-        waits, run, free_s = None, None, self.free_s
+        served = None
         if not self.never_waits(tick, slow):
-            waits, run, free_s = self.queue(tick, stream, slow)
+            served, self.free_s = self.queue(tick, stream, slow)
         elif tick.count:
             last = stream.exits[(self.position + tick.count - 1) % stream.size]
-            free_s = tick.last_s + slow * self.exit_s_list[last]
+            self.free_s = tick.last_s + slow * self.exit_s_list[last]
         count, on_s, lost_j = tick.count, tick.seconds, 0.0
-        exits, right = self.counted(stream, run, count)
+        exits, right = self.counted(stream, served, count)
         spent_j = self.joules(exits)
         base_j, charge_j = self.base_w * tick.seconds, tick.charge_j
         emptied = False
         if self.battery_j - base_j - spent_j <= 0:
-            count, on_s, lost_j, emptied = self.until_empty(tick, stream, run)
+            count, on_s, lost_j, emptied = self.until_empty(tick, stream, served)
         if emptied:
-            exits, right = self.counted(stream, run, count)
+            exits, right = self.counted(stream, served, count)
             spent_j = self.joules(exits)
             base_j, charge_j = self.base_w * on_s, tick.charge_j * on_s / tick.seconds
             self.battery_j, self.on = 0.0, False
@@ -215,11 +226,10 @@ class Device:
             full_j = self.battery_j + charge_j - base_j - spent_j
             charge_j -= max(0.0, full_j - self.capacity_j)
             self.battery_j = min(self.capacity_j, full_j)
-        self.free_s = free_s
         self.base_j += base_j
         self.charged_j += charge_j
         self.lost_j += lost_j
-        self.count_latencies(stream, exits, waits, run, count, slow)
+        self.count_latencies(exits, served, count, slow)
         answered = sum(exits)
         self.tally.add(exits, right, dropped=count - answered, uncertified=answered if choice.uncertified else 0)
         self.point_images[point] += answered
@@ -240,17 +250,17 @@ class Device:
         step_s = tick.step_s
         return step_s is not None and self.exit_s_list[-1] * slow <= step_s and self.free_s <= tick.first_s
 
-    def counted(self, stream: Stream, run: NDArray[np.bool_] | None, count: int) -> tuple[list[int], int]:
+    def counted(self, stream: Stream, served: Served | None, count: int) -> tuple[list[int], int]:
         """How many of the tick's first `count` images leave at each exit, and how many of them are right."""
-        if run is None or run[:count].all():
+        if served is None or served.run[:count].all():
             return stream.stretch(self.position, count)
-        places = (self.position + np.flatnonzero(run[:count])) % stream.size
+        places = (self.position + np.flatnonzero(served.run[:count])) % stream.size
         marks = stream.sums[places + 1] - stream.sums[places]
         *exits, right = marks.sum(axis=0).tolist()
         return exits, right
 
-    def queue(self, tick: Tick, stream: Stream, slow: float) -> tuple[NDArray[np.float64], NDArray[np.bool_], float]:
-        """First come, first served: each image's wait, whether it runs, and when the device is free again.
+    def queue(self, tick: Tick, stream: Stream, slow: float) -> tuple[Served, float]:
+        """First come, first served; and when the device is free again.
 
         Lindley's recursion as a running maximum, as long as nobody waits too long; image by image otherwise.
         """
@@ -262,7 +272,7 @@ class Device:
         waits = np.maximum(0.0, done - serve - arrive)
         limit = self.scenario.deadline_s
         if waits.max() <= limit:
-            return waits, np.ones(tick.count, dtype=np.bool_), tick.start_s + float(done[-1])
+            return Served(waits, serve, np.ones(tick.count, dtype=np.bool_)), tick.start_s + float(done[-1])
         runs = []
         for k, (at, take) in enumerate(zip(arrive.tolist(), serve.tolist(), strict=True)):
             wait = max(0.0, free_s - at)
@@ -270,14 +280,14 @@ class Device:
             runs.append(wait <= limit)
             if wait <= limit:
                 free_s = at + wait + take
-        return waits, np.array(runs), tick.start_s + free_s
+        return Served(waits, serve, np.array(runs)), tick.start_s + free_s
 
-    def until_empty(self, tick: Tick, stream: Stream, run: NDArray[np.bool_] | None) -> tuple[int, float, float, bool]:
+    def until_empty(self, tick: Tick, stream: Stream, served: Served | None) -> tuple[int, float, float, bool]:
         """Images before the battery is empty, seconds until then, joules too few for one more image; and if it is."""
         arrive = tick.times - tick.start_s
         energy = self.exit_j[stream.stretch_exits(self.position, tick.count)]
-        if run is not None:
-            energy = np.where(run, energy, 0.0)
+        if served is not None:
+            energy = np.where(served.run, energy, 0.0)
         gain_w = tick.charge_j / tick.seconds - self.base_w
         after = energy.cumsum()
         before_j = self.battery_j + gain_w * arrive - (after - energy)
@@ -292,23 +302,14 @@ class Device:
             return count, tick.seconds, 0.0, False
         return count, max(0.0, min(drained_s, end_s)), 0.0, True
 
-    def count_latencies(
-        self,
-        stream: Stream,
-        exits: list[int],
-        waits: NDArray[np.float64] | None,
-        run: NDArray[np.bool_] | None,
-        count: int,
-        slow: float,
-    ) -> None:
+    def count_latencies(self, exits: list[int], served: Served | None, count: int, slow: float) -> None:
         deadline_s = self.scenario.deadline_s
-        if waits is None or run is None:
+        if served is None:
             for seconds, images in zip(self.exit_s_list, exits, strict=True):
                 self.latency.add_equal(slow * seconds, images)
                 self.tally.late += images if slow * seconds > deadline_s else 0
             return
-        serve = slow * self.exit_s[stream.stretch_exits(self.position, count)]
-        times = (waits[:count] + serve)[run[:count]]
+        times = (served.waits[:count] + served.serve[:count])[served.run[:count]]
         self.latency.add(times)
         self.tally.late += int((times > deadline_s).sum())
 
