@@ -69,6 +69,7 @@ def train(
     model: Annotated[str, typer.Option(help="A preset, or timm:<name>.")] = "dvt_cifar10",
     epochs: int = 100,
     batch_size: Annotated[int, typer.Option(min=2, help="Over all processes.")] = 128,
+    optimizer: Annotated[str, typer.Option(help="timm's name, such as adamw or muon.")] = "adamw",
     lr: float = 1e-3,
     min_lr: float = 1e-5,
     weight_decay: float = 0.05,
@@ -84,6 +85,10 @@ def train(
     relation_reuse: bool = True,
     grids: Annotated[str, typer.Option(help="Token grids, such as 4,6,8; default: the model's.")] = "",
     exit_weights: Annotated[str, typer.Option(help="Weights of the exits' losses, such as 1,1,1.")] = "",
+    distill: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the last exit's answer in the targets of earlier exits.")
+    ] = 0.0,
+    init: Annotated[str, typer.Option(help="Checkpoint to start from: a file or zoo:<name>.")] = "",
     holdout: Annotated[int, typer.Option(help="Training images kept out for epoch figures and calibration.")] = 2000,
     seed: int = 0,
     workers: int = 1,
@@ -103,6 +108,7 @@ def train(
     options = TrainingOptions(
         epochs=epochs,
         batch_size=batch_size,
+        optimizer=optimizer,
         lr=lr,
         min_lr=min_lr,
         weight_decay=weight_decay,
@@ -115,6 +121,8 @@ def train(
         erasing=erasing,
         ema_decay=ema_decay,
         exit_weights=numbers(exit_weights, float, "--exit-weights"),
+        distill=distill,
+        init=init,
         holdout=holdout,
         seed=seed,
         workers=workers,

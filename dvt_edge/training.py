@@ -37,7 +37,7 @@ from torchvision import transforms
 
 from dvt_edge.atomic import write_bytes, write_text
 from dvt_edge.cascade import Cascade
-from dvt_edge.checkpoint import save_cascade
+from dvt_edge.checkpoint import load_cascade, save_cascade
 from dvt_edge.config import CascadeConfig
 from dvt_edge.data import LabelledImages, open_training_data
 from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError
@@ -50,6 +50,7 @@ class TrainingOptions:
 
     epochs: int = 100
     batch_size: int = 128  # over all processes
+    optimizer: str = "adamw"  # timm's name
     lr: float = 1e-3
     min_lr: float = 1e-5
     weight_decay: float = 0.05
@@ -64,6 +65,8 @@ class TrainingOptions:
     ema_decay: float = 0.999
     clip_grad: float = 1.0
     exit_weights: tuple[float, ...] = ()  # of the exits' losses; empty: all one
+    distill: float = 0.0  # share of the last exit's own probabilities in the targets of the exits before it
+    init: str = ""  # checkpoint to start from, of the same configuration; "" for random weights
     holdout: int = 2000  # training images kept out, for epoch figures and for calibration
     seed: int = 0
     workers: int = 1
@@ -146,6 +149,16 @@ def exit_accuracy(model: nn.Module, config: CascadeConfig, images: LabelledImage
     return [round(c / len(images), 4) for c in correct.tolist()]
 
 
+def initial_cascade(config: CascadeConfig, checkpoint: str) -> Cascade:
+    """Random weights, or those of `checkpoint`. Raises ConfigError where it is of another configuration."""
+    if not checkpoint:
+        return Cascade(config)
+    cascade = load_cascade(checkpoint)
+    if cascade.config != config:
+        raise ConfigError(f"{checkpoint}: a checkpoint of another configuration than {config.name} has here")
+    return cascade
+
+
 @dataclass
 class Process:
     """This process among those of torchrun; one alone is rank 0 of 1."""
@@ -198,14 +211,14 @@ class Trainer:
         if len(train.classes) != config.num_classes:
             raise DataError(f"{data}: {len(train.classes)} classes; the model has {config.num_classes}")
         torch.manual_seed(options.seed)
-        self.model = Cascade(config).to(process.device)
+        self.model = initial_cascade(config, options.init).to(process.device)
         self.runner: nn.Module = self.model
         if process.world > 1:
             ids = [process.device.index] if process.device.type == "cuda" else None
             self.runner = nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
         self.ema = ModelEmaV3(self.model, decay=options.ema_decay, use_warmup=True)
         self.optimizer = create_optimizer_v2(
-            self.model, "adamw", lr=options.lr, weight_decay=options.weight_decay, betas=(0.9, 0.999)
+            self.model, options.optimizer, lr=options.lr, weight_decay=options.weight_decay, betas=(0.9, 0.999)
         )
         torch.manual_seed(options.seed + process.rank)
         dataset = TrainingImages(train, config, options)
@@ -287,7 +300,9 @@ class Trainer:
             images, targets = self.mix(images[:count].to(device), labels[:count].to(device))
             with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
                 exits = self.runner(images)
-            losses = [criterion(z.float(), targets) for z in exits]
+            exits = [z.float() for z in exits]
+            taught = torch.lerp(targets, exits[-1].detach().softmax(dim=-1), options.distill)
+            losses = [*(criterion(z, taught) for z in exits[:-1]), criterion(exits[-1], targets)]
             loss = torch.stack([w * one for w, one in zip(weights, losses, strict=True)]).sum()
             if not torch.isfinite(loss):
                 raise DvtEdgeError(f"epoch {epoch + 1}, step {step}: the loss is {loss.item()}; try a lower --lr")
