@@ -18,7 +18,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -174,7 +174,7 @@ def collect(
         if not part(folder, chunk).exists():
             pixels = np.stack([source.pixels(images[i]) for i in span])
             logits, ms = source.logits(pixels)
-            digests = np.array([hashlib.blake2b(p.tobytes(), digest_size=8).digest() for p in pixels])
+            digests = np.array([pixel_digest(p) for p in pixels], dtype="S8")
             write_part(part(folder, chunk), logits=logits, digests=digests, **({} if ms is None else {"ms": ms}))
         done += len(span)
         if report:
@@ -273,6 +273,20 @@ def in_memory(
         "given", "given", sha, source, sha, len(logits), logits.shape[1], names, tuple(macs), None, machine.describe()
     )
     return ExitLogits(logits, labels, about)
+
+
+def data_sha256(pixels: Iterable[NDArray[np.uint8]], labels: NDArray[np.int64] | None) -> str:
+    """The hash that `About.data_sha256` holds, of images (size, size, 3) as the cascade sees them, and their labels."""
+    digest = hashlib.sha256()
+    for image in pixels:
+        digest.update(pixel_digest(image))
+    if labels is not None:
+        digest.update(labels.tobytes())
+    return digest.hexdigest()
+
+
+def pixel_digest(pixels: NDArray[np.uint8]) -> bytes:
+    return hashlib.blake2b(pixels.tobytes(), digest_size=8).digest()
 
 
 def chunks(total: int) -> int:

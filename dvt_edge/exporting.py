@@ -24,6 +24,7 @@ from dvt_edge.bundle import CascadeBundle, list_files
 from dvt_edge.cascade import Cascade
 from dvt_edge.data import LabelledImages, open_images
 from dvt_edge.errors import DataError, EngineError, ExportError
+from dvt_edge.exit_logits import ExitLogits, data_sha256, in_memory
 from dvt_edge.exporters import exporter_for
 from dvt_edge.manifest import (
     FORMAT,
@@ -32,7 +33,6 @@ from dvt_edge.manifest import (
     Golden,
     Manifest,
     ModelSpec,
-    OperatingPoint,
     Preprocessing,
     StageSpec,
     Verification,
@@ -42,7 +42,7 @@ from dvt_edge.preprocess import preprocess
 from dvt_edge.recipes import Recipe, recipe_for
 from dvt_edge.runtime import Runtime
 from dvt_edge.stages import StageChain, StageGraph, split
-from dvt_edge.thresholds import DEFAULT, operating_points
+from dvt_edge.thresholds import DEFAULT, Calibration, calibrate
 from dvt_edge.validation import Comparison, artifact_logits, compare, pytorch_logits
 
 GOLDEN_IMAGES = 4
@@ -169,7 +169,7 @@ class Export:
         (folder / "labels.json").write_text(json.dumps(list(self.classes)) + "\n")
         (folder / "golden").mkdir()
         exits = len(stages)
-        nothing = [np.zeros((1, 2), np.float32)] * exits
+        nothing = in_memory(np.zeros((1, exits, 2), np.float32), None, tuple(range(1, exits + 1)))
         return Manifest(
             format=FORMAT,
             name=self.name,
@@ -182,13 +182,13 @@ class Export:
             ),
             stages=stages,
             confidence=ConfidenceSpec("max_softmax", (1.0,) * exits),
-            operating_points=operating_points(nothing, None, [0] * exits, [1.0] * exits, ""),
+            operating_points=calibrate(nothing, temperature=(1.0,) * exits).points,
             default_operating_point=DEFAULT,
             verification=Verification(False, "not checked yet", 0, self.measured.source, machine.describe()),
             labels="labels.json",
             golden=Golden(0, "golden/image.bin", (), "artifact", 0.0),
             tools=tool_versions(recipe.engine),
-            files={},
+            files=list_files(folder),
         )
 
     def measure(self, bundle: CascadeBundle) -> Manifest:
@@ -207,8 +207,8 @@ class Export:
         logits = comparison.logits
         if len(rest):
             logits = [np.concatenate(z) for z in zip(logits, artifact_logits(runtime, rest, tick), strict=True)]
-        points = self.points(logits, bundle.manifest)
-        manifest = dataclasses.replace(bundle.manifest, operating_points=points)
+        found = self.points(logits, bundle)
+        manifest = dataclasses.replace(bundle.manifest, operating_points=found.points, calibration=found.record)
         if broken := comparison.broken_bounds(self.recipe.bounds, manifest):
             raise ExportError(f"target {self.recipe.name} disagrees with PyTorch: {'; '.join(broken)}")
         worst = max(q.max_abs_error for q in comparison.qualities())
@@ -228,14 +228,23 @@ class Export:
         reason = "Core ML predicts on macOS only: run `dvt-edge validate --record` there; figures are PyTorch's"
         return dataclasses.replace(
             bundle.manifest,
-            operating_points=self.points(logits, bundle.manifest),
+            operating_points=self.points(logits, bundle).points,
             verification=dataclasses.replace(bundle.manifest.verification, reason=reason),
             golden=self.golden(bundle.folder, pixels[:GOLDEN_IMAGES], logits, "pytorch", tolerance),
         )
 
-    def points(self, logits: list[NDArray[np.float32]], manifest: Manifest) -> tuple[OperatingPoint, ...]:
-        temperatures = manifest.confidence.temperature
-        return operating_points(logits, self.measured.labels, manifest.macs, temperatures, self.measured.source)
+    def points(self, logits: list[NDArray[np.float32]], bundle: CascadeBundle) -> Calibration:
+        """The standard operating points, at the temperatures of the draft."""
+        images, manifest = self.measured, bundle.manifest
+        labels = None if images.labels is None else np.array(images.labels, dtype=np.int64)
+        data = in_memory(np.stack(logits, axis=1), labels, manifest.macs, images.source)
+        about = dataclasses.replace(
+            data.about,
+            artifact_sha256=bundle.artifacts_sha256,
+            data_sha256=data_sha256(map(self.pixels, images), labels),
+        )
+        found = ExitLogits(data.logits, labels, about)
+        return calibrate(found, temperature=manifest.confidence.temperature, name_of=images.name)
 
     def golden(
         self,

@@ -1,64 +1,302 @@
-"""Operating points: thresholds found on the outputs of the artifacts that ship.
+"""Operating points: thresholds found on the outputs of the artifacts that ship, and what they give.
 
-Here one threshold is shared by all exits and found by a sweep: the cheapest that loses no more than a given share
-of quality against always running the last exit. Quality is top-1 where labels are known, else agreement with
-the last exit.
+The images are dealt, by seed, into disjoint parts: one to search thresholds (and temperatures) on, one to test
+certificates on where a risk is to be certified, and one to measure every point on. No figure of a point comes from
+images that chose it. Quality is top-1 where labels are known, else agreement with the last exit.
+docs/calibration.md explains what each objective promises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.decision import confidences, simulate_exits
-from dvt_edge.manifest import OperatingPoint
+from dvt_edge.confidence import FITTED, check_finite, exit_confidences, fit_temperatures, wilson
+from dvt_edge.decision import simulate_exits
+from dvt_edge.errors import DataError, ManifestError
+from dvt_edge.exit_logits import ExitLogits
+from dvt_edge.manifest import CalibrationRecord, Certificate, ConfidenceSpec, Manifest, Measure, OperatingPoint
+from dvt_edge.paper_search import SETTINGS, paper_thresholds
+from dvt_edge.pareto import NEVER, Front, pareto_front
+from dvt_edge.risk import LOWEST, Method, Risk, certify, check_size
 
-NEVER = 2.0  # a threshold that no confidence reaches
-POINTS = {"fast": 0.05, "balanced": 0.02, "accurate": 0.005}  # name -> quality it may lose
 DEFAULT = "accurate"
-CANDIDATES = np.linspace(0.01, 0.999, 199)
+PATH = 100  # points that a certificate's walk from the last exit to the cheapest has at most
+
+Kind = Literal["loss", "budget", "accuracy", "risk", "paper"]
+Unit = Literal["macs", "ms", "mJ"]
 
 
-def operating_points(
-    logits: Sequence[NDArray[np.float32]],
-    labels: Sequence[int] | None,
-    macs: Sequence[int],
-    temperatures: Sequence[float],
-    data: str,
-) -> tuple[OperatingPoint, ...]:
-    """The points of POINTS and "full" (always the last exit), by rising cost.
+@dataclass(frozen=True)
+class Objective:
+    """What a point shall be. `value` by kind: "loss" the quality it may lose against the last exit, "budget" a mean
+    cost, "accuracy" a top-1, "risk" an epsilon, "paper" the p of the published search, 1..59."""
 
-    `logits` is (images, classes) for each exit; `macs` is cumulative per exit; `data` says where the images came from.
+    kind: Kind
+    value: float
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.kind}:{self.value:g}"
+
+
+STANDARD = (Objective("loss", 0.05, "fast"), Objective("loss", 0.02, "balanced"), Objective("loss", 0.005, "accurate"))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What leaving at each exit costs in all, and where the numbers come from."""
+
+    unit: Unit
+    per_exit: tuple[float, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in zip((0.0, *self.per_exit), self.per_exit, strict=False))
+        if not rising or not np.isfinite(self.per_exit).all():
+            raise DataError(f"costs {self.per_exit} {self.unit} of leaving at each exit; expected rising ones above 0")
+
+
+@dataclass(frozen=True)
+class RiskRule:
+    """How risks are certified; `delta` is not used by crc."""
+
+    risk: Risk = "accuracy_loss"
+    method: Method = "wsr"
+    delta: float = 0.1
+
+    @property
+    def level(self) -> float | None:
+        return None if self.method == "crc" else self.delta
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Indices of the images of each part, in random order."""
+
+    search: NDArray[np.int64]
+    certify: NDArray[np.int64]
+    measure: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `calibrate` found: the manifest's confidence, points by rising cost, and record."""
+
+    confidence: ConfidenceSpec
+    points: tuple[OperatingPoint, ...]
+    record: CalibrationRecord
+    parts: Parts
+
+    def apply_to(self, manifest: Manifest, default: str | None = None) -> Manifest:
+        """The manifest with these points in place of its own. `default` names the default one.
+
+        Raises ManifestError where the manifest needs a point that is no longer there.
+        """
+        names = [p.name for p in self.points]
+        chosen = default or (manifest.default_operating_point if manifest.default_operating_point in names else DEFAULT)
+        verification = dataclasses.replace(manifest.verification, exit_agreement=None)  # it was of the points before
+        try:
+            return dataclasses.replace(
+                manifest,
+                confidence=self.confidence,
+                operating_points=self.points,
+                default_operating_point=chosen,
+                calibration=self.record,
+                verification=verification,
+            )
+        except ValueError as error:
+            raise ManifestError(f"{manifest.name} cannot take these operating points: {error}") from error
+
+
+def parse_objective(text: str) -> Objective:
+    """ "budget:12e6", or with a name of its own "eco=budget:12e6". Raises DataError."""
+    name, _, rest = text.rpartition("=")
+    kind, _, value = rest.partition(":")
+    defaults = {"risk": "0.01", "paper": "20"}
+    value = value or defaults.get(kind, "")
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if kind not in get_args(Kind) or not np.isfinite(number):
+        raise DataError(
+            f"objective {text!r}; expected budget:COST, accuracy:TOP1, loss:QUALITY, risk:EPSILON or paper:P, "
+            "with NAME= before it if you like"
+        )
+    if number < 0:
+        raise DataError(f"objective {text!r}; expected a value of at least 0")
+    if kind == "paper" and number not in SETTINGS:
+        raise DataError(f"objective {text!r}; the published search has p = 1 to 59")
+    return Objective(kind, number, name or f"{kind}-{value}")  # type: ignore[arg-type]
+
+
+def deal(images: int, seed: int, certified: bool) -> Parts:
+    """Halves to search and measure on, or thirds with one to certify on; the last part takes what is left over."""
+    order = np.random.default_rng(seed).permutation(images)
+    share = images // (3 if certified else 2)
+    middle = share if certified else 0
+    return Parts(order[:share], order[share : share + middle], order[share + middle :])
+
+
+def calibrate(
+    data: ExitLogits,
+    *,
+    objectives: Sequence[Objective] = (),
+    measure: Measure = "max_softmax",
+    temperature: Sequence[float] | None = None,
+    cost: Cost | None = None,
+    rule: RiskRule | None = None,
+    seed: int = 0,
+    name_of: Callable[[int], str] | None = None,
+) -> Calibration:
+    """The points of STANDARD, those of `objectives`, and "full" (always the last exit).
+
+    `temperature` is one an exit; None fits them. `cost` is in MACs unless given. `name_of` names an image in errors.
+    Raises DataError for logits that are not finite, an objective that no thresholds meet, or too few images.
     """
-    values = np.stack([confidences(z, t) for z, t in zip(logits, temperatures, strict=True)], axis=1)
-    guesses = np.stack([z.argmax(axis=1) for z in logits], axis=1)
-    exits = len(macs)
+    rule = rule or RiskRule()
+    cost = cost or Cost("macs", tuple(map(float, data.about.macs)), "counted on the graphs that ship")
+    if len(cost.per_exit) != data.about.exits:
+        raise DataError(f"{len(cost.per_exit)} costs; the logits have {data.about.exits} exits")
+    wanted = (*STANDARD, *objectives)
+    names = [o.name for o in wanted] + ["full"]
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise DataError(f"two operating points of the name {min(twice)!r}; give one another name with NAME=")
+    check_finite(data, name_of)
+    parts = deal(len(data), seed, any(o.kind == "risk" for o in wanted))
+    temperature = temperature or fit_temperatures(data.take(parts.search[:FITTED]))
+    spec = ConfidenceSpec(measure, tuple(temperature))
+    search = Search(data, exit_confidences(data, spec), cost, rule, parts)
+    points = [search.point(o.name, *search.find(o)) for o in wanted]
+    points.append(search.point("full", search.always_last, search.certificate(0.0, last=True)))
+    points.sort(key=lambda p: (p.mean_macs if p.mean_cost is None else p.mean_cost, p.name == "full"))
+    record = CalibrationRecord(
+        data=data.about.data,
+        data_sha256=data.about.data_sha256,
+        artifact_sha256=data.about.artifact_sha256,
+        seed=seed,
+        searched=len(parts.search),
+        certified=len(parts.certify),
+        measured=len(parts.measure),
+        objectives=tuple(map(str, wanted)),
+        cost_unit=cost.unit,
+        cost_per_exit=cost.per_exit,
+        cost_source=cost.source,
+    )
+    return Calibration(spec, tuple(points), record, parts)
 
-    def measure(name: str, threshold: float) -> OperatingPoint:
-        thresholds = (float(threshold),) * (exits - 1) + (0.0,)
-        leaves = simulate_exits(values, thresholds)
-        answers = guesses[np.arange(len(leaves)), leaves]
+
+class Search:
+    """Finds and measures points on one set of confidences."""
+
+    def __init__(self, data: ExitLogits, values: NDArray[np.float32], cost: Cost, rule: RiskRule, parts: Parts) -> None:
+        self.data, self.values, self.cost, self.rule, self.parts = data, values, cost, rule, parts
+        self.agrees = data.guesses == data.guesses[:, -1:]
+        self.right = None if data.labels is None else data.correct
+        self.always_last = (NEVER,) * (data.about.exits - 1) + (0.0,)
+        self.fronts: dict[str, Front] = {}
+
+    def front(self, quality: str) -> Front:
+        """Of "accuracy" or "agreement", on the part to search."""
+        if quality not in self.fronts:
+            good = self.right if quality == "accuracy" and self.right is not None else self.agrees
+            rows = self.parts.search
+            self.fronts[quality] = pareto_front(self.values[rows], good[rows], self.cost.per_exit)
+        return self.fronts[quality]
+
+    def find(self, objective: Objective) -> tuple[tuple[float, ...], Certificate | None]:
+        """Thresholds for an objective, and a certificate where it asks for one."""
+        finders: dict[Kind, Callable[[float], Any]] = {
+            "loss": self.losing, "budget": self.within, "accuracy": self.reaching, "paper": self.published
+        }  # fmt: skip
+        if objective.kind == "risk":
+            return self.certified(objective.value)
+        if not len(self.parts.search):
+            return self.always_last, None  # nothing to search on: nothing leaves early
+        return tuple(map(float, finders[objective.kind](objective.value))), None
+
+    def losing(self, loss: float) -> NDArray[np.float32]:
+        front = self.front("accuracy")
+        index = front.reaching(front.last - loss)
+        return front.thresholds[len(front) - 1 if index is None else index]
+
+    def within(self, budget: float) -> NDArray[np.float32]:
+        front = self.front("accuracy")
+        if (index := front.within(budget)) is None:
+            least = self.cost.per_exit[0]
+            raise DataError(f"a budget of {budget:g} {self.cost.unit}: even the first exit costs {least:g}")
+        return front.thresholds[index]
+
+    def reaching(self, accuracy: float) -> NDArray[np.float32]:
+        if self.right is None:
+            raise DataError(f"{self.data.about.data}: an accuracy needs labels; without them use loss, budget or risk")
+        front = self.front("accuracy")
+        if (index := front.reaching(accuracy)) is None:
+            raise DataError(f"no thresholds reach a top-1 of {accuracy:g}: the best is {front.quality[-1]:.4f}")
+        return front.thresholds[index]
+
+    def published(self, p: float) -> NDArray[np.float32]:
+        return paper_thresholds(self.values[self.parts.search], int(p))
+
+    def certified(self, epsilon: float) -> tuple[tuple[float, ...], Certificate]:
+        """The cheapest thresholds on the path from the last exit down the front that keep the risk, proved."""
+        rule, rows = self.rule, self.parts.certify
+        check_size(len(rows), epsilon, rule.level, rule.method, LOWEST[rule.risk])
+        front = self.front("accuracy" if rule.risk == "accuracy_loss" else "agreement")
+        chosen = np.unique(np.linspace(0, len(front) - 1, PATH).astype(int))[::-1]
+        path = [self.always_last, *(tuple(map(float, t)) for t in front.thresholds[chosen])]
+        losses = np.stack([self.losses(thresholds, rows) for thresholds in path], axis=1)
+        index = certify(losses, epsilon, rule.level, rule.method, LOWEST[rule.risk])
+        return path[index or 0], self.certificate(epsilon, last=not index)
+
+    def losses(self, thresholds: Sequence[float], rows: NDArray[np.int64]) -> NDArray[np.int8]:
+        """(rows,) losses of the rule's risk against the last exit."""
+        if self.rule.risk == "disagreement":
+            return 1 - self.answers(self.agrees, thresholds, rows).astype(np.int8)
+        if self.right is None:
+            raise DataError(
+                f"{self.data.about.data}: accuracy_loss needs labels; without them certify the disagreement"
+            )
+        kept = self.answers(self.right, thresholds, rows).astype(np.int8)
+        return self.right[rows, -1].astype(np.int8) - kept
+
+    def answers(
+        self, table: NDArray[np.bool_], thresholds: Sequence[float], rows: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        return table[rows, simulate_exits(self.values[rows], thresholds)]
+
+    def certificate(self, epsilon: float, last: bool) -> Certificate:
+        """Of the rule; where `last`, of a point that never leaves early, which no sample has to prove."""
+        about = self.data.about
+        hashes = {"artifact_sha256": about.artifact_sha256, "data_sha256": about.data_sha256}
+        if last:
+            return Certificate("disagreement", "always-last", 0.0, 0.0, 0, **hashes)
+        rule, images = self.rule, len(self.parts.certify)
+        return Certificate(rule.risk, rule.method, epsilon, rule.level, images, **hashes)
+
+    def point(self, name: str, thresholds: tuple[float, ...], certificate: Certificate | None = None) -> OperatingPoint:
+        """What thresholds give on the part to measure."""
+        rows = self.parts.measure
+        leaves = simulate_exits(self.values[rows], thresholds)
+        shares = np.bincount(leaves, minlength=self.data.about.exits) / len(rows)
+        hits = None if self.right is None else int(self.answers(self.right, thresholds, rows).sum())
         return OperatingPoint(
             name=name,
             thresholds=thresholds,
-            exit_shares=tuple(float(np.mean(leaves == k)) for k in range(exits)),
-            mean_macs=float(np.asarray(macs)[leaves].mean()),
-            agreement=float(np.mean(answers == guesses[:, -1])),
-            top1=None if labels is None else float(np.mean(answers == np.asarray(labels))),
-            images=len(leaves),
-            data=data,
+            exit_shares=tuple(shares.tolist()),
+            mean_macs=float(shares @ np.array(self.data.about.macs, dtype=np.float64)),
+            agreement=float(self.answers(self.agrees, thresholds, rows).mean()),
+            top1=None if hits is None else hits / len(rows),
+            images=len(rows),
+            data=self.data.about.data,
+            top1_interval=None if hits is None else wilson(hits, len(rows)),
+            mean_cost=None if self.cost.unit == "macs" else float(shares @ np.array(self.cost.per_exit)),
+            certified=certificate is not None,
+            certificate=certificate,
         )
-
-    def quality(point: OperatingPoint) -> float:
-        return point.agreement if point.top1 is None else point.top1
-
-    full = measure("full", NEVER)
-    swept = [measure("", round(float(t), 4)) for t in CANDIDATES]
-    points = [full]
-    for name, loss in POINTS.items():
-        good = [p for p in swept if quality(p) >= quality(full) - loss]
-        best = min(good, key=lambda p: p.mean_macs, default=full)
-        points.append(measure(name, best.thresholds[0]))
-    return tuple(sorted(points, key=lambda p: (p.mean_macs, p.name == "full")))

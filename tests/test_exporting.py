@@ -51,7 +51,11 @@ def test_the_manifest_records_what_was_measured(zoo_bundle: CascadeBundle) -> No
     costs = [p.mean_macs for p in m.operating_points]
     assert costs == sorted(costs) and costs[-1] == m.macs[-1]
     assert m.operating_point("full").agreement == 1.0
-    assert all(p.images == 512 and p.data == "sample:cifar10-calibration" for p in m.operating_points)
+    assert all(p.images == 256 and p.data == "sample:cifar10-calibration" for p in m.operating_points)
+    assert all(p.top1_interval[0] < p.top1 < p.top1_interval[1] for p in m.operating_points)
+    assert [p.certified for p in m.operating_points] == [False, False, False, True]  # the last exit, by construction
+    assert m.calibration.searched == m.calibration.measured == 256 and m.calibration.certified == 0
+    assert m.calibration.artifact_sha256 == zoo_bundle.artifacts_sha256
     assert zoo_bundle.labels[3] == "cat"
 
 
@@ -59,7 +63,7 @@ def test_int8_is_smaller_close_and_measured(int8_bundle: CascadeBundle, zoo_bund
     m = int8_bundle.manifest
     assert min(q.sqnr_db for q in m.verification.exits) > 20  # no saturation: with it this is near 12
     assert min(q.top1_agreement for q in m.verification.exits) > 0.9
-    assert m.operating_points[0].images == 512 - 128  # the images that set the ranges do not measure
+    assert m.operating_points[0].images == (512 - 128) // 2  # neither those that set the ranges nor those searched
     assert sum(int8_bundle.artifact_size(k) for k in range(3)) < 0.6 * sum(
         zoo_bundle.artifact_size(k) for k in range(3)
     )

@@ -1,0 +1,74 @@
+"""A bundle's operating points, found anew on images of its own task: what `dvt-edge calibrate` does.
+
+logits of the bundle's artifacts (cached on disk) -> `thresholds.calibrate` -> the bundle's manifest, in one atomic step
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from dvt_edge.atomic import write_text
+from dvt_edge.bundle import CascadeBundle
+from dvt_edge.data import LabelledImages
+from dvt_edge.errors import DataError, DvtEdgeError
+from dvt_edge.exit_logits import About, BundleSource, ExitLogits, Report, compute, open_logits
+from dvt_edge.manifest import MANIFEST, to_json
+from dvt_edge.runtime import Runtime
+from dvt_edge.thresholds import Calibration, Cost, Unit
+
+
+def bundle_logits(
+    bundle: CascadeBundle, images: LabelledImages, cache: Path, report: Report | None = None
+) -> ExitLogits:
+    """Logits of the bundle's artifacts on `images`, kept below `cache` and reused from there.
+
+    The folder's name has the artifacts' hash, the images' source and their number; images that change under the same
+    name need another cache.
+    """
+    source = re.sub(r"[^A-Za-z0-9]+", "-", images.source).strip("-")[-80:]
+    folder = cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}"
+    return belonging(compute(BundleSource(Runtime(bundle)), images, folder, report), bundle)
+
+
+def cached_logits(bundle: CascadeBundle, folder: Path) -> ExitLogits:
+    """Logits that `bundle_logits` or others computed before. Raises DataError where they are not this bundle's."""
+    return belonging(open_logits(folder), bundle)
+
+
+def belonging(data: ExitLogits, bundle: CascadeBundle) -> ExitLogits:
+    data.check_belongs(bundle.manifest, bundle.artifacts_sha256)
+    return data
+
+
+def cost_of(about: About, unit: Unit, per_stage: Sequence[float] = ()) -> Cost:
+    """The cost of leaving at each exit, in `unit`, from what each stage costs: given, or measured with the logits."""
+    if unit == "macs":
+        if per_stage:
+            raise DataError("costs of the stages in MACs are the manifest's own; give them for ms or mJ only")
+        return Cost("macs", tuple(map(float, about.macs)), "counted on the graphs that ship")
+    if per_stage:
+        if len(per_stage) != about.exits:
+            raise DataError(f"{len(per_stage)} costs of stages; the bundle has {about.exits} stages")
+        return Cost(unit, tuple(accumulate(map(float, per_stage))), "given for each stage")
+    if unit == "ms" and about.stage_ms:
+        return Cost(unit, tuple(accumulate(about.stage_ms)), f"median stage times, batch 1, {about.machine}")
+    raise DataError(f"no cost of the stages in {unit} is known: give what each stage costs on the device")
+
+
+def write_points(bundle: CascadeBundle, calibration: Calibration, default: str | None = None) -> CascadeBundle:
+    """Write the points into the manifest of a bundle's folder; the file is replaced whole or not at all.
+
+    Raises ManifestError where the manifest needs a point that is not among them.
+    """
+    manifest = calibration.apply_to(bundle.manifest, default)
+    write_text(bundle.file(MANIFEST), to_json(manifest))
+    return CascadeBundle.open(bundle.folder)
+
+
+def writable(path: Path) -> None:
+    """Raises DvtEdgeError for a .zip, which is never changed."""
+    if path.is_file():
+        raise DvtEdgeError(f"{path}: calibrating writes into a bundle's folder, not into a .zip; unpack it first")

@@ -1,0 +1,43 @@
+"""The published threshold search (arXiv 2105.15075), kept for comparison.
+
+For q = p / 20, p = 1..59, exit k shall answer a share of the images proportional to q^k. Exit by exit, the images that
+have not left are walked by falling confidence; the threshold is the confidence of the floor(images * share)-th, and
+all at or above it leave, ties included. A share that rounds to no image, or to more than are left, never exits.
+Shares are computed in float32, as the published code does: floor(images * share) turns on the last digit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+SETTINGS = range(1, 60)  # p
+NEVER, ALWAYS = 1e8, -1e8
+
+
+def shares(p: int, exits: int) -> NDArray[np.float32]:
+    """(exits,) float32: the share of the images that each exit shall answer."""
+    powers = np.exp(np.log(np.float32(p / 20)) * np.arange(1, exits + 1, dtype=np.float32))
+    return powers / powers.sum(dtype=np.float32)
+
+
+def paper_thresholds(values: NDArray[np.float32], p: int) -> NDArray[np.float32]:
+    """(exits,) thresholds for (images, exits) finite confidences."""
+    images, exits = values.shape
+    thresholds = np.full(exits, NEVER, dtype=np.float32)
+    staying = np.ones(images, dtype=bool)
+    for k, share in enumerate(shares(p, exits)[:-1]):
+        wanted = math.floor(np.float32(images) * share)
+        rest = values[staying, k]
+        if 0 < wanted <= len(rest):
+            thresholds[k] = np.partition(rest, len(rest) - wanted)[len(rest) - wanted]
+            staying &= values[:, k] < thresholds[k]
+    thresholds[-1] = ALWAYS
+    return thresholds
+
+
+def paper_curve(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(59, exits) thresholds, one row for each p."""
+    return np.stack([paper_thresholds(values, p) for p in SETTINGS])
