@@ -1,0 +1,272 @@
+"""What early exit is worth: top-1 against compute, time and throughput, on images that chose nothing.
+
+held-out logits -> thresholds ─┐
+test logits ───────────────────┴─> curves, per-exit and anytime top-1
+bundle + test images + thresholds -> measured milliseconds at batch 1, taking turns with other bundles
+cascade + test images + thresholds -> images a second at batch 64, answered images leaving the batch
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dvt_edge.cascade import Cascade
+from dvt_edge.confidence import exit_confidences, wilson
+from dvt_edge.data import LabelledImages, open_images, open_training_data
+from dvt_edge.decision import simulate_exits
+from dvt_edge.errors import DataError
+from dvt_edge.exit_logits import ExitLogits
+from dvt_edge.manifest import ConfidenceSpec
+from dvt_edge.paper_search import paper_curve
+from dvt_edge.pareto import NEVER, Front, pareto_front
+from dvt_edge.preprocess import preprocess
+from dvt_edge.runtime import Runtime
+from dvt_edge.stages import split
+from dvt_edge.training import normalise
+
+CURVE_POINTS = 30
+Method = Literal["joint", "shared", "paper"]  # how thresholds are found: docs/calibration.md
+
+
+class TorchSource:
+    """A cascade in PyTorch, float32, in batches, on a GPU where there is one: a `LogitSource`."""
+
+    target = "pytorch"
+
+    def __init__(self, cascade: Cascade, artifact_sha256: str, classes: Sequence[str] = ()) -> None:
+        config = cascade.config
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.cascade, self.name, self.artifact_sha256 = cascade.eval().to(self.device), config.name, artifact_sha256
+        self.classes = tuple(classes) or tuple(map(str, range(config.num_classes)))
+        self.macs = cumulative_macs(cascade)
+
+    def pixels(self, image: Any) -> NDArray[np.uint8]:
+        config = self.cascade.config
+        return preprocess(image, config.image_size, config.resize)
+
+    @torch.inference_mode()
+    def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], None]:
+        images = normalise(torch.from_numpy(pixels).to(self.device), self.cascade.config)
+        return torch.stack([z.float().cpu() for z in self.cascade(images)], dim=1).numpy(), None
+
+
+def cumulative_macs(cascade: Cascade) -> tuple[int, ...]:
+    """Multiply-accumulates of one image that leaves at each exit."""
+    return tuple(np.cumsum([stage.macs() for stage in split(cascade)]).tolist())
+
+
+def search_and_test(data: str, holdout: int, seed: int) -> tuple[LabelledImages, LabelledImages, str]:
+    """(images to find thresholds on, images to report on, where they come from, in words).
+
+    The first are those that `dvt-edge train` with the same `holdout` and `seed` kept out of training. Data without a
+    training split is dealt into two halves. Raises DataError where labels are not known.
+    """
+    try:
+        _, held_out, test = open_training_data(data, holdout, seed)
+        words = f"thresholds from {len(held_out)} held-out images of {held_out.source} (seed {seed})"
+        return held_out, test, f"{words}, figures from {len(test)} images of {test.source}"
+    except DataError:
+        images = open_images(data, "test")
+        if images.labels is None or len(images) < 2:
+            raise
+    order = np.random.default_rng(seed).permutation(len(images))
+    half = len(images) // 2
+    search, test = images.take(np.sort(order[:half]).tolist()), images.take(np.sort(order[half:]).tolist())
+    words = f"{images.source} has no training split: thresholds from {half} of its images, drawn by seed {seed}"
+    return search, test, f"{words}, figures from the other {len(test)}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """Thresholds, and what they give on the test images. `cost` is mean MACs."""
+
+    thresholds: tuple[float, ...]
+    cost: float
+    top1: float
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One artifact's figures. `exits` are (top-1, 95 % interval) of each exit; anytime top-1 is the same against
+    `macs`, cumulative."""
+
+    name: str
+    target: str
+    artifact_sha256: str
+    data: str
+    images: int
+    search_images: int
+    macs: tuple[int, ...]
+    top1: tuple[float, ...]
+    interval: tuple[tuple[float, float], ...]
+    curves: dict[Method, tuple[Point, ...]]
+    last_share: float  # of images that no exit but the last answers rightly: the most that early exit can lose
+
+    def cheapest(self, top1: float, method: Method = "joint") -> Point | None:
+        """The cheapest point of a curve of at least this test top-1; None where there is none."""
+        return min((p for p in self.curves[method] if p.top1 >= top1), key=lambda p: p.cost, default=None)
+
+
+def evaluate(search: ExitLogits, test: ExitLogits) -> Evaluation:
+    """Thresholds from `search`, figures from `test`, both of one artifact and with labels.
+
+    Raises DataError for logits of two artifacts, without labels, or not finite.
+    """
+    if search.about.artifact_sha256 != test.about.artifact_sha256:
+        raise DataError(f"logits of {search.about.target} and of {test.about.target}: expected one artifact's")
+    seen, right = confidence_of(test), test.correct
+    found = thresholds_of(confidence_of(search), search)
+    return Evaluation(
+        name=test.about.name,
+        target=test.about.target,
+        artifact_sha256=test.about.artifact_sha256,
+        data=test.about.data,
+        images=len(test),
+        search_images=len(search),
+        macs=test.about.macs,
+        top1=test.top1,
+        interval=tuple(wilson(int(hits), len(test)) for hits in right.sum(axis=0)),
+        curves={name: tuple(point_at(test, seen, t) for t in rows) for name, rows in found.items()},
+        last_share=float((right[:, -1] & ~right[:, :-1].any(axis=1)).mean()),
+    )
+
+
+def confidence_of(logits: ExitLogits) -> NDArray[np.float32]:
+    """(images, exits) max softmax. Temperature 1: joint thresholds are the same choices at any temperature."""
+    return exit_confidences(logits, ConfidenceSpec("max_softmax", (1.0,) * logits.about.exits))
+
+
+def point_at(test: ExitLogits, values: NDArray[np.float32], thresholds: NDArray[np.float32]) -> Point:
+    """What thresholds give on labelled test logits with their (images, exits) confidences."""
+    left = simulate_exits(values, thresholds.tolist())
+    macs = np.asarray(test.about.macs)
+    return Point(
+        tuple(round(float(t), 6) for t in thresholds),
+        float(macs[left].mean()),
+        float(test.correct[np.arange(len(test)), left].mean()),
+        tuple(float((left == k).mean()) for k in range(len(macs))),
+    )
+
+
+def thresholds_of(values: NDArray[np.float32], search: ExitLogits) -> dict[Method, NDArray[np.float32]]:
+    """(points, exits) thresholds by each method, from (images, exits) confidences of the search images."""
+    exits = values.shape[1]
+    if exits == 1:
+        return {"joint": np.zeros((1, 1), np.float32)}
+    front = pareto_front(values, search.correct, search.about.macs)
+    wanted = np.linspace(front.cost[0], front.cost[-1], CURVE_POINTS)
+    joint = front.thresholds[np.unique(np.searchsorted(front.cost, wanted * (1 + 1e-12), side="right") - 1)]
+    levels = np.append(np.unique(np.quantile(values[:, :-1], np.linspace(0, 1, CURVE_POINTS))), NEVER)
+    shared = np.repeat(levels[:, None].astype(np.float32), exits, axis=1)
+    return {"joint": joint, "shared": shared, "paper": paper_curve(values)}
+
+
+# -- time ----------------------------------------------------------------------------------------------------------
+
+
+def milliseconds(
+    runtimes: dict[str, Runtime], images: LabelledImages, report: Callable[[int, int], None]
+) -> dict[str, tuple[float, ...]]:
+    """Milliseconds of every image on each named runtime at its own thresholds: one at a time, all taking turns.
+
+    Preprocessing, the same for all, is not counted; choosing the exit is.
+    """
+    pixels = [next(iter(runtimes.values())).preprocess(image) for image in images]
+    for runtime in runtimes.values():
+        runtime.prewarm()
+    times: dict[str, list[float]] = {name: [] for name in runtimes}
+    for done, one in enumerate(pixels):
+        for name, runtime in runtimes.items():
+            result = runtime.run(one)
+            times[name].append(result.total_ms - result.preprocess_ms)
+        report(done + 1, len(pixels))
+    return {name: tuple(values) for name, values in times.items()}
+
+
+@torch.inference_mode()
+def throughput(
+    cascade: Cascade, images: LabelledImages, thresholds: Sequence[float], batch: int = 64, rounds: int = 3
+) -> float:
+    """Images a second through PyTorch in batches, answered images leaving the batch; the best of `rounds`.
+
+    Counts the stages, the confidences and the regrouping, not decoding and preprocessing.
+    """
+    config = cascade.config
+    device = next(cascade.parameters()).device
+    pixels = torch.from_numpy(np.stack([preprocess(i, config.image_size, config.resize) for i in images])).to(device)
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for first in range(0, len(pixels), batch):
+            answer_batch(cascade, normalise(pixels[first : first + batch], config), thresholds)
+        best = min(best, time.perf_counter() - start)
+    return len(pixels) / best
+
+
+def answer_batch(cascade: Cascade, images: torch.Tensor, thresholds: Sequence[float]) -> torch.Tensor:
+    """(B, 3, size, size) normalised images -> (B,) labels by the exit rule; images leave as they are answered."""
+    labels = torch.empty(len(images), dtype=torch.long, device=images.device)
+    waiting = torch.arange(len(images), device=images.device)
+    tokens = relations = None
+    for stage, threshold in zip(cascade.stages, thresholds, strict=True):
+        logits, tokens, relations = stage(images, tokens, relations)
+        value, label = logits.float().softmax(dim=-1).max(dim=-1)
+        stay = value < threshold if stage is not cascade.stages[-1] else torch.zeros_like(value, dtype=torch.bool)
+        labels[waiting[~stay]] = label[~stay]
+        if not stay.any():
+            break
+        waiting, images = waiting[stay], images[stay]
+        tokens = None if tokens is None else tokens[stay]
+        relations = None if relations is None else relations[stay]
+    return labels
+
+
+# -- thresholds carried over -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CarryOver:
+    """A quantized artifact at the float one's thresholds, and at its own. Both are the cheapest that lose at most
+    `loss` of top-1 against their own last exit on the search images."""
+
+    target: str
+    loss: float
+    carried: Point
+    own: Point
+    reference: Point  # the float artifact at its thresholds
+
+
+def carry_over(
+    reference: tuple[ExitLogits, ExitLogits], quantized: tuple[ExitLogits, ExitLogits], losses: Sequence[float]
+) -> list[CarryOver]:
+    """What carrying a float artifact's thresholds over costs, for each loss. Each pair is (search, test) logits."""
+    fronts = [pareto_front(confidence_of(s), s.correct, s.about.macs) for s, _ in (reference, quantized)]
+    test, shipped = reference[1], quantized[1]
+    values, shipped_values = confidence_of(test), confidence_of(shipped)
+    rows = []
+    for loss in losses:
+        ref, own = (front.thresholds[index_of(front, loss)] for front in fronts)
+        rows.append(
+            CarryOver(
+                shipped.about.target,
+                loss,
+                carried=point_at(shipped, shipped_values, ref),
+                own=point_at(shipped, shipped_values, own),
+                reference=point_at(test, values, ref),
+            )
+        )
+    return rows
+
+
+def index_of(front: Front, loss: float) -> int:
+    """The cheapest point that loses at most `loss` against the last exit; the costliest where none does."""
+    index = front.reaching(front.last - loss)
+    return len(front) - 1 if index is None else index
