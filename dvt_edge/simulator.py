@@ -180,6 +180,7 @@ class Device:
         else:
             on_s = spent_j = 0.0
             self.tally.off += tick.count
+            self.charge(tick.charge_j)
         self.heat(tick, on_s, spent_j)
         self.position += tick.count
         self.number += 1
@@ -234,11 +235,15 @@ class Device:
         self.tally.add(exits, right, dropped=count - answered, uncertified=answered if choice.uncertified else 0)
         self.point_images[point] += answered
         self.chooser.used(answered, spent_j)
-        if emptied and tick.charge_j:
-            rest_j = min(self.capacity_j, tick.charge_j * (1 - on_s / tick.seconds))
-            self.battery_j += rest_j
-            self.charged_j += rest_j
+        if emptied:
+            self.charge(tick.charge_j * (1 - on_s / tick.seconds))
         return on_s, spent_j
+
+    def charge(self, joules: float) -> None:
+        """Into the battery of a device that is off, as much as it holds."""
+        taken_j = min(joules, self.capacity_j - self.battery_j)
+        self.battery_j += taken_j
+        self.charged_j += taken_j
 
     def joules(self, exits: list[int]) -> float:
         return sum(n * j for n, j in zip(exits, self.exit_j_list, strict=True))
@@ -298,7 +303,7 @@ class Device:
         left_j = self.battery_j - (float(after[count - 1]) if count else 0.0)
         end_s = float(arrive[count]) if count < tick.count else tick.seconds
         drained_s = left_j / -gain_w if gain_w < 0 else math.inf
-        if count == tick.count and drained_s >= end_s:
+        if count == tick.count and drained_s > end_s:
             return count, tick.seconds, 0.0, False
         return count, max(0.0, min(drained_s, end_s)), 0.0, True
 
