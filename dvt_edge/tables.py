@@ -12,11 +12,13 @@ from rich.table import Table
 
 from dvt_edge import machine
 from dvt_edge.bundle import CascadeBundle
-from dvt_edge.manifest import Manifest
+from dvt_edge.manifest import CalibrationRecord, Certificate, Manifest, OperatingPoint
 from dvt_edge.runtime import Result
 
 if TYPE_CHECKING:
     from dvt_edge.benchmark import Timing
+    from dvt_edge.confidence import MeasureQuality
+    from dvt_edge.thresholds import Calibration
     from dvt_edge.validation import Comparison
 
 SHOWN_ROWS = 40
@@ -63,26 +65,71 @@ def print_manifest(console: Console, bundle: CascadeBundle) -> None:
                 tensors.add_row(s.name, way, t.name, t.dtype, "x".join(map(str, t.shape)), t.role)
     console.print(stages)
     console.print(tensors)
-    points = table(
-        "operating points", "point", "thresholds", "exit shares", "mean MMACs", "top-1", "agreement", "images"
-    )
-    for p in m.operating_points:
-        points.add_row(
-            p.name + (" (default)" if p.name == m.default_operating_point else ""),
-            " / ".join(f"{t:g}" for t in p.thresholds),
-            shares(p.exit_shares),
-            f"{p.mean_macs / 1e6:.2f}",
-            percent(p.top1),
-            percent(p.agreement),
-            f"{p.images} of {p.data}",
-        )
-    console.print(points)
+    console.print(points_table(m.operating_points, m.default_operating_point, m.calibration))
     if m.verification.exits:
         quality = table("against PyTorch", "exit", "max abs error", "SQNR dB", "cosine", "top-1 agreement")
         for k, q in enumerate(m.verification.exits):
             row = (f"{q.max_abs_error:.2g}", decibel(q.sqnr_db), f"{q.cosine:.6f}", percent(q.top1_agreement))
             quality.add_row(str(k), *row)
         console.print(quality)
+
+
+def points_table(points: Sequence[OperatingPoint], default: str, record: CalibrationRecord | None) -> Table:
+    unit = record.cost_unit if record and record.cost_unit != "macs" else None
+    sources = {f"{p.images} images of {p.data}" for p in points}
+    cost = [f"mean {unit}"] if unit else []
+    columns = ("top-1 (95 %)", "agreement", "certificate")
+    made = table("operating points", "point", "thresholds", "exit shares", "mean MMACs", *cost, *columns)
+    made.caption, made.caption_justify = f"measured on {', '.join(sorted(sources))}", "left"
+    for p in points:
+        interval = f" ({p.top1_interval[0]:.1%} to {p.top1_interval[1]:.1%})" if p.top1_interval else ""
+        made.add_row(
+            p.name + (" (default)" if p.name == default else ""),
+            " / ".join(f"{t:.4g}" if t <= 1 else "never" for t in p.thresholds),
+            shares(p.exit_shares),
+            f"{p.mean_macs / 1e6:.2f}",
+            *([f"{p.mean_cost:.4g}" if p.mean_cost is not None else "-"] if unit else []),
+            percent(p.top1) + interval,
+            percent(p.agreement),
+            certificate(p.certificate),
+        )
+    return made
+
+
+def certificate(held: Certificate | None) -> str:
+    if held is None:
+        return "none"
+    if held.method == "always-last":
+        return "always the last exit"
+    surely = "in expectation" if held.delta is None else f"with {1 - held.delta:.4g} probability"
+    return f"{held.risk} <= {held.epsilon:g} {surely} ({held.method}, {held.n} images)"
+
+
+def print_calibration(
+    console: Console, found: Calibration, qualities: Sequence[MeasureQuality], default: str, name: str
+) -> None:
+    record = found.record
+    line = f"{name} on {record.data}: {record.searched} images searched, {record.certified} certified on, "
+    console.print(f"{line}{record.measured} measured (seed {record.seed})", highlight=False, soft_wrap=True)
+    if record.cost_unit != "macs":
+        console.print(f"cost in {record.cost_unit}: {record.cost_source}", highlight=False, soft_wrap=True)
+    if qualities:
+        title = "confidence: AUROC high, AURC low is good"
+        measures = table(title, "exit", "measure", "temperature", "AUROC", "AURC")
+        for q in qualities:
+            used = " (used)" if q.measure == found.confidence.measure else ""
+            auroc = "-" if q.auroc is None else f"{q.auroc:.4f}"
+            measures.add_row(str(q.exit), q.measure + used, f"{q.temperature:.4g}", auroc, f"{q.aurc:.4f}")
+        console.print(measures)
+    console.print(points_table(found.points, default, record))
+    for p in found.points:
+        if p.certificate and p.certificate.method == "always-last" and p.name != "full":
+            console.print(
+                f"{p.name}: nothing cheaper than always the last exit could be certified on {record.certified} images; "
+                "give more images or a larger risk",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def print_results(console: Console, manifest: Manifest, rows: Sequence[tuple[str, int | None, Result]]) -> None:
