@@ -316,6 +316,32 @@ def calibrate(
         console.print(f"written into {bundle / 'manifest.json'}", highlight=False, soft_wrap=True)
 
 
+@app.command("eval")
+def evaluate(
+    checkpoint: Checkpoint,
+    data: Annotated[str, typer.Option(help="CIFAR, or an ImageFolder; with labels.")],
+    out: Annotated[Path, typer.Option(help="Folder of the kept logits and eval.json.")] = Path("build/eval"),
+    bundle: Annotated[list[Path] | None, typer.Option("--bundle", "-b", help="A bundle of the checkpoint.")] = None,
+    static: Annotated[
+        list[Path] | None, typer.Option("--static", "-s", help="A one-exit baseline: a checkpoint or a bundle.")
+    ] = None,
+    model: Model = None,
+    holdout: Annotated[int, typer.Option(min=1, help="Training images that thresholds are found on.")] = 2000,
+    seed: Annotated[int, typer.Option(help="The training's, so that its held-out images are used.")] = 0,
+    timed: Annotated[int, typer.Option(min=1, help="Test images that are timed.")] = 500,
+) -> None:
+    """Top-1 per exit, accuracy against compute and time, beside static models; under torchrun, in parallel."""
+    from dvt_edge.study import Study, run_study
+    from dvt_edge.tables import print_study
+
+    study = Study(checkpoint, data, out, model, tuple(bundle or ()), tuple(static or ()), holdout, seed, timed)
+    with progress() as report:
+        result = run_study(study, report)
+    if result:
+        print_study(console, result)
+        console.print(f"all figures: {out / 'eval.json'}", soft_wrap=True)
+
+
 @app.command()
 def bench(
     checkpoint: Annotated[

@@ -27,7 +27,7 @@ from dvt_edge.decision import simulate_exits
 from dvt_edge.smoothing import smoothed
 
 NEVER = 2.0  # a threshold that no confidence reaches
-GRID = {1: 2, 2: 1000, 3: 300, 4: 100}  # exits -> candidate thresholds an exit: at most about 1e6 cells
+GRID = {2: 1000, 3: 300, 4: 100}  # exits -> candidate thresholds an exit: at most about 1e6 cells
 ASCENT_GRID = 200  # candidates an exit where there are more exits
 PRICES = np.geomspace(1e-3, 1e1, 41)  # of the whole cost range, in quality: the slopes that `ascend` tries
 ASCENT_BANDWIDTH = 0.06
@@ -77,6 +77,9 @@ def pareto_front(
     `cost` is cumulative, one an exit. `grid` is the number of candidate thresholds an exit.
     """
     exits = values.shape[1]
+    if exits == 1:
+        quality = np.array([np.mean(right, dtype=np.float64)])
+        return Front(np.zeros((1, 1), np.float32), np.array([float(cost[0])]), quality, float(quality[0]))
     size = grid or GRID.get(exits, ASCENT_GRID)
     choices = [candidates(values[:, k], size) for k in range(exits - 1)]
     if exits > max(GRID):
@@ -161,15 +164,15 @@ def ascend(
     """The front among the thresholds that maximise quality - price * cost, for many prices.
 
     Coordinate ascent: with all other thresholds fixed, the best one for an exit is exact. It starts from the answer to
-    the price before and from a few shared ranks, so that one poor local maximum does not decide.
+    the price before and from the median confidences, so that one poor local maximum does not decide.
     """
     binned = [np.searchsorted(c, v, side="right") - 1 for c, v in zip(choices, values.T, strict=False)]
-    starts = [tuple(int(share * (len(c) - 1)) for c in choices) for share in (0.0, 0.5, 1.0)]
+    starts = [tuple(int(share * (len(c) - 1)) for c in choices) for share in (0.5, 1.0)]
     found: set[tuple[int, ...]] = set(starts)
     warm = starts[-1]
     for price in PRICES / (cost[-1] - cost[0]):
         reward = right - price * cost
-        ends = {climb(binned, reward, choices, start, smooth) for start in (*starts, warm)}
+        ends = {climb(binned, reward, choices, start, smooth) for start in (starts[0], warm)}
         warm = max(ends, key=lambda end: float(reward[np.arange(len(values)), leave(binned, end)].mean()))
         found |= ends
     cells = np.array(sorted(found))

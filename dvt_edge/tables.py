@@ -65,7 +65,7 @@ def print_manifest(console: Console, bundle: CascadeBundle) -> None:
                 tensors.add_row(s.name, way, t.name, t.dtype, "x".join(map(str, t.shape)), t.role)
     console.print(stages)
     console.print(tensors)
-    console.print(points_table(m.operating_points, m.default_operating_point, m.calibration))
+    print_points(console, m.operating_points, m.default_operating_point, m.calibration)
     if m.verification.exits:
         quality = table("against PyTorch", "exit", "max abs error", "SQNR dB", "cosine", "top-1 agreement")
         for k, q in enumerate(m.verification.exits):
@@ -78,31 +78,38 @@ def points_table(points: Sequence[OperatingPoint], default: str, record: Calibra
     unit = record.cost_unit if record and record.cost_unit != "macs" else None
     sources = {f"{p.images} images of {p.data}" for p in points}
     cost = [f"mean {unit}"] if unit else []
-    columns = ("top-1 (95 %)", "agreement", "certificate")
-    made = table("operating points", "point", "thresholds", "exit shares", "mean MMACs", *cost, *columns)
+    made = table("operating points", "point", "thresholds", "exit shares", "MMACs", *cost, "top-1", "95 %", "agreement")
     made.caption, made.caption_justify = f"measured on {', '.join(sorted(sources))}", "left"
     for p in points:
-        interval = f" ({p.top1_interval[0]:.1%} to {p.top1_interval[1]:.1%})" if p.top1_interval else ""
         made.add_row(
-            p.name + (" (default)" if p.name == default else ""),
-            " / ".join(f"{t:.4g}" if t <= 1 else "never" for t in p.thresholds),
+            p.name + (" *" if p.name == default else "") + (" c" if p.certified else ""),
+            " / ".join(f"{t:.4g}" if t <= 1 else "never" for t in p.thresholds[:-1]),
             shares(p.exit_shares),
             f"{p.mean_macs / 1e6:.2f}",
             *([f"{p.mean_cost:.4g}" if p.mean_cost is not None else "-"] if unit else []),
-            percent(p.top1) + interval,
+            percent(p.top1),
+            f"{100 * p.top1_interval[0]:.1f}-{100 * p.top1_interval[1]:.1f}" if p.top1_interval else "-",
             percent(p.agreement),
-            certificate(p.certificate),
         )
     return made
 
 
-def certificate(held: Certificate | None) -> str:
-    if held is None:
-        return "none"
+def print_points(
+    console: Console, points: Sequence[OperatingPoint], default: str, record: CalibrationRecord | None
+) -> None:
+    console.print(points_table(points, default, record))
+    console.print("* the default; c certified:", highlight=False)
+    for p in points:
+        if p.certificate:
+            console.print(f"  {p.name}: {certificate(p.certificate)}", highlight=False, soft_wrap=True)
+
+
+def certificate(held: Certificate) -> str:
     if held.method == "always-last":
         return "always the last exit"
-    surely = "in expectation" if held.delta is None else f"with {1 - held.delta:.4g} probability"
-    return f"{held.risk} <= {held.epsilon:g} {surely} ({held.method}, {held.n} images)"
+    surely = "in expectation" if held.delta is None else f"with probability {1 - held.delta:.4g}"
+    against = "accuracy lost against" if held.risk == "accuracy_loss" else "disagreement with"
+    return f"{against} the last exit at most {held.epsilon:g} {surely} ({held.method}, {held.n} images)"
 
 
 def print_calibration(
@@ -121,7 +128,7 @@ def print_calibration(
             auroc = "-" if q.auroc is None else f"{q.auroc:.4f}"
             measures.add_row(str(q.exit), q.measure + used, f"{q.temperature:.4g}", auroc, f"{q.aurc:.4f}")
         console.print(measures)
-    console.print(points_table(found.points, default, record))
+    print_points(console, found.points, default, record)
     for p in found.points:
         if p.certificate and p.certificate.method == "always-last" and p.name != "full":
             console.print(
@@ -241,3 +248,49 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
             console.print(f"{t['target']} did not run here: {t['reason']}", highlight=False, soft_wrap=True)
         elif t["broken_bounds"]:
             console.print(f"{t['target']}: {'; '.join(t['broken_bounds'])}", highlight=False, soft_wrap=True)
+
+
+def print_study(console: Console, result: dict[str, Any]) -> None:
+    """The tables of `dvt-edge eval`."""
+    console.print(result["data"], highlight=False, soft_wrap=True)
+    exits = table("anytime: every image leaves at the exit", "artifact", "exit", "MMACs", "top-1", "95 % interval")
+    budget = table("budgeted: joint thresholds, found on the search images", "artifact", "MMACs", "top-1", "exits")
+    for found in (*result["evaluations"], *result["statics"]):
+        name = found["target"] if found in result["evaluations"] else f"static, {found['target']}"
+        for k, top1 in enumerate(found["top1"]):
+            low, high = found["interval"][k]
+            exits.add_row(name, str(k), f"{found['macs'][k] / 1e6:.2f}", f"{top1:.2%}", f"{low:.2%} .. {high:.2%}")
+        curve = found["curves"]["joint"]
+        if len(curve) > 1:
+            for point in curve[:: max(1, len(curve) // 8)]:
+                budget.add_row(name, f"{point['cost'] / 1e6:.2f}", f"{point['top1']:.2%}", shares(point["shares"]))
+    equal = table(
+        "at the static model's accuracy", "static", "top-1", "MMACs", "cascade's top-1", "MMACs", "times fewer"
+    )
+    for row in result["equal_accuracy"]:
+        static, ours = row["static"], row["cascade"]
+        cells = (
+            f"{static['top1']:.2%}",
+            f"{static['macs'] / 1e6:.2f}",
+            f"{ours['top1']:.2%}",
+            f"{ours['cost'] / 1e6:.2f}",
+        )
+        equal.add_row(static["target"], *cells, f"{row['fewer_macs']:.2f}")
+    timed = table("batch 1", "artifact", "run", "images", "mean ms", "median", "p95", "top-1")
+    for t in result["times"]:
+        cells = [f"{t[k]:.3f}" for k in ("mean_ms", "median_ms", "p95_ms")]
+        timed.add_row(t["target"], t["run"], str(t["images"]), *cells, f"{t['top1']:.2%}")
+    speed = table("batch 64 in PyTorch, answered images leave", "run", "images/s")
+    for row in result["throughput"]:
+        speed.add_row(row["run"], f"{row['images_per_s']:.0f}")
+    carried = table(
+        "float thresholds carried over", "artifact", "aimed loss", "carried", "own", "float", "MMACs carried/own"
+    )
+    for row in result["carry_over"]:
+        tops = (f"{row[k]['top1']:.2%}" for k in ("carried", "own", "reference"))
+        costs = f"{row['carried']['cost'] / 1e6:.2f} / {row['own']['cost'] / 1e6:.2f}"
+        carried.add_row(row["target"], f"{row['loss']:.1%}", *tops, costs)
+    for made in (exits, budget, equal, timed, speed, carried):
+        if made.row_count:
+            console.print(made)
+    console.print(f"machine: {result['machine']}", highlight=False, soft_wrap=True)

@@ -1,0 +1,264 @@
+"""`dvt-edge eval`: every artifact on the same images, once; then curves, times and tables from what was kept.
+
+out/logits/<artifact>/{search,test}   logits, computed once an artifact and reused (resumable, torchrun)
+out/eval.json                         every figure, with data, hashes, machine and thresholds
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+
+from dvt_edge import machine
+from dvt_edge.atomic import write_text
+from dvt_edge.bundle import CascadeBundle
+from dvt_edge.checkpoint import checkpoint_sha256, load_cascade
+from dvt_edge.data import LabelledImages
+from dvt_edge.decision import simulate_exits
+from dvt_edge.errors import DataError
+from dvt_edge.evaluation import (
+    Point,
+    TorchSource,
+    carry_over,
+    confidence_of,
+    evaluate,
+    index_of,
+    milliseconds,
+    point_at,
+    search_and_test,
+    throughput,
+)
+from dvt_edge.exit_logits import BundleSource, ExitLogits, LogitSource, collect, merge, open_logits
+from dvt_edge.manifest import MANIFEST
+from dvt_edge.pareto import pareto_front
+from dvt_edge.runtime import Runtime
+from dvt_edge.training import Process, process_group
+
+LOSSES = (0.0, 0.005, 0.02)  # of top-1 against the last exit: the thresholds that are timed and carried over
+SHOWN = 5  # easy and hard images of each class
+
+Report = Callable[[str, int, int], None]
+Logits = tuple[ExitLogits, ExitLogits]  # of the search and of the test images
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to evaluate. `bundles` are of the checkpoint; `statics` are checkpoints or bundles of one exit each."""
+
+    checkpoint: str
+    data: str
+    out: Path
+    model: str | None = None
+    bundles: tuple[Path, ...] = ()
+    statics: tuple[Path, ...] = ()
+    holdout: int = 2000
+    seed: int = 0
+    timed: int = 500  # images at batch 1, and through the batched cascade
+
+
+def run_study(study: Study, report: Report) -> dict[str, Any]:
+    """Returns what eval.json holds; empty on the processes of torchrun that do not lead.
+
+    Raises DataError where images have no labels, or a bundle or static model is of other classes.
+    """
+    search, test, words = search_and_test(study.data, study.holdout, study.seed)
+    cascade = load_cascade(study.checkpoint, study.model)
+    digest = checkpoint_sha256(study.checkpoint)
+    if digest is None or len(test.classes) != cascade.config.num_classes:
+        raise DataError(f"{study.data}: {len(test.classes)} classes; the model has {cascade.config.num_classes}")
+    reference = TorchSource(cascade, digest, test.classes)
+    bundles = [BundleSource(Runtime(CascadeBundle.open(path))) for path in study.bundles]
+    statics = [static_source(path, test.classes) for path in study.statics]
+    for source in (*bundles, *statics):
+        if len(source.classes) != len(reference.classes):
+            raise DataError(f"{source.name}: {len(source.classes)} classes; expected {len(reference.classes)}")
+    sources: list[LogitSource] = [reference, *bundles, *statics]
+    with process_group() as process:
+        kept = {id(s): gather(s, search, test, study.out / "logits", process, report) for s in sources}
+        if not process.leads:
+            return {}
+    logits = {key: pair for key, pair in kept.items() if pair is not None}
+    own = logits[id(reference)]
+    evaluations = [evaluate(*logits[id(s)]) for s in (reference, *bundles)]
+    baselines = [evaluate(*logits[id(s)]) for s in statics]
+    floats = next((s for s in bundles if s.target.endswith("fp32")), None)
+    rows = [carry_over(logits[id(floats)], logits[id(s)], LOSSES) for s in bundles if floats and s is not floats]
+    result = {
+        "model": cascade.config.name,
+        "checkpoint_sha256": digest,
+        "data": words,
+        "machine": machine.describe(),
+        "evaluations": [dataclasses.asdict(e) for e in evaluations],
+        "statics": [dataclasses.asdict(e) for e in baselines],
+        "equal_accuracy": [equal_accuracy(own, logits[id(s)]) for s in statics],
+        "carry_over": [dataclasses.asdict(row) for group in rows for row in group],
+        "times": [t for s in bundles for t in times(s, statics, logits, test.first(study.timed), report)],
+        "throughput": throughputs(reference, statics, own, test.first(study.timed)),
+        "examples": easy_and_hard(own),
+    }
+    write_text(study.out / "eval.json", json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def static_source(path: Path, classes: Sequence[str]) -> LogitSource:
+    """A model of one exit, as a bundle's folder or a checkpoint."""
+    if (path / MANIFEST).is_file():
+        source: LogitSource = BundleSource(Runtime(CascadeBundle.open(path)))
+    else:
+        source = TorchSource(load_cascade(path), str(checkpoint_sha256(path)), classes)
+    if len(source.macs) != 1:
+        raise DataError(f"{path}: {len(source.macs)} exits; a static model has one (dvt-edge train --grids 8 ...)")
+    return source
+
+
+def gather(
+    source: LogitSource, search: LabelledImages, test: LabelledImages, out: Path, process: Process, report: Report
+) -> Logits | None:
+    """Both sets' logits, kept below `out` under the artifact's hash; None on a process that does not lead."""
+    folder = out / f"{source.target}-{source.artifact_sha256[:12]}"
+    found = []
+    for split, images in (("search", search), ("test", test)):
+        if not (folder / split / "about.json").exists():
+            collect(source, images, folder / split, report=report, rank=process.rank, world=process.world)
+            if process.world > 1:
+                dist.barrier()
+            if process.leads:
+                merge(source, images, folder / split)
+        if process.leads:
+            found.append(open_logits(folder / split))
+            about = found[-1].about
+            if (about.data, about.images) != (images.source, len(images)):
+                raise DataError(f"{folder / split}: logits of {about.images} images of {about.data}; delete the folder")
+        if process.world > 1:
+            dist.barrier()
+    return (found[0], found[1]) if process.leads else None
+
+
+def chosen(pair: Logits, quality: float | None = None, loss: float = 0.0) -> Point:
+    """The test figures of the cheapest thresholds that reach `quality`, or lose at most `loss`, on search images."""
+    search, test = pair
+    front = pareto_front(confidence_of(search), search.correct, search.about.macs)
+    index = index_of(front, front.last - quality if quality is not None else loss)
+    return point_at(test, confidence_of(test), front.thresholds[index])
+
+
+def equal_accuracy(cascade: Logits, static: Logits) -> dict[str, Any]:
+    """The cascade at the static model's accuracy: aimed at on the search images, reported on the test images.
+
+    `crossing` is the point of the test curve itself that first reaches the static model's test top-1.
+    """
+    macs = static[1].about.macs[0]
+    point = chosen(cascade, quality=static[0].top1[0])
+    crossing = evaluate(*cascade).cheapest(static[1].top1[0])
+    return {
+        "static": {
+            "name": static[1].about.name,
+            "target": static[1].about.target,
+            "macs": macs,
+            "top1": static[1].top1,
+        },
+        "cascade": dataclasses.asdict(point),
+        "fewer_macs": macs / point.cost,
+        "crossing": None if crossing is None else dataclasses.asdict(crossing) | {"fewer_macs": macs / crossing.cost},
+    }
+
+
+def times(
+    source: BundleSource,
+    statics: Sequence[LogitSource],
+    logits: dict[int, Logits],
+    images: LabelledImages,
+    report: Report,
+) -> list[dict[str, Any]]:
+    """Milliseconds at batch 1 of one bundle at several thresholds and of the static bundles of its target."""
+    pair, bundle = logits[id(source)], source.runtime.bundle
+    peers = [s for s in statics if isinstance(s, BundleSource) and s.target == source.target]
+    points = {f"loses {loss:.1%}": chosen(pair, loss=loss) for loss in LOSSES}
+    points |= {f"as good as static {s.macs[0]}": chosen(pair, quality=logits[id(s)][0].top1[0]) for s in peers}
+    points["always the last exit"] = point_at(pair[1], confidence_of(pair[1]), never(len(source.macs)))
+    runtimes = {name: Runtime(bundle, thresholds=point.thresholds) for name, point in points.items()}
+    alone = {f"static {s.macs[0]}": s for s in peers}
+    measured = milliseconds(
+        runtimes | {name: s.runtime for name, s in alone.items()},
+        images,
+        lambda done, of: report(f"{source.target}: timing", done, of),
+    )
+    return [
+        {
+            "target": source.target,
+            "run": name,
+            "images": len(images),
+            "mean_ms": statistics.mean(ms),
+            "median_ms": statistics.median(ms),
+            "p95_ms": float(np.quantile(ms, 0.95)),
+            "macs": points[name].cost if name in points else alone[name].macs[0],
+            "top1": points[name].top1 if name in points else logits[id(alone[name])][1].top1[0],
+            "thresholds": points[name].thresholds if name in points else None,
+        }
+        for name, ms in measured.items()
+    ]
+
+
+def never(exits: int) -> Any:
+    return np.array([2.0] * (exits - 1) + [0.0], np.float32)
+
+
+def throughputs(
+    reference: TorchSource, statics: Sequence[LogitSource], pair: Logits, images: LabelledImages
+) -> list[dict[str, Any]]:
+    """Images a second at batch 64 in PyTorch, answered images leaving the batch."""
+    rows = []
+    for loss in LOSSES:
+        point = chosen(pair, loss=loss)
+        speed = throughput(reference.cascade, images, point.thresholds)
+        rows.append({"run": f"loses {loss:.1%}", "images_per_s": speed, "top1": point.top1, "macs": point.cost})
+    last = throughput(reference.cascade, images, never(len(reference.macs)))
+    rows.append({"run": "always the last exit", "images_per_s": last, "top1": pair[1].top1[-1]})
+    for static in (s for s in statics if isinstance(s, TorchSource)):
+        speed = throughput(static.cascade, images, (0.0,))
+        rows.append({"run": f"static {static.macs[0]}", "images_per_s": speed, "macs": static.macs[0]})
+    return rows
+
+
+def easy_and_hard(pair: Logits) -> dict[str, Any]:
+    """For each class, the test images that leave first with most confidence, and those that need the last exit.
+
+    At the thresholds that lose 0.5 points on the search images; images are indices into the test split.
+    """
+    test = pair[1]
+    thresholds = chosen(pair, loss=0.005).thresholds
+    values = confidence_of(test)
+    left = simulate_exits(values, thresholds)
+    assert test.labels is not None
+    classes = {}
+    for label, name in enumerate(test.about.classes):
+        easy = np.flatnonzero((test.labels == label) & (left == 0))
+        hard = np.flatnonzero((test.labels == label) & (left == values.shape[1] - 1))
+        easy = easy[np.argsort(-values[easy, 0], kind="stable")][:SHOWN]
+        hard = hard[np.argsort(values[hard, 0], kind="stable")][:SHOWN]
+        share = [float((left[test.labels == label] == k).mean()) for k in range(values.shape[1])]
+        classes[name] = {
+            "exit_shares": share,
+            "easy": [shown(test, values, int(i), 0) for i in easy],
+            "hard": [shown(test, values, int(i), values.shape[1] - 1) for i in hard],
+        }
+    return {"thresholds": thresholds, "classes": classes}
+
+
+def shown(test: ExitLogits, values: Any, image: int, exit_: int) -> dict[str, Any]:
+    answer = test.about.classes[int(test.guesses[image, exit_])]
+    first = test.about.classes[int(test.guesses[image, 0])]
+    return {
+        "image": image,
+        "answer": answer,
+        "first_answer": first,
+        "confidence": [round(float(v), 4) for v in values[image]],
+    }
