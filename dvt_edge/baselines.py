@@ -229,11 +229,12 @@ def compare_policies(
 ) -> Comparison:
     """The standard policies, `more`, and the clairvoyant where there is a target and labels are known.
 
-    `allow_uncertified` None allows uncertified points where no point is certified.
+    `allow_uncertified` None allows uncertified points where nothing cheaper than the last exit is certified.
     """
     allow = allow_uncertified
     if allow is None:
-        allow = not any(point.certified for point in scenario.points)
+        proofs = [p.certificate.method for p in scenario.points if p.certificate]
+        allow = all(method == "always-last" for method in proofs)
     table = scenario.power_table
     policies: dict[str, PowerPolicy | Chooser] = {**standard_policies(table, default, allow), **(more or {})}
     plan = None
