@@ -3,7 +3,8 @@
 For q = p / 20, p = 1..59, exit k shall answer a share of the images proportional to q^k. Exit by exit, the images that
 have not left are walked by falling confidence; the threshold is the confidence of the floor(images * share)-th, and
 all at or above it leave, ties included. A share that rounds to no image, or to more than are left, never exits.
-Shares are computed in float32, as the published code does: floor(images * share) turns on the last digit.
+Shares are rounded to float32 step by step, as the published code's are. Given the shares, thresholds are exact. Where
+images * share is a whole number but for rounding, the float32 logarithm of another library may move the count by one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ NEVER, ALWAYS = 1e8, -1e8
 
 def shares(p: int, exits: int) -> NDArray[np.float32]:
     """(exits,) float32: the share of the images that each exit shall answer."""
-    powers = np.exp(np.log(np.float32(p / 20)) * np.arange(1, exits + 1, dtype=np.float32))
+    logarithm = np.float32(math.log(np.float32(p / 20)))
+    powers = np.array([math.exp(logarithm * np.float32(k)) for k in range(1, exits + 1)], dtype=np.float32)
     return powers / powers.sum(dtype=np.float32)
 
 

@@ -278,8 +278,8 @@ def print_study(console: Console, result: dict[str, Any]) -> None:
         equal.add_row(static["target"], *cells, f"{row['fewer_macs']:.2f}")
     timed = table("batch 1", "artifact", "run", "images", "mean ms", "median", "p95", "top-1")
     for t in result["times"]:
-        cells = [f"{t[k]:.3f}" for k in ("mean_ms", "median_ms", "p95_ms")]
-        timed.add_row(t["target"], t["run"], str(t["images"]), *cells, f"{t['top1']:.2%}")
+        figures = [f"{t[k]:.3f}" for k in ("mean_ms", "median_ms", "p95_ms")]
+        timed.add_row(t["target"], t["run"], str(t["images"]), *figures, f"{t['top1']:.2%}")
     speed = table("batch 64 in PyTorch, answered images leave", "run", "images/s")
     for row in result["throughput"]:
         speed.add_row(row["run"], f"{row['images_per_s']:.0f}")
