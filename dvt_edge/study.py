@@ -159,12 +159,7 @@ def equal_accuracy(cascade: Logits, static: Logits) -> dict[str, Any]:
     point = chosen(cascade, quality=static[0].top1[0])
     crossing = evaluate(*cascade).cheapest(static[1].top1[0])
     return {
-        "static": {
-            "name": static[1].about.name,
-            "target": static[1].about.target,
-            "macs": macs,
-            "top1": static[1].top1,
-        },
+        "static": {"target": static[1].about.target, "macs": macs, "top1": static[1].top1[0]},
         "cascade": dataclasses.asdict(point),
         "fewer_macs": macs / point.cost,
         "crossing": None if crossing is None else dataclasses.asdict(crossing) | {"fewer_macs": macs / crossing.cost},
@@ -244,9 +239,11 @@ def easy_and_hard(pair: Logits) -> dict[str, Any]:
         hard = np.flatnonzero((test.labels == label) & (left == values.shape[1] - 1))
         easy = easy[np.argsort(-values[easy, 0], kind="stable")][:SHOWN]
         hard = hard[np.argsort(values[hard, 0], kind="stable")][:SHOWN]
-        share = [float((left[test.labels == label] == k).mean()) for k in range(values.shape[1])]
+        exits = left[test.labels == label]
+        if not len(exits):
+            continue
         classes[name] = {
-            "exit_shares": share,
+            "exit_shares": [float((exits == k).mean()) for k in range(values.shape[1])],
             "easy": [shown(test, values, int(i), 0) for i in easy],
             "hard": [shown(test, values, int(i), values.shape[1] - 1) for i in hard],
         }

@@ -264,18 +264,12 @@ def print_study(console: Console, result: dict[str, Any]) -> None:
         if len(curve) > 1:
             for point in curve[:: max(1, len(curve) // 8)]:
                 budget.add_row(name, f"{point['cost'] / 1e6:.2f}", f"{point['top1']:.2%}", shares(point["shares"]))
-    equal = table(
-        "at the static model's accuracy", "static", "top-1", "MMACs", "cascade's top-1", "MMACs", "times fewer"
-    )
+    equal = table("at the static model's accuracy", "static", "top-1", "MMACs", "cascade", "MMACs", "times fewer")
     for row in result["equal_accuracy"]:
         static, ours = row["static"], row["cascade"]
-        cells = (
-            f"{static['top1']:.2%}",
-            f"{static['macs'] / 1e6:.2f}",
-            f"{ours['top1']:.2%}",
-            f"{ours['cost'] / 1e6:.2f}",
-        )
-        equal.add_row(static["target"], *cells, f"{row['fewer_macs']:.2f}")
+        pairs = ((static["top1"], static["macs"]), (ours["top1"], ours["cost"]))
+        both = [text for top1, macs in pairs for text in (f"{top1:.2%}", f"{macs / 1e6:.2f}")]
+        equal.add_row(static["target"], *both, f"{row['fewer_macs']:.2f}")
     timed = table("batch 1", "artifact", "run", "images", "mean ms", "median", "p95", "top-1")
     for t in result["times"]:
         figures = [f"{t[k]:.3f}" for k in ("mean_ms", "median_ms", "p95_ms")]

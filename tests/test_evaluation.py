@@ -1,0 +1,207 @@
+"""dvt-edge eval: thresholds come from other images than the figures, and the figures are those of the exit rule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dvt_edge.cascade import Cascade
+from dvt_edge.checkpoint import save_cascade
+from dvt_edge.cli import main
+from dvt_edge.config import config_for
+from dvt_edge.data import sample
+from dvt_edge.decision import confidence, decide, leaves
+from dvt_edge.errors import DataError, DvtEdgeError
+from dvt_edge.evaluation import TorchSource, answer_batch, carry_over, evaluate, search_and_test
+from dvt_edge.exit_logits import CHUNK, BundleSource, ExitLogits, collect, compute, in_memory, merge, open_logits
+from dvt_edge.runtime import Runtime
+from dvt_edge.study import chosen
+from dvt_edge.training import normalise
+from tests.fake_cifar import write_cifar10
+from tests.seeded import state_dict
+
+MACS = (10, 30, 100)
+
+
+def exits_that_learn(images: int, seed: int) -> ExitLogits:
+    """Three exits of rising accuracy whose confidence says something about being right."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 5, images)
+    difficulty = rng.normal(0, 1, (images, 1))
+    logits = rng.normal(0, 1, (images, 3, 5)).astype(np.float32)
+    lift = np.array([1.5, 2.2, 3.0]) - 1.2 * difficulty
+    logits[np.arange(images)[:, None], np.arange(3), labels[:, None]] += lift
+    return in_memory(logits, labels, MACS, source=f"draw {seed}")
+
+
+def test_a_point_is_what_the_exit_rule_gives_image_by_image() -> None:
+    search, test = exits_that_learn(800, 0), exits_that_learn(500, 1)
+    test = ExitLogits(test.logits, test.labels, search.about.__class__(**{**vars(search.about), "images": 500}))
+    found = evaluate(search, test)
+    for point in found.curves["joint"][:: max(1, len(found.curves["joint"]) // 4)]:
+        exits, right = [], []
+        for logits, label in zip(test.logits, test.labels, strict=True):
+            values, guesses = [], []
+            for k, z in enumerate(logits):
+                values.append(confidence(z))
+                guesses.append(int(z.argmax()))
+                if leaves(values[-1], k, point.thresholds, 2):
+                    break
+            answer = decide(values, guesses)
+            exits.append(answer.exit)
+            right.append(answer.label == label)
+        assert point.top1 == pytest.approx(np.mean(right), abs=2 / 500)  # printed thresholds are rounded
+        assert point.cost == pytest.approx(np.mean(np.array(MACS)[exits]), rel=0.01)
+        assert sum(point.shares) == pytest.approx(1)
+
+
+def test_thresholds_do_not_depend_on_the_test_images() -> None:
+    search, one, other = (exits_that_learn(n, s) for n, s in ((800, 0), (500, 1), (500, 2)))
+    about = {**vars(search.about), "images": 500}
+    pairs = [ExitLogits(t.logits, t.labels, search.about.__class__(**about)) for t in (one, other)]
+    first, second = (evaluate(search, t) for t in pairs)
+    assert [p.thresholds for p in first.curves["joint"]] == [p.thresholds for p in second.curves["joint"]]
+    assert [p.top1 for p in first.curves["joint"]] != [p.top1 for p in second.curves["joint"]]
+
+
+def test_joint_thresholds_are_not_below_the_published_search() -> None:
+    search, test = exits_that_learn(4000, 0), exits_that_learn(8000, 1)
+    test = ExitLogits(test.logits, test.labels, search.about.__class__(**{**vars(search.about), "images": 8000}))
+    found = evaluate(search, test)
+    for point in found.curves["paper"]:
+        as_cheap = [p.top1 for p in found.curves["joint"] if p.cost <= point.cost * 1.001]
+        if as_cheap:
+            assert max(as_cheap) > point.top1 - 0.02  # 2 points: sampling noise and the curve's thirty points
+
+
+def test_logits_of_two_artifacts_are_refused() -> None:
+    with pytest.raises(DataError, match="one artifact"):
+        evaluate(exits_that_learn(100, 0), exits_that_learn(100, 1))
+
+
+def test_carrying_thresholds_over_to_the_same_artifact_costs_nothing() -> None:
+    pair = exits_that_learn(800, 0), exits_that_learn(800, 0)
+    for row in carry_over(pair, pair, (0.0, 0.02)):
+        assert row.carried == row.own == row.reference
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Cascade:
+    torch.manual_seed(0)
+    return Cascade(config_for("dvt_tiny")).eval()
+
+
+@pytest.mark.parametrize("thresholds", [(0.0, 0.0, 0.0), (0.12, 0.12, 0.0), (2.0, 2.0, 0.0)])
+def test_a_batch_that_images_leave_answers_as_one_by_one(tiny: Cascade, thresholds: tuple[float, ...]) -> None:
+    source = TorchSource(tiny, "x" * 64)
+    pixels = np.stack([source.pixels(image) for image in sample("cifar10-test").first(24)])
+    logits, _ = source.logits(pixels)
+    expected, exits = [], []
+    for rows in logits:
+        values, labels = [confidence(z) for z in rows], [int(z.argmax()) for z in rows]
+        exits.append(next(k for k in range(3) if leaves(values[k], k, thresholds, 2)))
+        expected.append(labels[exits[-1]])
+    found = answer_batch(tiny, normalise(torch.from_numpy(pixels), tiny.config), thresholds)
+    assert found.tolist() == expected
+    if thresholds[0] == 0.12:
+        assert len(set(exits)) > 1  # or the test shows nothing
+
+
+def test_logits_are_kept_resumed_and_bound_to_their_artifact(tiny: Cascade, tmp_path: Path) -> None:
+    images, source = sample("cifar10-calibration").first(CHUNK + 20), TorchSource(tiny, "a" * 64)
+    collect(source, images, tmp_path / "kept", rank=1, world=2)  # one of two processes, then a kill
+    with pytest.raises(DataError, match="1 parts of 2 are not there"):
+        merge(source, images, tmp_path / "kept")
+    collect(source, images, tmp_path / "kept", rank=0, world=2)
+    kept = merge(source, images, tmp_path / "kept")
+    whole = compute(source, images, tmp_path / "whole")
+    assert np.array_equal(kept.logits, whole.logits) and kept.about == whole.about
+    assert isinstance(open_logits(tmp_path / "kept").logits, np.memmap)
+    assert not (tmp_path / "kept/parts").exists()
+
+    pixels = torch.from_numpy(source.pixels(images[3]))[None]
+    with torch.inference_mode():
+        expected = torch.cat(tiny(normalise(pixels, tiny.config))).numpy()
+    np.testing.assert_allclose(kept.logits[3], expected, atol=1e-5)
+
+    source.artifact_sha256 = "b" * 64
+    with pytest.raises(DataError, match="holds logits of"):
+        compute(source, images, tmp_path / "kept")
+    collect(TorchSource(tiny, "a" * 64), images, tmp_path / "begun", rank=0, world=2)
+    with pytest.raises(DvtEdgeError, match="begun for"):
+        collect(source, images, tmp_path / "begun")
+
+
+def test_a_bundle_gives_its_runtimes_logits_and_times(zoo_bundle, tmp_path: Path) -> None:
+    runtime, images = Runtime(zoo_bundle), sample("cifar10-test").first(20)
+    found = compute(BundleSource(runtime), images, tmp_path)
+    assert np.array_equal(found.logits[7], np.stack(runtime.logits(images[7])))
+    assert found.about.stage_ms is not None and min(found.about.stage_ms) > 0
+    found.check_belongs(zoo_bundle.manifest, zoo_bundle.artifacts_sha256)
+    with pytest.raises(DataError, match="came from"):
+        found.check_belongs(zoo_bundle.manifest, "0" * 64)
+
+
+def test_damaged_logits_are_refused_in_one_line(tiny: Cascade, tmp_path: Path) -> None:
+    compute(TorchSource(tiny, "a" * 64), sample("cifar10-test").first(10), tmp_path / "kept")
+    whole = (tmp_path / "kept/logits.npy").read_bytes()
+    (tmp_path / "kept/logits.npy").write_bytes(whole[: len(whole) // 2])
+    for folder in (tmp_path / "kept", tmp_path / "absent"):
+        with pytest.raises(DataError) as caught:
+            open_logits(folder)
+        assert "\n" not in str(caught.value)
+
+
+def test_held_out_images_are_the_trainings(tmp_path: Path) -> None:
+    write_cifar10(tmp_path, train=60, test=20)
+    search, test, words = search_and_test(str(tmp_path), 10, 0)
+    assert (len(search), len(test)) == (10, 20) and "held-out" in words
+
+
+def test_eval_of_a_cascade_beside_a_static_model(tiny: Cascade, tmp_path: Path, capsys) -> None:
+    write_cifar10(tmp_path / "data", train=60, test=20)
+    save_cascade(tiny, tmp_path / "tiny.safetensors")
+    torch.manual_seed(1)
+    config = tiny.config.replace(grids=(6,), feature_reuse=False, relation_reuse=False)
+    save_cascade(Cascade(config), tmp_path / "static.safetensors")
+    arguments = ["eval", str(tmp_path / "tiny.safetensors"), "--data", str(tmp_path / "data"), "--holdout", "20"]
+    arguments += ["--static", str(tmp_path / "static.safetensors"), "--out", str(tmp_path / "out"), "--timed", "16"]
+    assert main(arguments) == 0
+    assert "at the static model's accuracy" in capsys.readouterr().out
+    result = json.loads((tmp_path / "out/eval.json").read_text())
+    equal = result["equal_accuracy"][0]
+    assert equal["fewer_macs"] == equal["static"]["macs"] / equal["cascade"]["cost"]
+    assert {row["run"] for row in result["throughput"]} >= {"always the last exit"}
+    assert main(["eval", arguments[1], "--data", arguments[3], "--static", arguments[1], "--out", arguments[8]]) == 2
+    assert "a static model has one" in capsys.readouterr().err
+
+
+def test_eval_of_a_published_checkpoint_on_an_image_folder(tmp_path: Path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    for label in range(1000):
+        (tmp_path / f"val/n{label:08}").mkdir(parents=True)
+    for index in range(20):
+        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"val/n{index * 37:08}/{index}.png")
+    torch.save({"model_state_dict": state_dict("DVT_T2t_vit_12")}, tmp_path / "12.pth.tar")
+    arguments = ["eval", str(tmp_path / "12.pth.tar"), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--timed", "4"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "no training split: thresholds from 10 of its images" in out
+    result = json.loads((tmp_path / "out/eval.json").read_text())
+    assert len(result["evaluations"][0]["macs"]) == 3 and result["evaluations"][0]["images"] == 10
+    before = (tmp_path / "out/logits").rglob("logits.npy")
+    times = {path: path.stat().st_mtime_ns for path in before}
+    assert main([*arguments, "--timed", "4"]) == 0  # the second time, nothing is computed again
+    assert times == {path: path.stat().st_mtime_ns for path in times} and len(times) == 2
+
+
+def test_chosen_points_lose_more_where_more_may_be_lost() -> None:
+    pair = exits_that_learn(2000, 0), exits_that_learn(2000, 0)
+    costs = [chosen(pair, loss=loss).cost for loss in (0.0, 0.02, 0.1)]
+    assert costs == sorted(costs, reverse=True) and costs[0] > costs[-1]
