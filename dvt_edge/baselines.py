@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,30 +184,36 @@ def timetable(
     """One column a row, as `knapsack`, where the battery is charged on the way: never empty, never charged in vain.
 
     Up to the charge before which energy is dearest, energy has one price; then the rest likewise. Where the battery
-    would be full before a charge ends, more is spent before. Looks LOOK_AHEAD charges ahead.
+    would be full before a charge ends, more is spent before it. Looks LOOK_AHEAD charges ahead.
     """
     total = len(energy)
-    charging = charge_j > 0
+    charging, net = charge_j > 0, charge_j - base_j
     begins = [k for k in range(1, total) if charging[k] and not charging[k - 1]]
     columns, first, battery_j = np.zeros(total, dtype=np.int64), 0, start_j
-    while first < total:
-        ends = [*[k for k in begins if k > first][:LOOK_AHEAD], total]
-        net = charge_j - base_j
-        plans = [
-            (end, knapsack(energy[first:end], right[first:end], battery_j + float(net[first:end].sum())))
-            for end in ends
-        ]
-        end, plan = max(plans, key=lambda p: (p[1].price, p[0]))
+
+    def packed(end: int, left_j: float = 0.0) -> tuple[int, Packed]:
+        budget = battery_j + float(net[first:end].sum()) - left_j
+        return end, knapsack(energy[first:end], right[first:end], budget)
+
+    def levels(end: int, plan: Packed) -> tuple[float, int | None]:
+        """The level at `end`, and when the first charge that fills the battery is over."""
         level_j, full_at = battery_j, None
-        spent = energy[np.arange(first, end), plan.columns]
-        for k in range(first, end):
-            level_j += net[k] - spent[k - first]
-            if level_j > capacity_j and charging[k]:
-                full_at, level_j = k + 1, capacity_j
+        gains = net[first:end] - energy[np.arange(first, end), plan.columns]
+        for k, gain in enumerate(gains.tolist(), start=first):
+            level_j = max(0.0, level_j + gain)
+            if level_j > capacity_j:
+                level_j = capacity_j
+                full_at = k + 1 if full_at in (None, k) else full_at
+        return level_j, full_at
+
+    while first < total:
+        plans = [packed(end) for end in (*[k for k in begins if k > first][:LOOK_AHEAD], total)]
+        end, plan = max(plans, key=lambda p: (p[1].price, p[0]))
+        level_j, full_at = levels(end, plan)
         if full_at is not None and full_at < end:
-            end = full_at
-            plan = knapsack(energy[first:end], right[first:end], battery_j + float(net[first:end].sum()) - capacity_j)
-            level_j = capacity_j
+            plans = [*(p for p in plans if p[0] < full_at), packed(full_at, capacity_j)]
+            end, plan = max(plans, key=lambda p: (p[1].price, p[0]))
+            level_j, _ = levels(end, plan)
         columns[first:end] = plan.columns
         first, battery_j = end, level_j
     return columns
@@ -219,6 +226,23 @@ class Comparison:
     outcomes: dict[str, Outcome]
     bound: float | None
     allow_uncertified: bool
+
+    def to_dict(self, scenario: Scenario) -> dict[str, Any]:
+        """For JSON: what was simulated, the bound, and every outcome."""
+        about = scenario.logits.about
+        return {
+            "device": scenario.profile.name,
+            "artifact_sha256": about.artifact_sha256,
+            "target": about.target,
+            "data": about.data,
+            "data_sha256": about.data_sha256,
+            "target_s": scenario.target_s,
+            "control_s": scenario.control_s,
+            "seed": scenario.seed,
+            "allow_uncertified": self.allow_uncertified,
+            "bound": self.bound,
+            "outcomes": {name: outcome.to_dict() for name, outcome in self.outcomes.items()},
+        }
 
 
 def compare_policies(

@@ -5,6 +5,7 @@ Opening verifies everything: the manifest against its schema, each path, each si
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from dvt_edge.atomic import write_bytes
 from dvt_edge.errors import (
     ArchiveError,
     BundleError,
@@ -27,7 +29,8 @@ from dvt_edge.errors import (
     MissingFileError,
     UnsafePathError,
 )
-from dvt_edge.manifest import MANIFEST, FileSpec, Manifest, parse_manifest
+from dvt_edge.manifest import MANIFEST, FileSpec, Manifest, parse_manifest, to_json
+from dvt_edge.policy import PowerPolicy
 
 MAX_MANIFEST = 16 * 2**20  # bytes
 MAX_UNPACKED = 4 * 2**30  # bytes that a .zip may unpack to
@@ -123,6 +126,19 @@ class CascadeBundle:
             Path(name).unlink(missing_ok=True)
             raise
         return path
+
+
+def set_policy(bundle: CascadeBundle, policy: PowerPolicy | None) -> CascadeBundle:
+    """Write a power policy into a bundle's manifest, or take it out; the file is replaced whole or not at all.
+
+    Raises ManifestError where the policy names a point that the bundle has not.
+    """
+    try:
+        manifest = dataclasses.replace(bundle.manifest, policy=policy)
+    except ValueError as error:
+        raise ManifestError(f"{bundle.folder}: {error}") from error
+    write_bytes(bundle.folder / MANIFEST, to_json(manifest).encode())
+    return CascadeBundle.open(bundle.folder)
 
 
 def verify(folder: Path) -> Manifest:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from dvt_edge import cli_power
 from dvt_edge.errors import DvtEdgeError
 
 if TYPE_CHECKING:
@@ -382,6 +383,10 @@ def demo(
 
     print_summary(console, summary)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+
+
+for command in (cli_power.simulate, cli_power.policy, cli_power.profile):
+    app.command()(command)
 
 
 def numbers(text: str, kind: Any, option: str) -> tuple[Any, ...]:

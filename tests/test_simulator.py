@@ -352,7 +352,7 @@ def test_a_queue_that_is_wrong_about_the_battery_still_comes_close(camera: Scena
 def test_a_shift_to_harder_images_costs_energy_and_accuracy(camera: Scenario) -> None:
     def run(shift: Shift | None) -> Outcome:
         case = dataclasses.replace(camera, workload=FixedRate(20.0, 2 * HOUR), shift=shift)
-        return simulate(case, PowerPolicy(case.points[0].name, allow_uncertified=True))
+        return simulate(case, PowerPolicy(case.points[1].name, allow_uncertified=True))
 
     plain, shifted = run(None), run(Shift(HOUR))
     assert sum(shifted.energy.stage_j) > sum(plain.energy.stage_j)

@@ -1,0 +1,181 @@
+"""A device's log of inferences -> a measured device profile. The apps write the log; docs/energy-model.md defines it.
+
+One JSON object a line: first a header, then `image` and `idle` events. Times come straight from the log; energy is
+the measured power less the idle power of the same screen state, shared out by time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dvt_edge.device_profile import BasePower, DeviceProfile, MeasuredStages
+from dvt_edge.errors import SchemaError
+from dvt_edge.policy import Thermal
+from dvt_edge.schema import from_json, parse_json, require
+
+LEAST_EVENTS = 10  # of each kind that is averaged
+
+
+@dataclass(frozen=True)
+class LogHeader:
+    log: int
+    device: str
+    target: str
+    artifact_sha256: str
+    stages: int
+
+    def __post_init__(self) -> None:
+        require(self.log == 1, f"log {self.log}; this reads 1")
+        require(self.stages > 0, f"stages {self.stages}; expected above 0")
+
+
+@dataclass(frozen=True)
+class LogEvent:
+    """`stage_ms` has the stages that ran; `image_ms` is the image's time beside them. The current's sign is free."""
+
+    event: Literal["image", "idle"]
+    time_s: float  # monotonic, at the end of the event
+    screen_on: bool
+    charging: bool
+    current_ua: float | None = None  # null where the system does not say: iOS
+    voltage_mv: float | None = None
+    stage_ms: tuple[float, ...] = ()
+    image_ms: float = 0.0
+    exit: int | None = None
+    battery_level: float | None = None
+    thermal: Thermal | None = None
+    temperature_c: float | None = None
+
+    def __post_init__(self) -> None:
+        require((self.event == "image") == bool(self.stage_ms), f"{self.event} with {len(self.stage_ms)} stage_ms")
+        for value in (self.time_s, self.image_ms, *self.stage_ms):
+            require(math.isfinite(value) and value >= 0, f"time {value:g}; expected 0 or more")
+        voltage = self.voltage_mv
+        require(voltage is None or voltage > 0, f"voltage_mv {voltage}; expected above 0 or null")
+
+    @property
+    def power_w(self) -> float | None:
+        if self.current_ua is None or self.voltage_mv is None:
+            return None
+        return abs(self.current_ua) * 1e-6 * self.voltage_mv * 1e-3
+
+    @property
+    def busy_s(self) -> float:
+        return (sum(self.stage_ms) + self.image_ms) / 1e3
+
+
+@dataclass(frozen=True)
+class DeviceLog:
+    header: LogHeader
+    images: tuple[LogEvent, ...]
+    idle: tuple[LogEvent, ...]
+    source: str
+
+
+def read_log(path: Path) -> DeviceLog:
+    """Raises SchemaError naming the line."""
+    try:
+        lines = list(enumerate(path.read_text().splitlines(), start=1))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{path}: cannot be read ({error})") from error
+    if not lines:
+        raise SchemaError(f"{path}: empty; expected a header and events")
+    header: LogHeader = from_json(LogHeader, parse_json(lines[0][1], f"{path}:1"), f"{path}:1")
+    events = list(read_events(path, header, lines[1:]))
+    images = tuple(e for e in events if e.event == "image")
+    return DeviceLog(header, images, tuple(e for e in events if e.event == "idle"), path.name)
+
+
+def read_events(path: Path, header: LogHeader, lines: list[tuple[int, str]]) -> Iterator[LogEvent]:
+    before = 0.0
+    for number, line in lines:
+        where = f"{path}:{number}"
+        event: LogEvent = from_json(LogEvent, parse_json(line, where), where)
+        if event.time_s < before:
+            raise SchemaError(f"{where}: time_s {event.time_s:g} is before {before:g}; expected rising times")
+        if len(event.stage_ms) > header.stages:
+            raise SchemaError(f"{where}: {len(event.stage_ms)} stage_ms; the header says {header.stages} stages")
+        if event.charging:
+            raise SchemaError(f"{where}: logged while charging, when the current is not the device's; unplug it")
+        before = event.time_s
+        yield event
+
+
+def measured_profile(base: DeviceProfile, log: DeviceLog) -> DeviceProfile:
+    """`base` with the log's stage costs and idle power. Battery and thermal model stay as they were.
+
+    Raises SchemaError where the log has too few events of a kind, or no current.
+    """
+    header, where = log.header, log.source
+    screen_on = screen_of(log)
+    idle_w = {
+        on: mean_power(log, [e for e in log.idle if e.screen_on == on], on) for on in {e.screen_on for e in log.idle}
+    }
+    if screen_on not in idle_w:
+        raise SchemaError(f"{where}: no idle events with the screen {'on' if screen_on else 'off'}, as in the images")
+    active_w = mean_power(log, list(log.images), screen_on)
+    start_s = log.images[0].time_s - log.images[0].busy_s
+    use = sum(e.busy_s for e in log.images) / (log.images[-1].time_s - start_s)
+    busy_w = (active_w - idle_w[screen_on]) / use
+    if not busy_w > 0:
+        raise SchemaError(f"{where}: images draw {active_w:.3f} W and idling {idle_w[screen_on]:.3f} W; expected more")
+    stage_ms, stage_mj = [], []
+    for k in range(header.stages):
+        times = [e.stage_ms[k] for e in log.images if len(e.stage_ms) > k]
+        if len(times) < LEAST_EVENTS:
+            raise SchemaError(
+                f"{where}: stage {k} ran {len(times)} times; expected at least {LEAST_EVENTS}: log the last exit too"
+            )
+        stage_ms.append(statistics.median(times))
+        stage_mj.append(statistics.fmean(times) * busy_w)
+    rest_ms = [e.image_ms for e in log.images]
+    source = f"{where}: {len(log.images)} images on {header.device}; energy is {busy_w:.3f} W of busy time above idling"
+    stages = MeasuredStages(
+        target=header.target,
+        artifact_sha256=header.artifact_sha256,
+        stage_ms=tuple(stage_ms),
+        stage_mj=tuple(stage_mj),
+        image_ms=statistics.median(rest_ms),
+        image_mj=statistics.fmean(rest_ms) * busy_w,
+        images=len(log.images),
+        source=source,
+    )
+    kept = tuple(m for m in base.measured if m.artifact_sha256 != header.artifact_sha256)
+    return dataclasses.replace(
+        base, name=header.device, power=base_power(base.power, idle_w, where), measured=(*kept, stages)
+    )
+
+
+def base_power(before: BasePower, idle_w: dict[bool, float], where: str) -> BasePower:
+    """Idle and screen power; measured only where both are, or where there is no screen."""
+    if True in idle_w and False in idle_w:
+        return BasePower(idle_w[False], max(0.0, idle_w[True] - idle_w[False]), "measured", f"idle events of {where}")
+    if False in idle_w:
+        basis, rest = ("estimated", f"; screen: {before.source}") if before.screen_w else ("measured", "")
+        return BasePower(idle_w[False], before.screen_w, basis, f"idle events of {where}{rest}")  # type: ignore[arg-type]
+    off_w = max(0.0, idle_w[True] - before.screen_w)
+    return BasePower(off_w, before.screen_w, "estimated", f"idle events of {where}, less the screen: {before.source}")
+
+
+def screen_of(log: DeviceLog) -> bool:
+    states = {e.screen_on for e in log.images}
+    if len(states) != 1:
+        raise SchemaError(f"{log.source}: images with the screen on and off, or none; expected one of them throughout")
+    return states.pop()
+
+
+def mean_power(log: DeviceLog, events: list[LogEvent], screen_on: bool) -> float:
+    kind = f"{events[0].event if events else 'idle'} events with the screen {'on' if screen_on else 'off'}"
+    powers = [e.power_w for e in events]
+    known = [p for p in powers if p is not None]
+    if len(known) < len(powers):
+        raise SchemaError(f"{log.source}: {kind} without current or voltage: energy cannot be measured there")
+    if len(known) < LEAST_EVENTS:
+        raise SchemaError(f"{log.source}: {len(known)} {kind}; expected at least {LEAST_EVENTS}")
+    return statistics.fmean(known)
