@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint results clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -15,6 +15,10 @@ demo: $(READY)
 
 test: $(READY) lint
 	$(BIN)/python -m pytest
+
+# docs/results.md from CIFAR-10 in the folder DATA (torchvision's layout); trains the static model first, unless it is there.
+results: $(READY)
+	$(BIN)/python export_scripts/make_results.py $(DATA)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ from dvt_edge.pareto import pareto_front
 from dvt_edge.runtime import Runtime
 from dvt_edge.training import Process, process_group
 
-LOSSES = (0.0, 0.005, 0.02)  # of top-1 against the last exit: the thresholds that are timed and carried over
+LOSSES = (0.0, 0.005, 0.01, 0.02, 0.05)  # of top-1 against the last exit: thresholds that are timed, carried over
 SHOWN = 5  # easy and hard images of each class
 
 Report = Callable[[str, int, int], None]
