@@ -247,16 +247,18 @@ def follow_queue(
     budget = (level * table.capacity_j - table.base_w * left) / (rate * left)  # J an image
     weight = policy.queue.window_s * rate * span * span / gain  # V, in J^2
     if memory.queue_j is None:
-        queue = weight * price_of(budget, known)
-    else:
-        steepest = max((a - cheapest[1]) / (e - cheapest[2]) for _, a, e in known if e > cheapest[2])
-        queue = min(max(0.0, memory.queue_j + memory.used_j - memory.images * budget), 2 * weight * steepest)
+        price, row = price_of(budget, known)
+        return weight * price, row
+    steepest = max((a - cheapest[1]) / (e - cheapest[2]) for _, a, e in known if e > cheapest[2])
+    queue = min(max(0.0, memory.queue_j + memory.used_j - memory.images * budget), 2 * weight * steepest)
     wanted = max(known, key=lambda r: (weight * r[1] - queue * r[2], -r[2]))
     return queue, wanted[0]
 
 
-def price_of(budget: float, rows: Sequence[tuple[int, float, float]]) -> float:
-    """Accuracy lost a joule saved where the rows' upper hull reaches `budget` joules an image; 0 if all fit."""
+def price_of(budget: float, rows: Sequence[tuple[int, float, float]]) -> tuple[float, int]:
+    """Down the upper hull of rows (number, accuracy, joules) to the first that takes at most `budget` joules an image:
+    the accuracy lost a joule saved on the last step, 0 without one, and that row's number.
+    """
     now, price = max(rows, key=lambda r: (r[1], -r[2])), 0.0
     while now[2] > budget:
         cheaper = [r for r in rows if r[2] < now[2]]
@@ -265,4 +267,4 @@ def price_of(budget: float, rows: Sequence[tuple[int, float, float]]) -> float:
         at = now
         now = min(cheaper, key=lambda r: ((at[1] - r[1]) / (at[2] - r[2]), r[2]))
         price = (at[1] - now[1]) / (at[2] - now[2])
-    return price
+    return price, now[0]

@@ -47,29 +47,30 @@ def print_comparison(console: Console, scenario: Scenario, comparison: Compariso
         console.print("operating points without a certificate are allowed: UNCERTIFIED", highlight=False)
     until = "" if scenario.target_s is None else f", until the target of {scenario.target_s / HOUR:g} h"
     lives = table(f"policies{until}", "policy", "battery h", "to target", "right of all", "of answered", "exits")
-    costs = table(
-        "the whole time", "policy", "p50/p95/p99 ms", "missed", "base Wh", "stages Wh", "hottest C", "uncertified"
-    )
-    for made in (lives, costs):
+    times = table("the whole time", "policy", "p50 ms", "p95 ms", "p99 ms", "missed", "hottest C", "uncertified")
+    stages = [f"stage{k}" for k in range(len(first.energy.stage_j))]
+    costs = table("Wh over the whole time", "policy", "base", *stages, "images", "charged", "left")
+    for made in (lives, times, costs):
         made.columns[0].no_wrap = True
     for o in outcomes:
-        counts, every = o.judged, o.total
+        counts, every, energy = o.judged, o.total, o.energy
         mix = [n / max(1, counts.answered) for n in counts.exits]
         right = precise(counts.right_share), precise(counts.accuracy)
         lives.add_row(o.policy, lifetime(o), against_target(o), *right, shares(mix))
-        costs.add_row(
+        times.add_row(
             o.policy,
-            "/".join("-" if s is None else f"{s * 1e3:.1f}" for s in o.latency_s.values()),
+            *("-" if s is None else f"{s * 1e3:.1f}" for s in o.latency_s.values()),
             percent(every.missed / max(1, every.arrived)),
-            f"{o.energy.base_j / HOUR:.2f}",
-            "/".join(f"{j / HOUR:.2f}" for j in o.energy.stage_j),
             f"{o.hottest_c:.1f}",
             percent(every.uncertified / max(1, every.answered)),
         )
+        joules = (energy.base_j, *energy.stage_j, energy.image_j, energy.charged_j, energy.end_j)
+        costs.add_row(o.policy, *(f"{j / HOUR:.2f}" for j in joules))
     console.print(lives)
     if comparison.bound is not None:
         line = f"no policy over these points has more than {comparison.bound:.2%} right of all"
         console.print(line, highlight=False, soft_wrap=True)
+    console.print(times)
     console.print(costs)
 
 
