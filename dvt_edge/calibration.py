@@ -23,14 +23,17 @@ from dvt_edge.thresholds import Calibration, Cost, Unit
 def bundle_logits(
     bundle: CascadeBundle, images: LabelledImages, cache: Path, report: Report | None = None
 ) -> ExitLogits:
-    """Logits of the bundle's artifacts on `images`, kept below `cache` and reused from there.
+    """Logits of the bundle's artifacts on `images`, kept in their `logits_folder` below `cache` and reused from there."""
+    folder = logits_folder(bundle, images, cache)
+    return belonging(compute(BundleSource(Runtime(bundle)), images, folder, report), bundle)
 
-    The folder's name has the artifacts' hash, the images' source and their number; images that change under the same
-    name need another cache.
+
+def logits_folder(bundle: CascadeBundle, images: LabelledImages, cache: Path) -> Path:
+    """Its name has the artifacts' hash, the images' source and their number; images that change under the same name
+    need another cache.
     """
     source = re.sub(r"[^A-Za-z0-9]+", "-", images.source).strip("-")[-80:]
-    folder = cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}"
-    return belonging(compute(BundleSource(Runtime(bundle)), images, folder, report), bundle)
+    return cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}"
 
 
 def cached_logits(bundle: CascadeBundle, folder: Path) -> ExitLogits:

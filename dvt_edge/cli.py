@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dvt_edge import cli_power
+from dvt_edge import cli_fleet, cli_power
 from dvt_edge.errors import DvtEdgeError
 
 if TYPE_CHECKING:
@@ -385,7 +385,7 @@ def demo(
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 
-for command in (cli_power.simulate, cli_power.policy, cli_power.profile):
+for command in (cli_power.simulate, cli_power.policy, cli_power.profile, cli_fleet.fleet):
     app.command()(command)
 
 
