@@ -171,6 +171,8 @@ def calibrate(
     check_finite(data, name_of)
     parts = deal(len(data), seed, any(o.kind == "risk" for o in wanted))
     temperature = temperature or fit_temperatures(data.take(parts.search[:FITTED]))
+    if len(temperature) != data.about.exits or not all(t > 0 and np.isfinite(t) for t in temperature):
+        raise DataError(f"temperatures {tuple(temperature)}; expected {data.about.exits} above 0, one an exit")
     spec = ConfidenceSpec(measure, tuple(temperature))
     search = Search(data, exit_confidences(data, spec), cost, rule, parts)
     points = [search.point(o.name, *search.find(o)) for o in wanted]
