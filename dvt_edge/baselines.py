@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dvt_edge.decision import DeviceState
 from dvt_edge.errors import SimulationError
+from dvt_edge.manifest import OperatingPoint
 from dvt_edge.outcome import Outcome
 from dvt_edge.policy import Choice, EnergyQueue, PowerPolicy, PowerTable, Rule, allowed_rows
 from dvt_edge.replay import Replay
@@ -24,6 +25,11 @@ from dvt_edge.simulator import Chooser, Scenario, compare
 
 CLAIRVOYANT = "clairvoyant"
 LOOK_AHEAD = 8  # charges
+
+
+def uncertified_allowed(points: Sequence[OperatingPoint]) -> bool:
+    """Whether policies need uncertified points to have a choice: nothing is certified but always the last exit."""
+    return all(point.certificate is None or point.certificate.method == "always-last" for point in points)
 
 
 def standard_policies(table: PowerTable, default: str, allow_uncertified: bool) -> dict[str, PowerPolicy]:
@@ -253,12 +259,9 @@ def compare_policies(
 ) -> Comparison:
     """The standard policies, `more`, and the clairvoyant where there is a target and labels are known.
 
-    `allow_uncertified` None allows uncertified points where nothing cheaper than the last exit is certified.
+    `allow_uncertified` None: `uncertified_allowed`.
     """
-    allow = allow_uncertified
-    if allow is None:
-        proofs = [p.certificate.method for p in scenario.points if p.certificate]
-        allow = all(method == "always-last" for method in proofs)
+    allow = uncertified_allowed(scenario.points) if allow_uncertified is None else allow_uncertified
     table = scenario.power_table
     policies: dict[str, PowerPolicy | Chooser] = {**standard_policies(table, default, allow), **(more or {})}
     plan = None

@@ -26,7 +26,7 @@ class DeviceState:
 
     The rest is for the power policy (docs/power-policy.md): `battery_level` is a fraction, and None, NaN or anything
     outside 0..1 (iOS says -1) means unknown; `lifetime_s` is how many seconds the battery still has to last, None
-    without a target; `time_s` is a monotonic clock in seconds.
+    without a target; `time_s` is a monotonic clock in seconds, None for the runtime's own.
     """
 
     max_stage: int | None = None
@@ -35,7 +35,7 @@ class DeviceState:
     low_power: bool = False
     thermal: Thermal = "nominal"
     lifetime_s: float | None = None
-    time_s: float = 0.0
+    time_s: float | None = None
 
     @property
     def known_level(self) -> float | None:

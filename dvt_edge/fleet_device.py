@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dvt_edge.baselines import CLAIRVOYANT, PlanChooser, best_plan, standard_policies
+from dvt_edge.baselines import CLAIRVOYANT, PlanChooser, best_plan, standard_policies, uncertified_allowed
 from dvt_edge.decision import DeviceState
 from dvt_edge.device_profile import DeviceProfile
 from dvt_edge.errors import SimulationError
@@ -43,7 +43,7 @@ class UntilCharger:
     end_s: float
 
     def choose(self, number: int, state: DeviceState) -> Choice:
-        now_s = state.time_s
+        now_s = state.time_s or 0.0
         left = self.end_s - now_s
         if self.charge_s is not None:
             left = min(left, (self.charge_s - now_s) % DAY or DAY)
@@ -66,9 +66,9 @@ class Parts:
 
     @property
     def allow_uncertified(self) -> bool:
-        """As `baselines.compare_policies`: where no point is certified, uncertified ones are allowed."""
+        """Where the fleet does not say: `baselines.uncertified_allowed`."""
         allow = self.fleet.allow_uncertified
-        return allow if allow is not None else not any(point.certified for point in self.points)
+        return uncertified_allowed(self.points) if allow is None else allow
 
     def power_policies(self, table: PowerTable) -> dict[str, PowerPolicy]:
         """The standard policies and the fleet's own. Raises SimulationError where one of them has a standard name."""

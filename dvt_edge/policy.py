@@ -123,7 +123,6 @@ class Memory:
     rule: int | None = None  # the rule that held
     since_s: float = 0.0  # when the choice last changed
     start_s: float | None = None  # of the first call
-    last_s: float = 0.0  # of the last call
     seen: int = 0  # images since the first call
     images: int = 0  # images since the last call
     used_j: float = 0.0  # joules they took
@@ -156,9 +155,9 @@ def used(memory: Memory, images: int, energy_j: float) -> Memory:
 
 def choose(policy: PowerPolicy, table: PowerTable, state: DeviceState, memory: Memory) -> tuple[Choice, Memory]:
     """The operating point and cap for now, and the memory for the next call."""
-    allowed = allowed_rows(policy, table)
-    start_s = state.time_s if memory.start_s is None else memory.start_s
-    queue_j, adaptive = follow_queue(policy, table, allowed, state, memory, state.time_s - start_s)
+    allowed, now_s = allowed_rows(policy, table), state.time_s or 0.0
+    start_s = now_s if memory.start_s is None else memory.start_s
+    queue_j, adaptive = follow_queue(policy, table, allowed, state, memory, now_s - start_s)
     rule = matching_rule(policy, state, memory.rule)
     if rule is not None:
         wanted, cap = table.index(policy.rules[rule].point), policy.rules[rule].max_stage
@@ -172,13 +171,13 @@ def choose(policy: PowerPolicy, table: PowerTable, state: DeviceState, memory: M
     choice = Choice(row.name, cap, uncertified=not row.certified or cap is not None)
     since_s, before = memory.since_s, memory.choice
     if before is None:
-        since_s = state.time_s
+        since_s = now_s
     elif choice != before:
-        if costs_more(table, choice, before) and 0 <= state.time_s - memory.since_s < policy.dwell_s:
+        if costs_more(table, choice, before) and 0 <= now_s - memory.since_s < policy.dwell_s:
             choice = before
         else:
-            since_s = state.time_s
-    return choice, Memory(choice, rule, since_s, start_s, state.time_s, memory.seen, 0, 0.0, queue_j)
+            since_s = now_s
+    return choice, Memory(choice, rule, since_s, start_s, memory.seen, 0, 0.0, queue_j)
 
 
 def allowed_rows(policy: PowerPolicy, table: PowerTable) -> tuple[int, ...]:

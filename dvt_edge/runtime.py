@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -168,6 +168,8 @@ class Runtime:
         if name is not None or self.policy is None:
             point = self.point(name) if name else self.default_point
             return point.name, point.thresholds, state.max_stage, not point.certified
+        if state.time_s is None:
+            state = replace(state, time_s=time.monotonic())
         with self._memory_lock:
             choice, self.memory = choose(self.policy, self.power, state, self.memory)
         caps = [cap for cap in (state.max_stage, choice.max_stage) if cap is not None]

@@ -66,6 +66,10 @@ def print_manifest(console: Console, bundle: CascadeBundle) -> None:
     console.print(stages)
     console.print(tensors)
     print_points(console, m.operating_points, m.default_operating_point, m.calibration)
+    if m.policy:
+        parts = [f"{len(m.policy.rules)} rules", *(["an energy queue"] if m.policy.queue else [])]
+        line = f"power policy: {', '.join(parts)}, otherwise {m.policy.otherwise}"
+        console.print(line + (", uncertified points allowed" if m.policy.allow_uncertified else ""), highlight=False)
     if m.verification.exits:
         quality = table("against PyTorch", "exit", "max abs error", "SQNR dB", "cosine", "top-1 agreement")
         for k, q in enumerate(m.verification.exits):
@@ -157,6 +161,8 @@ def print_results(console: Console, manifest: Manifest, rows: Sequence[tuple[str
         f"({manifest.macs[-1] / cost:.2f}x less than always the last exit), "
         f"median {statistics.median(r.total_ms for r in results):.2f} ms"
     )
+    if uncertified := sum(r.uncertified for r in results):
+        line += f", {uncertified} without a certificate"
     known = [(label, r.label) for _, label, r in rows if label is not None]
     if known:
         line += f", top-1 {percent(statistics.mean(a == b for a, b in known))}"

@@ -186,6 +186,19 @@ def test_the_bundles_policy_follows_the_battery(bundle: CascadeBundle, image: An
     assert Runtime(runtime.bundle, thresholds=(2, 2, 0)).run(image, LOW).operating_point == "custom"
 
 
+def test_the_dwell_goes_by_the_runtimes_clock_where_the_app_has_none(
+    bundle: CascadeBundle, image: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [500.0]
+    monkeypatch.setattr(runtime_module.time, "monotonic", lambda: now[0])
+    runtime = Runtime(bundle, policy=dataclasses.replace(SAVING, dwell_s=60.0))
+    high = DeviceState(battery_level=0.9)
+    points = [runtime.run(image, high).operating_point, runtime.run(image, LOW).operating_point]
+    for now[0] in (550.0, 561.0):
+        points.append(runtime.run(image, high).operating_point)
+    assert points == ["full", "eager", "eager", "full"]
+
+
 def test_a_policy_of_the_app_replaces_the_bundles_and_its_cap_holds(bundle: CascadeBundle, image: Any) -> None:
     capped = PowerPolicy("full", (Rule("full", 1, low_power=True),), dwell_s=0, allow_uncertified=True)
     runtime = Runtime(set_policy(bundle, SAVING), policy=capped)
