@@ -16,7 +16,7 @@ from plain_simulator import Plain, plain_simulate
 
 from dvt_edge import CascadeBundle
 from dvt_edge import outcome as outcome_module
-from dvt_edge.baselines import compare_policies, knapsack, standard_policies
+from dvt_edge.baselines import compare_policies, knapsack, standard_policies, timetable
 from dvt_edge.data import open_images
 from dvt_edge.device_profile import DeviceProfile, open_profile
 from dvt_edge.errors import DataError, SchemaError, SimulationError
@@ -260,6 +260,50 @@ def test_the_plan_keeps_its_budget_and_no_plan_beats_the_bound(
     grid = np.stack(np.meshgrid(*[np.arange(columns)] * rows, indexing="ij"), axis=-1).reshape(-1, rows)
     feasible = energy[np.arange(rows), grid].sum(axis=1) <= budget
     assert plan.bound is not None and right[np.arange(rows), grid].sum(axis=1)[feasible].max() <= plan.bound + 1e-9
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(workload=workloads, charging=charges, joules=st.floats(5.0, 60.0), shift=st.sampled_from([None, 11.0]))
+def test_no_policy_beats_the_bound(
+    workload: Workload, charging: tuple[ChargeWindow, ...], joules: float, shift: float | None
+) -> None:
+    case = scenario(
+        dataclasses.replace(workload, charging=charging),  # type: ignore[type-var]
+        joules,
+        target_s=workload.duration_s,
+        deadline_s=1e3,
+        shift=None if shift is None else Shift(shift),
+    )
+    own = {f"{k}": policies(queue) for k, queue in enumerate((False, True))}
+    found = compare_policies(case, "balanced", own)
+    for outcome in found.outcomes.values():
+        counts = outcome.judged
+        if found.bound is not None and counts.arrived:
+            assert counts.right is not None and counts.right <= found.bound * counts.arrived + 1e-6
+
+
+@given(st.integers(0, 10_000), st.floats(0.2, 3.0))
+def test_a_plan_with_charges_never_runs_dry_where_the_cheapest_does_not(seed: int, capacity: float) -> None:
+    random = np.random.default_rng(seed)
+    ticks = 40
+    energy = np.sort(random.random((ticks, 3)), axis=1)
+    right = np.sort(random.random((ticks, 3)), axis=1)
+    charge = np.where(random.random(ticks) < 0.2, 5 * random.random(ticks), 0.0)
+    base = np.full(ticks, 0.05)
+
+    def lowest(columns: np.ndarray) -> float:
+        level = least = 10 * capacity
+        for k in range(ticks):
+            level = min(10 * capacity, level + charge[k] - base[k] - energy[k, columns[k]])
+            least = min(least, level)
+        return least
+
+    cheapest = np.zeros(ticks, dtype=np.int64)
+    columns = timetable(energy, right, charge, base, 10 * capacity, 10 * capacity)
+    within = energy.max() + charge.max()  # a charge is spread over its tick, and a plan is made of whole ticks
+    assert lowest(columns) >= min(0.0, lowest(cheapest)) - within
+    if lowest(cheapest) > within:
+        assert right[np.arange(ticks), columns].sum() >= right[np.arange(ticks), cheapest].sum() - 1e-9
 
 
 @pytest.mark.parametrize(
