@@ -5,6 +5,7 @@ logits of the bundle's artifacts (cached on disk) -> `thresholds.calibrate` -> t
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from itertools import accumulate
@@ -20,10 +21,20 @@ from dvt_edge.runtime import Runtime
 from dvt_edge.thresholds import Calibration, Cost, Unit
 
 
+def some_of(images: LabelledImages, skip: int, limit: int) -> LabelledImages:
+    """`limit` images after the first `skip`, under a source that says so. Raises DataError where none is left."""
+    end = min(len(images), skip + limit)
+    if skip >= end:
+        raise DataError(f"{images.source}: {len(images)} images; {skip} left out leave none")
+    if end - skip == len(images):
+        return images
+    return dataclasses.replace(images.take(range(skip, end)), source=f"{images.source}[{skip}:{end}]")
+
+
 def bundle_logits(
     bundle: CascadeBundle, images: LabelledImages, cache: Path, report: Report | None = None
 ) -> ExitLogits:
-    """Logits of the bundle's artifacts on `images`, kept in their `logits_folder` below `cache` and reused from there."""
+    """Logits of the bundle's artifacts on `images`, kept in `logits_folder` below `cache` and reused from there."""
     folder = logits_folder(bundle, images, cache)
     return belonging(compute(BundleSource(Runtime(bundle)), images, folder, report), bundle)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -182,6 +183,10 @@ def run(
     point: Point = None,
     threshold: Annotated[str, typer.Option(help="Thresholds per exit instead, such as 0.8,0.9,0.")] = "",
     max_stage: Annotated[int | None, typer.Option(min=0, help="Cap: no stage after this one runs.")] = None,
+    battery: Annotated[float | None, typer.Option(help="Battery level, 0 to 1, for the bundle's power policy.")] = None,
+    charging: Annotated[bool, typer.Option("--charging", help="For the power policy.")] = False,
+    low_power: Annotated[bool, typer.Option("--low-power", help="For the power policy.")] = False,
+    thermal: Annotated[str, typer.Option(help="nominal, fair, serious or critical, for the power policy.")] = "nominal",
     threads: Threads = 1,
     limit: Limit = 1_000_000,
 ) -> None:
@@ -189,13 +194,14 @@ def run(
     from dvt_edge.bundle import CascadeBundle
     from dvt_edge.data import open_images
     from dvt_edge.decision import DeviceState
+    from dvt_edge.policy import Thermal
     from dvt_edge.runtime import Runtime
     from dvt_edge.tables import print_results
 
     sources = [open_images(path) for path in images]
     runtime = Runtime(CascadeBundle.open(bundle), point, numbers(threshold, float, "--threshold") or None, threads)
     runtime.prewarm()
-    state = DeviceState(max_stage)
+    state = DeviceState(max_stage, battery, charging, low_power, one_of(thermal, Thermal, "--thermal"))
     items = ((s.name(i), s[i], s.labels[i] if s.labels else None) for s in sources for i in range(len(s)))
     rows = [
         (name, label, runtime.run(image, state)) for (name, image, label), _ in zip(items, range(limit), strict=False)
@@ -253,7 +259,7 @@ def calibrate(
         typer.Option(help="budget:COST, accuracy:TOP1, loss:QUALITY, risk:EPSILON, paper:P; NAME= before; repeatable."),
     ] = None,
     risk: Annotated[str, typer.Option(help="accuracy_loss, or disagreement, which needs no labels.")] = "accuracy_loss",
-    bound: Annotated[str, typer.Option(help="wsr, hoeffding-bentkus, binomial, or crc (in expectation).")] = "wsr",
+    bound: Annotated[str, typer.Option(help="wsr, binomial, hoeffding-bentkus, or crc (in expectation).")] = "",
     delta: Annotated[float, typer.Option(help="Probability that a certificate may fail.")] = 0.1,
     measure: Annotated[str, typer.Option(help="Confidence: max_softmax, margin or entropy.")] = "max_softmax",
     temperature: Annotated[str, typer.Option(help="fit, keep, or one an exit, such as 1,1,1.")] = "",
@@ -275,10 +281,11 @@ def calibrate(
     from dvt_edge.manifest import Measure
     from dvt_edge.risk import Method, Risk
     from dvt_edge.tables import print_calibration
-    from dvt_edge.thresholds import RiskRule, Unit, parse_objective
+    from dvt_edge.thresholds import SHARPEST, RiskRule, Unit, parse_objective
     from dvt_edge.thresholds import calibrate as find_points
 
-    rule = RiskRule(one_of(risk, Risk, "--risk"), one_of(bound, Method, "--bound"), delta)
+    kind = one_of(risk, Risk, "--risk")
+    rule = RiskRule(kind, one_of(bound or SHARPEST[kind], Method, "--bound"), delta)
     asked = [parse_objective(text) for text in objective or []]
     chosen, unit = one_of(measure, Measure, "--measure"), one_of(cost, Unit, "--cost")
     given = () if temperature in ("", "fit", "keep") else numbers(temperature, float, "--temperature")
@@ -290,8 +297,7 @@ def calibrate(
     if logits:
         found = steps.cached_logits(opened, logits)
     else:
-        images = open_images(data, split)
-        images = images.take(range(skip, min(len(images), skip + limit)))
+        images = steps.some_of(open_images(data, split), skip, limit)
         with progress() as report:
             folder = cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
             found = steps.bundle_logits(opened, images, folder, report)
@@ -414,7 +420,8 @@ def json_like(value: Any) -> Any:
 def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
-        code = app(args=args, prog_name="dvt-edge", standalone_mode=False)
+        said = shlex.join(("dvt-edge", *(sys.argv[1:] if args is None else args)))
+        code = app(args=args, prog_name="dvt-edge", standalone_mode=False, obj=said)
         return code if isinstance(code, int) else 0
     except ClickException as error:
         message = error.format_message()  # type: ignore[attr-defined]

@@ -11,13 +11,15 @@ import pytest
 from fake_bundle import write_bundle
 
 from dvt_edge import CascadeBundle
-from dvt_edge.calibration import cost_of, write_points
+from dvt_edge.calibration import cost_of, some_of, write_points
 from dvt_edge.cli import main
 from dvt_edge.confidence import exit_confidences, wilson
+from dvt_edge.data import sample
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError, ManifestError
 from dvt_edge.exit_logits import ExitLogits, in_memory
 from dvt_edge.paper_search import paper_thresholds
+from dvt_edge.policy import PowerPolicy
 from dvt_edge.schema import dump_json
 from dvt_edge.thresholds import Cost, Objective, RiskRule, calibrate, deal, parse_objective
 
@@ -145,6 +147,17 @@ def test_one_image_leaves_nothing_to_search_on() -> None:
     assert {p.thresholds for p in found.points} == {(2.0, 2.0, 0.0)} and found.record.searched == 0
 
 
+def test_images_left_out_have_a_source_of_their_own() -> None:
+    """Cached logits go by source and number: the same number of other images must not be taken for them."""
+    images = sample("cifar10-test")
+    first, last = some_of(images, 0, 100), some_of(images, 156, 1000)
+    assert len(first) == len(last) == 100 and first.source != last.source
+    assert (last[0] == images[156]).all() and last.labels == images.labels[156:]
+    assert some_of(images, 0, 1000) is images
+    with pytest.raises(DataError, match="leave none"):
+        some_of(images, 256, 10)
+
+
 # -- into a bundle --------------------------------------------------------------------------------------------------
 
 
@@ -256,6 +269,12 @@ def test_a_default_point_that_stays_is_kept_and_one_that_goes_is_replaced(bundle
     assert found.apply_to(bundle.manifest, "full").default_operating_point == "full"
     with pytest.raises(ManifestError, match="nope"):
         found.apply_to(bundle.manifest, "nope")
+
+
+def test_a_policy_that_names_a_point_which_would_go_is_an_error(bundle: CascadeBundle) -> None:
+    manifest = dataclasses.replace(bundle.manifest, policy=PowerPolicy(otherwise="eager"))
+    with pytest.raises(ManifestError, match="policy: no operating point 'eager'"):
+        calibrate(logits_of(100), temperature=(1.0,) * 3).apply_to(manifest)
 
 
 def test_the_bundles_own_outputs_are_computed_once_and_kept(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_errors_are_one_line_and_exit_code_2(
 
 def test_every_command_has_help_and_stands_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    for command in ("train", "export", "inspect", "run", "validate", "bench", "demo"):
+    for command in ("train", "export", "calibrate", "inspect", "run", "validate", "bench", "demo"):
         assert "Usage: dvt-edge " + command in ok(capsys, command, "--help")
         assert f"dvt-edge {command}" in readme
 

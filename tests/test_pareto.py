@@ -175,11 +175,19 @@ def held_out_gap(values: np.ndarray, right: np.ndarray, cost: tuple, searched: i
     return float((np.interp(inside[:, 0], *ours.T) - inside[:, 1]).mean())
 
 
-@pytest.mark.parametrize(("overlap", "least"), [(0.0, 0.003), (0.5, 0.001), (0.9, -0.001), (1.0, -0.001)])
-def test_on_new_images_the_front_is_not_below_the_published_curve(overlap: float, least: float) -> None:
-    values, right = cascade(40_000, overlap, seed=5)
+@pytest.mark.parametrize("shared", [0.0, 0.5, 0.9, 1.0])
+def test_on_new_images_the_front_is_not_below_the_published_curve(shared: float) -> None:
+    values, right = cascade(40_000, shared, seed=5)
     gaps = [held_out_gap(values, right, COST, 10_000, seed) for seed in range(3)]
-    assert np.mean(gaps) > least
+    assert np.mean(gaps) > -0.0005
+
+
+@pytest.mark.parametrize(("echo", "least"), [(0.5, 0.0015), (0.8, 0.005), (1.0, 0.009)])
+def test_it_is_above_where_the_errors_of_two_exits_overlap(echo: float, least: float) -> None:
+    """The published shares send images to an exit that repeats the one before; the front leaves it out."""
+    values, right = cascade(40_000, 0.7, seed=5, echo=echo)
+    gaps = [held_out_gap(values, right, COST, 10_000, seed) for seed in range(3)]
+    assert min(gaps) > least
 
 
 def test_smoothing_is_what_makes_a_small_search_hold() -> None:

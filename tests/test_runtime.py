@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import subprocess
@@ -16,8 +17,9 @@ from fake_bundle import FakeEngine, write_bundle
 
 from dvt_edge import runtime as runtime_module
 from dvt_edge.bundle import CascadeBundle
-from dvt_edge.decision import DeviceState
+from dvt_edge.decision import DeviceState, confidence
 from dvt_edge.errors import DataError, EngineError, ManifestError, NotFiniteError
+from dvt_edge.manifest import ConfidenceSpec
 from dvt_edge.runtime import Runtime
 
 EASY, HARD, OTHER = [9.0, 0.0, 0.0], [0.2, 0.1, 0.0], [0.0, 7.0, 0.0]
@@ -58,6 +60,20 @@ def test_points_thresholds_and_caps_move_the_exit(tmp_path: Path, monkeypatch: p
         runtime.run(IMAGE, operating_point="best")
     with pytest.raises(ManifestError, match="3 exits"):
         Runtime(runtime.bundle, thresholds=(0.5,))
+
+
+def test_the_manifests_measure_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two classes at even odds, a third ruled out: enough for max_softmax and entropy here, not for the margin."""
+    close = [5.0, 4.9, -9.0]
+    monkeypatch.setattr(runtime_module, "engine_for", lambda name: FakeEngine([close, EASY, OTHER]).load_stage)
+    bundle = write_bundle(tmp_path / "bundle")
+    exits = {}
+    for measure in ("max_softmax", "margin", "entropy"):
+        manifest = dataclasses.replace(bundle.manifest, confidence=ConfidenceSpec(measure, (1.0, 1.0, 1.0)))
+        result = Runtime(CascadeBundle(bundle.folder, manifest), thresholds=(0.2, 0.2, 0.0)).run(IMAGE)
+        assert result.confidences[0] == confidence(np.array(close, np.float32), 1.0, measure)
+        exits[measure] = result.exit
+    assert exits == {"max_softmax": 0, "margin": 1, "entropy": 0}
 
 
 def test_a_last_stage_that_is_not_finite_gives_the_one_before_marked(
