@@ -149,6 +149,16 @@ def exit_accuracy(model: nn.Module, config: CascadeConfig, images: LabelledImage
     return [round(c / len(images), 4) for c in correct.tolist()]
 
 
+def exit_losses(exits: list[Tensor], targets: Tensor, distill: float) -> Tensor:
+    """(exits,) cross-entropies of (B, classes) logits against (B, classes) target probabilities.
+
+    All exits but the last see the targets mixed with a share `distill` of the last one's own answer.
+    """
+    criterion = SoftTargetCrossEntropy()
+    taught = torch.lerp(targets, exits[-1].detach().softmax(dim=-1), distill)
+    return torch.stack([*(criterion(z, taught) for z in exits[:-1]), criterion(exits[-1], targets)])
+
+
 def initial_cascade(config: CascadeConfig, checkpoint: str) -> Cascade:
     """Random weights, or those of `checkpoint`. Raises ConfigError where it is of another configuration."""
     if not checkpoint:
@@ -285,8 +295,7 @@ class Trainer:
     def train_epoch(self, epoch: int, tick: Any) -> float:
         options, device = self.options, self.process.device
         start, total = time.perf_counter(), 0.0
-        criterion = SoftTargetCrossEntropy()
-        weights = options.exit_weights or (1.0,) * self.config.num_exits
+        weights = torch.tensor(options.exit_weights or (1.0,) * self.config.num_exits, device=device)
         amp = options.amp == "bf16" or (options.amp == "auto" and device.type == "cuda")
         seed = options.seed * 100_003 + epoch * 101 + self.process.rank
         torch.manual_seed(seed)
@@ -300,10 +309,7 @@ class Trainer:
             images, targets = self.mix(images[:count].to(device), labels[:count].to(device))
             with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
                 exits = self.runner(images)
-            exits = [z.float() for z in exits]
-            taught = torch.lerp(targets, exits[-1].detach().softmax(dim=-1), options.distill)
-            losses = [*(criterion(z, taught) for z in exits[:-1]), criterion(exits[-1], targets)]
-            loss = torch.stack([w * one for w, one in zip(weights, losses, strict=True)]).sum()
+            loss = (weights * exit_losses([z.float() for z in exits], targets, options.distill)).sum()
             if not torch.isfinite(loss):
                 raise DvtEdgeError(f"epoch {epoch + 1}, step {step}: the loss is {loss.item()}; try a lower --lr")
             self.optimizer.zero_grad()

@@ -17,11 +17,19 @@ from fake_cifar import write_cifar10
 
 from dvt_edge import training
 from dvt_edge.cascade import Cascade
-from dvt_edge.checkpoint import load_cascade
+from dvt_edge.checkpoint import load_cascade, save_cascade
 from dvt_edge.config import PRESETS
 from dvt_edge.data import open_training_data
-from dvt_edge.errors import DataError, DvtEdgeError
-from dvt_edge.training import Trainer, TrainingImages, TrainingOptions, exit_accuracy, normalise, train
+from dvt_edge.errors import ConfigError, DataError, DvtEdgeError
+from dvt_edge.training import (
+    Trainer,
+    TrainingImages,
+    TrainingOptions,
+    exit_accuracy,
+    exit_losses,
+    normalise,
+    train,
+)
 
 ROOT = Path(__file__).parents[1]
 TINY = PRESETS["dvt_tiny"]
@@ -258,3 +266,40 @@ def test_the_strongest_posterize_keeps_one_bit() -> None:
     for op in ops:
         op.prob = 1.0
         assert len(np.unique(np.asarray(op(picture)))) == 2
+
+
+def test_the_last_exit_teaches_the_earlier_ones_and_not_itself() -> None:
+    """With distill = 1 an earlier exit's loss is against the last one's answer, whose own loss stays the labels'."""
+    torch.manual_seed(0)
+    exits = [torch.randn(4, 5, requires_grad=True) for _ in range(3)]
+    targets = torch.eye(5)[[0, 3, 1, 4]]
+    plain, taught = (exit_losses(exits, targets, share) for share in (0.0, 1.0))
+    expected = [torch.nn.functional.cross_entropy(z, targets) for z in exits]
+    torch.testing.assert_close(plain, torch.stack(expected))
+    answer = exits[-1].detach().softmax(dim=-1)
+    torch.testing.assert_close(taught[0], torch.nn.functional.cross_entropy(exits[0], answer))
+    torch.testing.assert_close(taught[-1], plain[-1])
+    taught[:-1].sum().backward()
+    assert exits[-1].grad is not None and not exits[-1].grad.any()  # the teacher learns nothing from its pupils
+
+
+def test_a_run_starts_from_a_checkpoint_of_its_own_configuration(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    start = Cascade(TINY).eval()
+    save_cascade(start, tmp_path / "start.safetensors")
+    options = dataclasses.replace(PLAIN, epochs=1, lr=1e-12, min_lr=0.0, weight_decay=0.0)
+    train(TINY, data, tmp_path / "run", dataclasses.replace(options, init=str(tmp_path / "start.safetensors")))
+    for name, found in weights_of(tmp_path / "run").items():
+        if "running" not in name and found.is_floating_point():
+            torch.testing.assert_close(found, start.state_dict()[name], atol=2e-3, rtol=2e-3)  # float16 of the zoo
+    other = TINY.replace(reuse_hidden=8)
+    with pytest.raises(ConfigError, match="another configuration"):
+        train(other, data, tmp_path / "other", dataclasses.replace(options, init=str(tmp_path / "start.safetensors")))
+
+
+def test_muon_trains_too(tmp_path: Path) -> None:
+    write_cifar10(tmp_path / "data", train=200)
+    options = dataclasses.replace(PLAIN, epochs=4, optimizer="muon", lr=5e-3, batch_size=32)
+    train(TINY, tmp_path / "data", tmp_path / "run", options)
+    losses = [line["loss"] for line in log_of(tmp_path / "run")]
+    assert losses[-1] < 0.95 * losses[0]
