@@ -63,18 +63,18 @@ def standard_policies(table: PowerTable, default: str, allow_uncertified: bool) 
 
 @dataclass(frozen=True)
 class Plan:
-    """A point for each tick until the target, and the most images that any policy could get right by then: None
-    where not even the cheapest points last so long.
+    """A point for each tick, so that the battery lasts until the target; and the most images that any policy could get
+    right by then, whether it lasts or not.
     """
 
     points: NDArray[np.int64]  # (ticks,)
-    bound_right: float | None
+    bound_right: float
     arrived: int
 
     @property
     def bound(self) -> float | None:
-        """No policy over these points has more right of those that arrive; None without images or a bound."""
-        return self.bound_right / self.arrived if self.bound_right is not None and self.arrived else None
+        """No policy over these points has more right of those that arrive; None where none do."""
+        return self.bound_right / self.arrived if self.arrived else None
 
 
 class PlanChooser:
@@ -94,8 +94,10 @@ class PlanChooser:
 def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
     """The clairvoyant's plan. Memory grows with the number of ticks, not of images.
 
-    The bound takes every image to be answered, the battery never to be full while it charges, and energy to be lent
-    from a later charge; so it holds for every policy. Raises SimulationError without a target or labels.
+    The bound lets the device be off in any tick, at no base power; takes every image to be answered that it is on for,
+    and the battery never to be full while it charges; and lends energy from a later charge. So it holds for every
+    policy without caps; one that dies on the way may have the rest of that tick more. Raises SimulationError without a
+    target or labels.
     """
     target_s = scenario.target_s
     if target_s is None:
@@ -129,9 +131,12 @@ def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
     capacity_j = scenario.profile.battery.joules
     charge_j, base_j = np.array(gains).reshape(-1, 2).T
     start_j = scenario.start_level * capacity_j
-    whole = knapsack(energy, right, start_j + float((charge_j - base_j).sum()))
-    columns = timetable(energy, right, charge_j, base_j, start_j, capacity_j) if charge_j.any() else whole.columns
-    return Plan(allowed[columns], whole.bound, int(edges[-1]))
+    off = np.zeros((len(starts), 1))
+    best = knapsack(
+        np.hstack([off, energy + base_j[:, None]]), np.hstack([off, right]), start_j + float(charge_j.sum())
+    )
+    columns = timetable(energy, right, charge_j, base_j, start_j, capacity_j)
+    return Plan(allowed[columns], best.bound, int(edges[-1]))
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ class Packed:
 
     columns: NDArray[np.int64]
     price: float
-    bound: float | None
+    bound: float
 
 
 def knapsack(energy: NDArray[np.float64], right: NDArray[np.float64], budget: float) -> Packed:
@@ -148,7 +153,8 @@ def knapsack(energy: NDArray[np.float64], right: NDArray[np.float64], budget: fl
 
     Both are (rows, columns). By the price of energy: at each price every row takes its best column; the bound is the
     Lagrangian dual at the best price; the columns are those of the price just above, and of the one just below in
-    rows spread evenly for as long as the budget allows. Cheapest columns and no bound where even they cost more.
+    rows spread evenly for as long as the budget allows. Where even the cheapest columns cost more, it is those, at an
+    infinite price, and nothing is within the bound.
     """
     rows = np.arange(len(energy))
 
@@ -161,7 +167,7 @@ def knapsack(energy: NDArray[np.float64], right: NDArray[np.float64], budget: fl
         return Packed(lavish, 0.0, float(right[rows, lavish].sum()))
     cheapest = energy.argmin(axis=1)
     if energy[rows, cheapest].sum() > budget:
-        return Packed(cheapest, math.inf, None)
+        return Packed(cheapest, math.inf, -math.inf)
     low, high = 0.0, 1.0
     while at(high)[1] > budget:
         low, high = high, high * 2

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,9 @@ from dvt_edge.manifest import ConfidenceSpec, OperatingPoint
 from dvt_edge.outcome import Energy, Latency, Outcome, Series, Tally
 from dvt_edge.policy import Choice, Memory, PowerPolicy, PowerTable, choose, used
 from dvt_edge.replay import Replay, Shift, Stream
-from dvt_edge.workload import Tick, Workload
+from dvt_edge.workload import MOST_IMAGES, Tick, Workload
 
+Rounding = Literal["down", "nearest", "up"]
 RESTART_LEVEL = 0.02  # an empty device that is charged comes back at this level
 
 
@@ -36,9 +37,9 @@ class Scenario:
     """All that policies are compared under.
 
     `target_s` is how long the battery shall last. The policy is asked every `control_s` seconds and sees the battery
-    level in steps of `level_step`, as phones report it; 0 is exact. An image that would wait longer than `deadline_s`
-    is dropped, one whose answer takes longer is late. The screen is on for a share `screen` of the time.
-    `believed` is the device that the policy thinks it is on, by default the true one.
+    level in steps of `level_step`, rounded by `level_rounding`, as phones report it; 0 is exact. An image that would
+    wait longer than `deadline_s` is dropped, one whose answer takes longer is late. The screen is on for a share
+    `screen` of the time. `believed` is the device that the policy thinks it is on, by default the true one.
     """
 
     logits: ExitLogits
@@ -52,6 +53,7 @@ class Scenario:
     screen: float = 0.0
     start_level: float = 1.0
     level_step: float = 0.01
+    level_rounding: Rounding = "down"
     seed: int = 0
     shift: Shift | None = None
     believed: DeviceProfile | None = None
@@ -86,6 +88,14 @@ class Scenario:
         """What the policy is told."""
         profile = self.believed or self.profile
         return profile.power_table(self.points, self.costs_on(profile), self.screen)
+
+    def reported(self, level: float) -> float:
+        """The battery level as the device reports it."""
+        if self.level_step == 0:
+            return level
+        steps = level / self.level_step
+        whole = {"down": math.floor(steps + 1e-9), "nearest": math.floor(steps + 0.5), "up": math.ceil(steps - 1e-9)}
+        return min(1.0, whole[self.level_rounding] * self.level_step)
 
 
 def scenario_of(bundle: CascadeBundle, logits: ExitLogits, **parts: object) -> Scenario:
@@ -156,11 +166,11 @@ class Device:
     def state(self, tick: Tick) -> DeviceState:
         """What the policy sees at the beginning of a tick."""
         scenario = self.scenario
-        level, step = self.battery_j / self.capacity_j, scenario.level_step
+        level = self.battery_j / self.capacity_j
         below = scenario.profile.low_power_below
         left = None if scenario.target_s is None else max(0.0, scenario.target_s - tick.start_s)
         return DeviceState(
-            battery_level=min(1.0, math.floor(level / step + 1e-9) * step) if step else level,
+            battery_level=scenario.reported(level),
             charging=tick.charging,
             low_power=below is not None and level < below and not tick.charging,
             thermal=self.thermal.state(self.temperature_c),
@@ -169,6 +179,10 @@ class Device:
         )
 
     def run(self, tick: Tick) -> None:
+        """Move on by one tick. Raises SimulationError for one of more images than are held in memory at a time."""
+        if tick.count > MOST_IMAGES:
+            found = f"{tick.count:,} images in one tick of {tick.seconds:g} s"
+            raise SimulationError(f"{found}; expected at most {MOST_IMAGES:,}: give a smaller control_s")
         self.tally.arrived += tick.count
         if not self.on and self.battery_j >= RESTART_LEVEL * self.capacity_j:
             self.on, self.free_s = True, tick.start_s

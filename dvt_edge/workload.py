@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from dvt_edge.errors import WorkloadError
 
 DAY = 86400.0
+MOST_IMAGES = 10_000_000  # in one tick: what is held in memory at a time
+FASTEST = 1e6  # images a second
 LONGEST_GAP = 366 * DAY  # of a trace: past it the times are surely no seconds from its beginning
 
 
@@ -95,7 +97,7 @@ def tick_edges(duration_s: float, control_s: float) -> Iterator[tuple[int, float
 
 
 def check_rate(rate: float, duration_s: float) -> None:
-    check(math.isfinite(rate) and rate >= 0, f"{rate:g} images a second; expected 0 or more")
+    check(0 <= rate <= FASTEST, f"{rate:g} images a second; expected 0 to {FASTEST:g}")
     check(math.isfinite(duration_s) and duration_s > 0, f"duration {duration_s:g} s; expected above 0")
 
 
@@ -272,6 +274,7 @@ class Trace:
                 k += 1
             if new_watts is None:
                 arrivals.append(time_s)
+                check(len(arrivals) <= MOST_IMAGES, f"{self.path}: more than {MOST_IMAGES:,} images in one tick")
             else:
                 charge_j += watts * (time_s - charged_until)
                 watts, charged_until = new_watts, time_s

@@ -37,6 +37,15 @@ class Plain:
     lost_j: float = 0.0
 
 
+def rounded(steps: float, how: str) -> int:
+    """To a whole number, and to it as well where it is missed by rounding errors only."""
+    if how == "nearest":
+        return math.floor(steps + 0.5)
+    if abs(steps - round(steps)) < 1e-9:
+        return round(steps)
+    return math.floor(steps) if how == "down" else math.ceil(steps)
+
+
 def exit_of(scenario: Scenario, image: int, point: int, cap: int | None) -> int:
     """The exit rule, one image."""
     stages = scenario.logits.about.exits
@@ -69,7 +78,7 @@ def plain_simulate(scenario: Scenario, policy: PowerPolicy) -> Plain:
             step = scenario.level_step
             low = profile.low_power_below
             state = DeviceState(
-                battery_level=min(1.0, math.floor(level / step + 1e-9) * step) if step else level,
+                battery_level=level if step == 0 else min(1.0, rounded(level / step, scenario.level_rounding) * step),
                 charging=tick.charging,
                 low_power=low is not None and level < low and not tick.charging,
                 thermal=thermal.state(temperature),
