@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,16 @@ def test_the_runtime_tells_the_queue_what_images_took(bundle: CascadeBundle, ima
     assert (runtime.memory.images, runtime.memory.used_j) == (1, 1.0)
     runtime.run(image, DeviceState(battery_level=1.0, lifetime_s=100.0, time_s=1.0))
     assert runtime.memory.seen == 3 and runtime.memory.images == 1
+
+
+def test_several_threads_share_one_memory(bundle: CascadeBundle, image: Any) -> None:
+    queue = PowerPolicy("eager", queue=EnergyQueue(100.0, 1.0), allow_uncertified=True)
+    power = power_table(bundle.manifest.operating_points, (1.0, 2.0, 4.0), capacity_j=1e6)
+    runtime = Runtime(bundle, policy=queue, power=power)
+    state = DeviceState(battery_level=1.0, lifetime_s=100.0)
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: runtime.run(image, state), range(400)))
+    assert len(results) == runtime.memory.seen == 400
 
 
 def test_writing_a_policy_is_checked_and_can_be_undone(bundle: CascadeBundle) -> None:

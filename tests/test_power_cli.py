@@ -69,10 +69,29 @@ def test_policy_shows_sets_and_clears(bundle: Path, tmp_path: Path, capsys: pyte
     assert "no policy" in ok(capsys, "policy", bundle, "--clear")
 
 
+def test_run_follows_the_policy_and_says_what_is_uncertified(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.json"
+    rules = [{"point": "fast", "battery_below": 0.3}, {"point": "balanced", "thermal_at_least": "serious"}]
+    mine.write_text(json.dumps({"otherwise": "full", "rules": rules, "allow_uncertified": True}))
+    ok(capsys, "policy", bundle, "--set", mine)
+    assert "power policy: 2 rules, otherwise full, uncertified points allowed" in ok(capsys, "inspect", bundle)
+    run = ("run", bundle, "sample:cifar10-test", "--limit", 3)
+    assert "operating point full" in ok(capsys, *run)
+    text = ok(capsys, *run, "--battery", 0.2)
+    assert "operating point fast" in text and "3 without a certificate" in text
+    assert "operating point balanced" in ok(capsys, *run, "--thermal", "critical")
+    assert main([str(a) for a in (*run, "--thermal", "hot")]) == 2
+    assert "--thermal 'hot': expected nominal, fair, serious or critical" in capsys.readouterr().err
+    ok(capsys, "policy", bundle, "--clear")
+
+
 def test_profile_is_made_of_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = write_log(tmp_path / "log.jsonl", log_lines())
     text = ok(capsys, "profile", log, tmp_path / "made.json", "--base", "phone-cpu")
     assert "measured: stages 2.00 / 3.00 / 5.00 ms" in text
+    assert "base power 0.400 W, measured; battery estimated, thermal model estimated" in " ".join(text.split())
     assert open_profile(tmp_path / "made.json").measured[0].artifact_sha256 == "c" * 64
 
 
