@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dvt_edge.errors import DvtEdgeError
+from dvt_edge.errors import DvtEdgeError, MissingPackageError
 
 if TYPE_CHECKING:
+    from dvt_edge.baselines import Comparison
+    from dvt_edge.simulator import Scenario
     from dvt_edge.workload import ChargeWindow, Workload
 
 HOUR = 3600.0
 
 
 def simulate(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder or .zip.")],
     profile: Annotated[str, typer.Option(help="A shipped device profile, or a JSON file.")] = "camera-a53",
     data: Annotated[str, typer.Option(help="Images to replay, with labels.")] = "sample:cifar10-test",
@@ -40,6 +44,7 @@ def simulate(
     seed: int = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write everything here, for machines.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report to look at here, .html.")] = None,
 ) -> None:
     """Replay real images on a device profile: how long the battery lasts with each power policy, and what it costs."""
     from dvt_edge import calibration
@@ -53,8 +58,10 @@ def simulate(
     from dvt_edge.power_tables import print_comparison
     from dvt_edge.replay import Shift
     from dvt_edge.schema import read_json
+    from dvt_edge.simulation_summary import summarize
     from dvt_edge.simulator import scenario_of
 
+    write_report = report_writer() if report else None
     opened, device = CascadeBundle.open(bundle), open_profile(profile)
     more: dict[str, PowerPolicy] = {path.stem: read_json(PowerPolicy, path) for path in policy or []}
     if opened.manifest.policy:
@@ -65,8 +72,8 @@ def simulate(
         found = calibration.cached_logits(opened, logits)
     else:
         folder = cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
-        with progress() as report:
-            found = calibration.bundle_logits(opened, open_images(data), folder, report)
+        with progress() as show:
+            found = calibration.bundle_logits(opened, open_images(data), folder, show)
     scenario = scenario_of(
         opened,
         found,
@@ -80,11 +87,30 @@ def simulate(
         seed=seed,
         shift=None if shift is None else Shift(shift * HOUR, shift_strength),
     )
-    comparison = compare_policies(scenario, opened.manifest.default_operating_point, more, allow_uncertified)
+
+    def compared(scenario: Scenario) -> Comparison:
+        return compare_policies(scenario, opened.manifest.default_operating_point, more, allow_uncertified)
+
+    comparison = compared(scenario)
     print_comparison(console, scenario, comparison)
-    if json_:
-        write_text(json_, json.dumps(comparison.to_dict(scenario), allow_nan=False) + "\n")
-        console.print(f"written to {json_}", highlight=False, soft_wrap=True)
+    if json_ or report:
+        with progress() as show:
+            summary = summarize(scenario, comparison, compared, str(context.obj), show)
+        if json_:
+            write_text(json_, json.dumps(summary, allow_nan=False) + "\n")
+        if report and write_report:
+            write_report(report, summary)
+        written = " and ".join(str(path) for path in (json_, report) if path)
+        console.print(f"written to {written}", highlight=False, soft_wrap=True)
+
+
+def report_writer() -> Callable[[Path, dict[str, Any]], None]:
+    """Raises MissingPackageError without the packages that draw."""
+    try:
+        from dvt_edge.simulation_report import write_simulation_report
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(error.name or "matplotlib", "report", "--report") from error
+    return write_simulation_report
 
 
 def policy(
@@ -132,7 +158,9 @@ def profile(
     console.print(
         f"{out}: {stages.images} images of {stages.target} artifacts {stages.artifact_sha256[:12]}..., measured: "
         f"stages {' / '.join(f'{ms:.2f}' for ms in stages.stage_ms)} ms, "
-        f"{' / '.join(f'{mj:.2f}' for mj in stages.stage_mj)} mJ; base power {made.power.idle_w:.3f} W",
+        f"{' / '.join(f'{mj:.2f}' for mj in stages.stage_mj)} mJ; "
+        f"base power {made.power.idle_w:.3f} W, {made.power.basis}; "
+        f"battery {made.battery.basis}, thermal model {made.thermal.basis}",
         highlight=False,
         soft_wrap=True,
     )

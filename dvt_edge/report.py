@@ -2,66 +2,58 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from dvt_edge import __version__
-from dvt_edge.atomic import write_text
-
-matplotlib.use("Agg")
-COLORS = ("#2a9d8f", "#e9c46a", "#e76f51", "#264653", "#8d99ae")
-LINES = ("-", "-", "--", "--", ":")
+from dvt_edge.html import COLORS, LINES, data_uri, figure_svg, new_figure, styled, write_page
 
 
 def write_report(path: Path, summary: dict[str, Any], examples: list[list[dict[str, Any]]]) -> None:
     """Write the HTML of `summary` (as in summary.json) and of the example images of each exit."""
-    environment = Environment(loader=PackageLoader("dvt_edge", "templates"), autoescape=True, trim_blocks=True)
     ran = [t for t in summary["targets"] if t["ran"]]
     pictures = [
         [row | {"src": data_uri(enlarged(row["pixels"])), "right": row["label"] == row["truth"]} for row in rows]
         for rows in examples
     ]
-    html = environment.get_template("demo_report.html").render(
+    with styled():
+        shares = figure_svg(plot_shares(ran), "shares", "Exit shares of each target") if ran else None
+        curves = figure_svg(plot_curves(ran), "curves", "Top-1 against mean MACs of each target") if ran else None
+    write_page(
+        path,
+        "demo_report.html",
         summary=summary,
         ran=ran,
         not_run=[t for t in summary["targets"] if not t["ran"]],
-        shares=figure_uri(plot_shares(ran)) if ran else None,
-        curves=figure_uri(plot_curves(ran)) if ran else None,
+        shares=shares,
+        curves=curves,
         pictures=pictures,
-        version=__version__,
     )
-    write_text(path, html)
 
 
 def plot_shares(targets: list[dict[str, Any]]) -> Figure:
-    figure = Figure(figsize=(6.4, 0.6 + 0.5 * len(targets)), layout="constrained")
+    figure = new_figure(6.4, 0.6 + 0.5 * len(targets))
     axes = figure.subplots()
     names = [t["target"] for t in targets]
     left = np.zeros(len(targets))
     for k in range(len(targets[0]["exit_shares"])):
         widths = np.array([100 * t["exit_shares"][k] for t in targets])
         bars = axes.barh(names, widths, left=left, color=COLORS[k % len(COLORS)], label=f"exit {k}")
-        axes.bar_label(bars, labels=[f"{w:.0f} %" if w >= 4 else "" for w in widths], label_type="center", fontsize=8)
+        axes.bar_label(bars, labels=[f"{w:.0f} %" if w >= 4 else "" for w in widths], label_type="center")
         left += widths
     axes.invert_yaxis()
     axes.set_xlabel("images that leave at each exit, %")
     axes.set_xlim(0, 100)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
 def plot_curves(targets: list[dict[str, Any]]) -> Figure:
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = new_figure(6.4, 4.0)
     axes = figure.subplots()
     for k, t in enumerate(targets):
         _, macs, top1 = np.array(t["curve"]).T
@@ -72,24 +64,11 @@ def plot_curves(targets: list[dict[str, Any]]) -> Figure:
             axes.plot(cost / 1e6, 100 * t["top1_per_exit"][exit_], "x", color=COLORS[k % len(COLORS)], markersize=6)
     axes.set_xlabel("mean MMACs an image")
     axes.set_ylabel("top-1, %")
-    axes.set_title("line: one threshold swept; dot: the operating point; crosses: always that exit", fontsize=8)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title("line: one threshold swept; dot: the operating point; crosses: always that exit")
+    axes.grid()
+    axes.legend(loc="lower right")
     return figure
-
-
-def figure_uri(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def enlarged(pixels: NDArray[np.uint8], size: int = 96) -> Image.Image:
     return Image.fromarray(pixels).resize((size, size), Image.Resampling.NEAREST)
-
-
-def data_uri(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
