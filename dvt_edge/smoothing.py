@@ -1,8 +1,9 @@
 """A regression on ranks that takes the luck out of a histogram of gains.
 
 The mean gain of the images in each bin is replaced by a local linear fit on the ranks of their confidences (Gaussian
-kernel; Fan and Gijbels, Local Polynomial Modelling, 1996). The bandwidth has the least squared error when every image
-is predicted from all the others, which a linear smoother gives without refitting: residual / (1 - leverage).
+kernel; Fan and Gijbels, Local Polynomial Modelling, 1996). Fits of several bandwidths are averaged, each weighted by
+its likelihood when every image is predicted from all the others, which a linear smoother gives without refitting:
+residual / (1 - leverage).
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ def smoothed(count: Floats, gained: Floats, squared: Floats, bandwidths: Sequenc
     coarse = [along_axes(gather, histogram) for histogram in (count, gained, squared)]
     centres = (np.arange(size) + 0.5) / size
     fits = [local_linear(coarse[0], coarse[1], coarse[2], centres, bandwidth) for bandwidth in bandwidths]
-    _, surface = min(fits, key=lambda fit: fit[0])
+    errors = np.array([error for error, _ in fits])
+    variance = max(float(errors.min()), 1e-9) / max(count.sum(), 1)  # gains that are all equal have none
+    weights = np.exp((errors.min() - errors) / (2 * variance))
+    surface = np.tensordot(weights / weights.sum(), np.stack([fit for _, fit in fits]), 1)
     return along_axes([interpolation(rank, size) for rank in ranks], surface) * count
 
 

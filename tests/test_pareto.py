@@ -92,6 +92,9 @@ def test_six_exits_have_a_front_too() -> None:
 def test_smoothing_keeps_a_plane_and_removes_noise() -> None:
     rng = np.random.default_rng(0)
     count = np.ones((60, 60))
+    for constant in (0.0, 1.0, -1.0):
+        equal = np.full((60, 60), constant)
+        assert smoothed(count, equal, equal**2) == pytest.approx(equal, abs=1e-6)
     ranks = (np.arange(60) + 0.5) / 60
     mean = 0.3 - 0.4 * ranks[:, None] + 0.2 * ranks
     assert np.abs(smoothed(count, mean, mean**2) - mean).max() < 0.01
