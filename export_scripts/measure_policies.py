@@ -2,7 +2,7 @@
 
     python export_scripts/measure_policies.py BUNDLE LOGITS
 
-LOGITS is a folder of the bundle's own logits, as `dvt-edge calibrate` and `simulate` cache them. The device profiles are
+LOGITS is a folder of the bundle's own logits, as `dvt-edge calibrate` and `simulate` cache them. The profiles are
 estimates.
 """
 
