@@ -304,6 +304,9 @@ def json_lines(file: Iterable[str]) -> Iterator[tuple[int, float, float | None]]
             raise ValueError(f"line {number}: not JSON ({error})") from error
         if not isinstance(event, dict) or "time_s" not in event or event.keys() - {"time_s", "charging_w"}:
             raise ValueError(f"line {number}: expected an object of time_s and, for a charger, charging_w")
+        for value in event.values():
+            if isinstance(value, (bool, str)):
+                raise ValueError(f"line {number}: {value!r}; expected a number")
         watts = event.get("charging_w")
         yield number, number_of(event["time_s"], number), None if watts is None else number_of(watts, number)
 

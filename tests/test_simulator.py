@@ -18,7 +18,7 @@ from dvt_edge import CascadeBundle
 from dvt_edge import outcome as outcome_module
 from dvt_edge.baselines import compare_policies, knapsack, standard_policies, timetable
 from dvt_edge.data import open_images
-from dvt_edge.device_profile import DeviceProfile, open_profile
+from dvt_edge.device_profile import DeviceProfile, MeasuredStages, open_profile
 from dvt_edge.errors import DataError, SchemaError, SimulationError, WorkloadError
 from dvt_edge.exit_logits import BundleSource, ExitLogits, compute, in_memory
 from dvt_edge.manifest import ConfidenceSpec, OperatingPoint
@@ -211,8 +211,25 @@ def test_every_outcome_says_what_is_estimated_and_uncertified() -> None:
     outcome = simulate(case, PowerPolicy("fast", allow_uncertified=True))
     assert outcome.estimated == ("battery", "base power", "thermal model", "stage costs")
     assert outcome.total.uncertified == outcome.total.answered == 600
+    mine = MeasuredStages(
+        "given", case.logits.about.artifact_sha256, (1.0, 2.0, 3.0), (1.0, 2.0, 3.0), 0.0, 0.0, 9, "log"
+    )
+    measured = dataclasses.replace(case, profile=dataclasses.replace(case.profile, measured=(mine,)))
+    outcome = simulate(measured, PowerPolicy("full", allow_uncertified=True))
+    assert outcome.estimated == ("battery", "base power", "thermal model")
+    assert outcome.energy.stage_j == pytest.approx((0.6, 1.2, 1.8))
     certified = dataclasses.replace(case, points=(dataclasses.replace(POINTS[0], name="x"), *POINTS[1:]))
     assert simulate(certified, PowerPolicy("x", allow_uncertified=False)).point_images == (0, 0, 600)
+
+
+def test_without_labels_everything_but_accuracy_is_told() -> None:
+    case = scenario(FixedRate(20.0, 30.0), joules=10.0, target_s=20.0)
+    unlabelled = dataclasses.replace(case, logits=dataclasses.replace(case.logits, labels=None))
+    known, blind = (compare_policies(c, "balanced") for c in (case, unlabelled))
+    assert "clairvoyant" in known.outcomes and "clairvoyant" not in blind.outcomes and blind.bound is None
+    for name, outcome in blind.outcomes.items():
+        assert outcome.total.right is outcome.total.accuracy is outcome.judged.right_share is None
+        assert outcome.empty_s == known.outcomes[name].empty_s
 
 
 def test_memory_does_not_grow_with_the_length_of_the_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,8 @@ def test_a_trace_is_read_with_its_charger(tmp_path: Path) -> None:
         ("a.csv", "time_s\n1764000000000\n", "expected seconds from the trace's beginning"),
         ("a.jsonl", '{"time_s": 1}\nnot json\n', "line 2: not JSON"),
         ("a.jsonl", '{"t": 1}\n', "line 1: expected an object of time_s"),
+        ("a.jsonl", '{"time_s": "5"}\n', "line 1: '5'; expected a number"),
+        ("a.jsonl", '{"time_s": 5, "charging_w": true}\n', "line 1: True; expected a number"),
         ("a.jsonl", '{"time_s": null}\n', "line 1: None; expected a number"),
         ("a.jsonl", '{"time_s": 1}\n{"time_s": NaN}\n', "a.jsonl:2: time_s nan"),
     ],
