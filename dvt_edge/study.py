@@ -39,6 +39,7 @@ from dvt_edge.evaluation import (
 from dvt_edge.exit_logits import BundleSource, ExitLogits, LogitSource, collect, merge, open_logits
 from dvt_edge.manifest import MANIFEST
 from dvt_edge.pareto import pareto_front
+from dvt_edge.recipes import recipe_for
 from dvt_edge.runtime import Runtime
 from dvt_edge.training import Process, process_group
 
@@ -89,8 +90,14 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
     own = logits[id(reference)]
     evaluations = [evaluate(*logits[id(s)]) for s in (reference, *bundles)]
     baselines = [evaluate(*logits[id(s)]) for s in statics]
-    floats = next((s for s in bundles if s.target.endswith("fp32")), None)
-    rows = [carry_over(logits[id(floats)], logits[id(s)], LOSSES) for s in bundles if floats and s is not floats]
+    quantized = [s for s in bundles if recipe_for(s.target).quantization]
+    floats = {s.runtime.manifest.engine: s for s in bundles if s not in quantized}
+    rows = [
+        carry_over(logits[id(floats[engine])], logits[id(s)], LOSSES)
+        for s in quantized
+        if (engine := s.runtime.manifest.engine) in floats
+    ]
+    targets = {s.target: s for s in sources if s not in statics}
     result = {
         "model": cascade.config.name,
         "checkpoint_sha256": digest,
@@ -98,7 +105,9 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
         "machine": machine.describe(),
         "evaluations": [dataclasses.asdict(e) for e in evaluations],
         "statics": [dataclasses.asdict(e) for e in baselines],
-        "equal_accuracy": [equal_accuracy(own, logits[id(s)]) for s in statics],
+        "equal_accuracy": [
+            equal_accuracy(logits[id(targets[s.target])], logits[id(s)]) for s in statics if s.target in targets
+        ],
         "carry_over": [dataclasses.asdict(row) for group in rows for row in group],
         "times": [t for s in bundles for t in times(s, statics, logits, test.first(study.timed), report)],
         "throughput": throughputs(reference, statics, own, test.first(study.timed)),
@@ -177,10 +186,10 @@ def times(
     pair, bundle = logits[id(source)], source.runtime.bundle
     peers = [s for s in statics if isinstance(s, BundleSource) and s.target == source.target]
     points = {f"loses {loss:.1%}": chosen(pair, loss=loss) for loss in LOSSES}
-    points |= {f"as good as static {s.macs[0]}": chosen(pair, quality=logits[id(s)][0].top1[0]) for s in peers}
+    points |= {f"as good as {static_name(s)}": chosen(pair, quality=logits[id(s)][0].top1[0]) for s in peers}
     points["always the last exit"] = point_at(pair[1], confidence_of(pair[1]), never(len(source.macs)))
     runtimes = {name: Runtime(bundle, thresholds=point.thresholds) for name, point in points.items()}
-    alone = {f"static {s.macs[0]}": s for s in peers}
+    alone = {static_name(s): s for s in peers}
     measured = milliseconds(
         runtimes | {name: s.runtime for name, s in alone.items()},
         images,
@@ -202,6 +211,10 @@ def times(
     ]
 
 
+def static_name(source: LogitSource) -> str:
+    return f"static, {source.macs[0] / 1e6:.1f} MMACs"
+
+
 def never(exits: int) -> Any:
     return np.array([2.0] * (exits - 1) + [0.0], np.float32)
 
@@ -219,7 +232,7 @@ def throughputs(
     rows.append({"run": "always the last exit", "images_per_s": last, "top1": pair[1].top1[-1]})
     for static in (s for s in statics if isinstance(s, TorchSource)):
         speed = throughput(static.cascade, images, (0.0,))
-        rows.append({"run": f"static {static.macs[0]}", "images_per_s": speed, "macs": static.macs[0]})
+        rows.append({"run": static_name(static), "images_per_s": speed, "macs": static.macs[0]})
     return rows
 
 
