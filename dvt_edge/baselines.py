@@ -33,8 +33,11 @@ def uncertified_allowed(points: Sequence[OperatingPoint]) -> bool:
 
 
 def standard_policies(table: PowerTable, default: str, allow_uncertified: bool) -> dict[str, PowerPolicy]:
-    """Always the last exit, one fixed point, a rule table, battery level alone, and the energy queue."""
-    names = [row.name for row in table.rows]
+    """Always the costliest point, certified or not; and, within what is allowed, one fixed point, a rule table, battery
+    level alone, and the energy queue.
+    """
+    fixed = PowerPolicy(default, allow_uncertified=allow_uncertified)
+    names = [table.rows[k].name for k in allowed_rows(fixed, table)]
     cheapest, middle, costliest = names[0], names[len(names) // 2], names[-1]
     bands = len(names)
 
@@ -42,8 +45,8 @@ def standard_policies(table: PowerTable, default: str, allow_uncertified: bool) 
         return PowerPolicy(otherwise, tuple(rules), queue, allow_uncertified=allow_uncertified)
 
     return {
-        "always-last": policy(costliest),
-        "fixed": policy(default),
+        "always-last": PowerPolicy(table.rows[-1].name, allow_uncertified=True),
+        "fixed": fixed,
         "rules": policy(
             default,
             [
