@@ -16,6 +16,7 @@ from dvt_edge.errors import DvtEdgeError, EngineError, MissingPackageError
 Engine = Literal["local", "ray"]
 Task = Callable[[int], bytes]
 AHEAD = 4  # tasks a worker that Ray holds ready
+STORE = 128 * 2**20  # bytes of Ray's object store; a chunk's rows take some 100 kB
 
 
 def compute(engine: Engine, task: Task, chunks: Sequence[int], workers: int) -> Iterator[tuple[int, bytes]]:
@@ -56,7 +57,7 @@ def on_ray(task: Task, chunks: Sequence[int], workers: int) -> Iterator[tuple[in
     started = not ray.is_initialized()
     if started:
         of_cluster = bool(os.environ.get("RAY_ADDRESS"))
-        here = {} if of_cluster else {"num_cpus": workers, "include_dashboard": False}
+        here = {} if of_cluster else {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE}
         ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True, **here)
     try:
         shared = ray.put(task)

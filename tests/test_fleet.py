@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import needs
+from fake_bundle import write_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dvt_edge import fleet_run
+from dvt_edge.cli import main
 from dvt_edge.device_profile import open_profile
 from dvt_edge.errors import DataError, DvtEdgeError, EngineError, SchemaError, SimulationError
 from dvt_edge.exit_logits import open_logits
@@ -91,6 +93,64 @@ def alone(logits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     needs("pyarrow")
     out = tmp_path_factory.mktemp("fleets") / "alone"
     return out, run_fleet(parts_of(), logits, out)
+
+
+@pytest.fixture
+def bundle_and_logits(logits: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A bundle without an engine's files, and logits that belong to it."""
+    bundle = write_bundle(tmp_path / "bundle")
+    about = json.loads((logits / "about.json").read_text()) | {
+        "artifact_sha256": bundle.artifacts_sha256,
+        "classes": ["cat", "dog", "ship"],
+    }
+    folder = tmp_path / "logits"
+    folder.mkdir()
+    (folder / "about.json").write_text(json.dumps(about))
+    np.save(folder / "logits.npy", np.load(logits / "logits.npy")[:, :, :3])
+    np.save(folder / "labels.npy", np.load(logits / "labels.npy") % 3)
+    return tmp_path / "bundle", folder
+
+
+def fleet_command(bundle: Path, folder: Path, *more: object) -> int:
+    common = ("--logits", folder, "--devices", 3, "--days", 1)
+    return main([str(a) for a in ("fleet", bundle, "mixed", bundle.parent / "out", *common, *more)])
+
+
+def test_the_command_prints_tables_or_json_of_the_same_run(
+    bundle_and_logits: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs("pyarrow")
+    assert fleet_command(*bundle_and_logits) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.index("camera-a53: ESTIMATED: battery, base power") < text.index("UNCERTIFIED") < text.index("lifetime")
+    assert "mixed: 3 devices, 1 days, seed 1" in text and "energy-queue" in text
+    assert fleet_command(*bundle_and_logits, "--json") == 0
+    saved = json.loads((bundle_and_logits[0].parent / "out/summary.json").read_text())
+    assert json.loads(capsys.readouterr().out) == saved
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--seed", "-1"], "seed"),
+        (["--engine", "spark"], "spark"),
+        (["--workers", "0"], "workers"),
+        (["--logits", "nowhere"], "nowhere: no about.json"),
+    ],
+)
+def test_errors_of_the_command_are_one_line(
+    bundle_and_logits: tuple[Path, Path], capsys: pytest.CaptureFixture[str], more: list[str], words: str
+) -> None:
+    assert fleet_command(*bundle_and_logits, *more) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1 and words in err
+    assert not (bundle_and_logits[0].parent / "out").exists()
+
+
+def test_the_command_has_help_and_stands_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fleet", "--help"]) == 0
+    assert "Usage: dvt-edge fleet" in capsys.readouterr().out
+    assert "dvt-edge fleet" in (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def rows(out: Path) -> list[dict[str, object]]:
