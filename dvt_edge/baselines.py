@@ -24,7 +24,7 @@ from dvt_edge.replay import Replay
 from dvt_edge.simulator import Chooser, Scenario, compare
 
 CLAIRVOYANT = "clairvoyant"
-LOOK_AHEAD = 8  # charges
+LOOK_AHEAD = 16  # beginnings of charges
 
 
 def uncertified_allowed(points: Sequence[OperatingPoint]) -> bool:
@@ -144,11 +144,21 @@ def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
 
 @dataclass(frozen=True)
 class Packed:
-    """One column a row, the price of energy at which it is best, and the bound on the sum: `knapsack`."""
+    """One column a row, the price of energy at which it is best, and the bound on the sum: `knapsack`.
+
+    `slack` tells plans of one price apart: the share of what could still be spent at it; joules left over where the
+    price is 0; below 0 the missing joules where it is infinite.
+    """
 
     columns: NDArray[np.int64]
     price: float
     bound: float
+    slack: float
+
+    @property
+    def dearness(self) -> tuple[float, float]:
+        """To compare plans by how dear energy is in them."""
+        return float(f"{self.price:.6g}"), -self.slack
 
 
 def knapsack(energy: NDArray[np.float64], right: NDArray[np.float64], budget: float) -> Packed:
@@ -167,10 +177,10 @@ def knapsack(energy: NDArray[np.float64], right: NDArray[np.float64], budget: fl
 
     lavish, cost = at(0.0)
     if cost <= budget:
-        return Packed(lavish, 0.0, float(right[rows, lavish].sum()))
+        return Packed(lavish, 0.0, float(right[rows, lavish].sum()), budget - cost)
     cheapest = energy.argmin(axis=1)
-    if energy[rows, cheapest].sum() > budget:
-        return Packed(cheapest, math.inf, -math.inf)
+    if (least := float(energy[rows, cheapest].sum())) > budget:
+        return Packed(cheapest, math.inf, -math.inf, budget - least)
     low, high = 0.0, 1.0
     while at(high)[1] > budget:
         low, high = high, high * 2
@@ -185,7 +195,8 @@ def knapsack(energy: NDArray[np.float64], right: NDArray[np.float64], budget: fl
     taken = spread[extra <= budget - cost]
     chosen = frugal.copy()
     chosen[taken] = lavish[taken]
-    return Packed(chosen, high, bound)
+    least, most = at(high * (1 + 1e-6))[1], at(high * (1 - 1e-6))[1]
+    return Packed(chosen, high, bound, (budget - least) / (most - least))
 
 
 def timetable(
@@ -196,39 +207,46 @@ def timetable(
     start_j: float,
     capacity_j: float,
 ) -> NDArray[np.int64]:
-    """One column a row, as `knapsack`, where the battery is charged on the way: never empty, never charged in vain.
+    """One column a row, as `knapsack`, where the battery is charged on the way: never empty, to within a tick, and
+    never charged in vain.
 
     Up to the charge before which energy is dearest, energy has one price; then the rest likewise. Where the battery
     would be full before a charge ends, more is spent before it. Looks LOOK_AHEAD charges ahead.
     """
     total = len(energy)
-    charging, net = charge_j > 0, charge_j - base_j
-    begins = [k for k in range(1, total) if charging[k] and not charging[k - 1]]
+    net = charge_j - base_j
+    begins = [k for k in range(1, total) if charge_j[k] > charge_j[k - 1] * (1 + 1e-9)]  # or grow stronger
     columns, first, battery_j = np.zeros(total, dtype=np.int64), 0, start_j
 
     def packed(end: int, left_j: float = 0.0) -> tuple[int, Packed]:
         budget = battery_j + float(net[first:end].sum()) - left_j
         return end, knapsack(energy[first:end], right[first:end], budget)
 
-    def levels(end: int, plan: Packed) -> tuple[float, int | None]:
-        """The level at `end`, and when the first charge that fills the battery is over."""
-        level_j, full_at = battery_j, None
+    def levels(end: int, plan: Packed) -> tuple[float, int, int]:
+        """The level at `end`; when the first charge that fills the battery is over, and when it is first empty: else
+        `total`.
+        """
+        level_j, full_at, empty_at = battery_j, total, total
         gains = net[first:end] - energy[np.arange(first, end), plan.columns]
         for k, gain in enumerate(gains.tolist(), start=first):
-            level_j = max(0.0, level_j + gain)
+            level_j += gain
+            if level_j < 0:
+                empty_at = k if empty_at == total and level_j < -1e-9 * capacity_j else empty_at
+                level_j = 0.0
             if level_j > capacity_j:
                 level_j = capacity_j
-                full_at = k + 1 if full_at in (None, k) else full_at
-        return level_j, full_at
+                full_at = k + 1 if full_at in (total, k) else full_at
+        return level_j, full_at, empty_at
 
     while first < total:
         plans = [packed(end) for end in (*[k for k in begins if k > first][:LOOK_AHEAD], total)]
-        end, plan = max(plans, key=lambda p: (p[1].price, p[0]))
-        level_j, full_at = levels(end, plan)
-        if full_at is not None and full_at < end:
-            plans = [*(p for p in plans if p[0] < full_at), packed(full_at, capacity_j)]
-            end, plan = max(plans, key=lambda p: (p[1].price, p[0]))
-            level_j, _ = levels(end, plan)
+        end, plan = max(plans, key=lambda p: p[1].dearness)
+        level_j, full_at, empty_at = levels(end, plan)
+        while full_at < end or (empty_at < end and end > plans[0][0]):
+            nearer = [p for p in plans if p[0] < min(full_at, end)]
+            plans = [*nearer, packed(full_at, capacity_j)] if full_at < end else nearer
+            end, plan = max(plans, key=lambda p: p[1].dearness)
+            level_j, full_at, empty_at = levels(end, plan)
         columns[first:end] = plan.columns
         first, battery_j = end, level_j
     return columns
