@@ -11,8 +11,6 @@ from rich.console import Console
 if TYPE_CHECKING:
     from dvt_edge.fleet_run import Summary
 
-HOUR = 3600.0
-
 
 def fleet(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder or .zip.")],
@@ -26,7 +24,6 @@ def fleet(
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the description's.")] = None,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="ray needs the extra of that name.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    json_: Annotated[bool, typer.Option("--json", help="Print summary.json instead of tables.")] = False,
 ) -> None:
     """Simulate many devices that differ, for days, under every power policy: Parquet out, and a summary."""
     from dvt_edge import calibration
@@ -45,11 +42,9 @@ def fleet(
             logits = calibration.logits_folder(opened, images, cache)
             calibration.bundle_logits(opened, images, cache, report)
         summary = run_fleet(parts, logits, out, engine, workers, report)
-    if json_:
-        console.print_json(data=summary.to_dict())
-    else:
-        print_fleet(console, summary)
-        console.print(f"every device and day: {out / 'devices.parquet'}", highlight=False, soft_wrap=True)
+    print_fleet(console, summary)
+    written = f"all figures: {out / 'summary.json'}; every device and day: {out / 'devices.parquet'}"
+    console.print(written, highlight=False, soft_wrap=True)
 
 
 def print_fleet(console: Console, summary: Summary) -> None:
