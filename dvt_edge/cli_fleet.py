@@ -62,8 +62,8 @@ def print_fleet(console: Console, summary: Summary) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    lives = table("lifetime", "policy", "never empty", "days", "hours to empty, p5 / p50", "answered", "J a day")
-    quality = table("quality", "policy", "right of answered", "right of all", "worst 5 %", "below bound", "exits")
+    lives = table("lifetime", "policy", "never empty", "days", "empty h, p5 / p50", "answered", "J a day")
+    quality = table("right answers", "policy", "of answered", "of all", "worst 5 %", "to bound", "exits")
     for p in summary.policies:
         lives.add_row(
             p.policy,
@@ -80,7 +80,7 @@ def print_fleet(console: Console, summary: Summary) -> None:
         )
     console.print(lives)
     console.print(quality)
-    line = f"below bound: over the {summary.bounded} devices that the cheapest point keeps alive"
+    line = f"to bound: over the {summary.bounded} devices that the cheapest point keeps alive"
     console.print(line, highlight=False, soft_wrap=True)
 
 

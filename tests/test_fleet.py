@@ -15,6 +15,7 @@ from conftest import needs
 from fake_bundle import write_bundle
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from dvt_edge import fleet_run
 from dvt_edge.cli import main
@@ -117,9 +118,10 @@ def fleet_command(bundle: Path, folder: Path, *more: object) -> int:
 
 
 def test_the_command_prints_what_the_summary_holds(
-    bundle_and_logits: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    bundle_and_logits: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs("pyarrow")
+    monkeypatch.setattr("dvt_edge.cli.console", Console(width=160))
     assert fleet_command(*bundle_and_logits) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert text.index("camera-a53: ESTIMATED: battery, base power") < text.index("UNCERTIFIED") < text.index("lifetime")
