@@ -179,15 +179,14 @@ def milliseconds(
 
     Preprocessing, the same for all, is not counted; choosing the exit is.
     """
-    pixels = [next(iter(runtimes.values())).preprocess(image) for image in images]
     for runtime in runtimes.values():
         runtime.prewarm()
     times: dict[str, list[float]] = {name: [] for name in runtimes}
-    for done, one in enumerate(pixels):
+    for done, image in enumerate(images):
         for name, runtime in runtimes.items():
-            result = runtime.run(one)
+            result = runtime.run(image)
             times[name].append(result.total_ms - result.preprocess_ms)
-        report(done + 1, len(pixels))
+        report(done + 1, len(images))
     return {name: tuple(values) for name, values in times.items()}
 
 

@@ -142,7 +142,7 @@ def compare(cascade: Cascade, runtime: Runtime, images: LabelledImages, tick: Ti
     for image in images:
         pixels = runtime.preprocess(image)
         expected = chain.run(torch.from_numpy(pixels)[None])
-        chained = runtime.logits(pixels)
+        chained = [logits for logits, _ in runtime.steps(pixels)]
         for k, (inputs, outputs) in enumerate(expected):
             alone = runtime.program(k)({name: t.numpy() for name, t in inputs.items()})
             for name, tensor in outputs.items():

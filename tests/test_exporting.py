@@ -180,3 +180,16 @@ def test_error_meter_against_plain_numpy() -> None:
     assert meter.max_abs_error == pytest.approx(np.abs(x - y).max())
     meter.add(np.array([np.nan]), np.array([1.0]))
     assert meter.max_abs_error == np.inf and meter.sqnr_db == -np.inf
+
+
+def test_a_cascade_that_resizes_and_crops_is_compared_on_the_same_pixels(tmp_path: Path) -> None:
+    """dvt_tiny resizes to 36 and crops to 32: preprocessing twice would not be preprocessing once."""
+    needs("onnxruntime")
+    config = PRESETS["dvt_tiny"]
+    assert config.resize != config.image_size
+    torch.manual_seed(0)
+    bundle = export(Cascade(config), "onnx-fp32", tmp_path / "b", calibration=sample("cifar10-test").first(12))
+    assert bundle.manifest.verification.verified
+    images, logits = bundle.golden()
+    runtime = Runtime(bundle)
+    np.testing.assert_allclose([z for z, _ in runtime.steps(images[0])], [z[0] for z in logits], atol=1e-5)
