@@ -80,8 +80,6 @@ def print_fleet(console: Console, summary: Summary) -> None:
         )
     console.print(lives)
     console.print(quality)
-    line = f"to bound: over the {summary.bounded} devices that the cheapest point keeps alive"
-    console.print(line, highlight=False, soft_wrap=True)
 
 
 def hours(value: float, whole: float) -> str:

@@ -221,7 +221,7 @@ class PolicySummary:
     accuracy: float | None  # right among those answered
     right_share: float | None  # right among those that arrived
     right_share_p5: float | None  # of the device that 5 % do worse than
-    below_bound: float | None  # mean of bound - right share, over the devices that have a bound
+    below_bound: float | None  # mean over the devices of bound - right share
     arrived: int
     answered: int
     exit_shares: tuple[float, ...] | None
@@ -235,9 +235,7 @@ class PolicySummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """`estimated` has the parts of each device profile that nobody measured; `bounded` how many devices have a bound
-    on what any policy can get right: those that the cheapest points keep alive.
-    """
+    """`estimated` has the parts of each device profile that nobody measured."""
 
     name: str
     devices: int
@@ -245,7 +243,6 @@ class Summary:
     seed: int
     estimated: dict[str, tuple[str, ...]]
     allow_uncertified: bool
-    bounded: int
     policies: tuple[PolicySummary, ...]
     target: str
     artifact_sha256: str
@@ -285,7 +282,6 @@ def summed_up(out: Path, parts: Parts, description: dict[str, Any]) -> Summary:
     for name, profile in parts.profiles.items():
         bases = profile.bases(profile.costs(macs, description["artifact_sha256"], description["target"]))
         estimated[name] = tuple(part for part, basis in bases.items() if basis == "estimated")
-    first = policy == policy[0]
     return Summary(
         name=fleet.name,
         devices=fleet.devices,
@@ -293,7 +289,6 @@ def summed_up(out: Path, parts: Parts, description: dict[str, Any]) -> Summary:
         seed=fleet.seed,
         estimated=estimated,
         allow_uncertified=parts.allow_uncertified,
-        bounded=int(np.isfinite(every["bound_min"][first]).sum()),
         policies=summaries,
         machine=machine.describe(),
         **{k: description[k] for k in ("target", "artifact_sha256", "data", "data_sha256", "images", "digest")},
