@@ -34,16 +34,16 @@ def calibrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print, and write nothing.")] = False,
 ) -> None:
     """Find a bundle's operating points on the outputs of its own artifacts, and write them into it."""
-    from dvt_edge import calibration as steps
     from dvt_edge.bundle import CascadeBundle
+    from dvt_edge.calibration import recalibrate as steps
+    from dvt_edge.calibration.confidence import measure_qualities
+    from dvt_edge.calibration.risk import Method, Risk
+    from dvt_edge.calibration.thresholds import SHARPEST, RiskRule, Unit, parse_objective
+    from dvt_edge.calibration.thresholds import calibrate as find_points
     from dvt_edge.cli import console, numbers, one_of, progress
-    from dvt_edge.confidence import measure_qualities
     from dvt_edge.data import open_images
     from dvt_edge.manifest import Measure
-    from dvt_edge.risk import Method, Risk
     from dvt_edge.tables import print_calibration
-    from dvt_edge.thresholds import SHARPEST, RiskRule, Unit, parse_objective
-    from dvt_edge.thresholds import calibrate as find_points
 
     kind = one_of(risk, Risk, "--risk")
     rule = RiskRule(kind, one_of(bound or SHARPEST[kind], Method, "--bound"), delta)

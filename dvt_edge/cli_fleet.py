@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from dvt_edge.fleet_run import Summary
+    from dvt_edge.simulation.fleet_run import Summary
 
 
 def fleet(
@@ -26,21 +26,21 @@ def fleet(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Simulate many devices that differ, for days, under every power policy: Parquet out, and a summary."""
-    from dvt_edge import calibration
     from dvt_edge.bundle import CascadeBundle
+    from dvt_edge.calibration import recalibrate
     from dvt_edge.cli import console, progress
     from dvt_edge.data import open_images
-    from dvt_edge.fleet_run import parts_of, run_fleet
+    from dvt_edge.simulation.fleet_run import parts_of, run_fleet
 
     opened = CascadeBundle.open(bundle)
     parts = parts_of(description, opened, devices=devices, days=days, seed=seed)
     with progress() as report:
         if logits:
-            calibration.cached_logits(opened, logits)
+            recalibrate.cached_logits(opened, logits)
         else:
             images, cache = open_images(data), cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
-            logits = calibration.logits_folder(opened, images, cache)
-            calibration.bundle_logits(opened, images, cache, report)
+            logits = recalibrate.logits_folder(opened, images, cache)
+            recalibrate.bundle_logits(opened, images, cache, report)
         summary = run_fleet(parts, logits, out, engine, workers, report)
     print_fleet(console, summary)
     written = f"all figures: {out / 'summary.json'}; every device and day: {out / 'devices.parquet'}"

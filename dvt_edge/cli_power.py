@@ -13,9 +13,9 @@ import typer
 from dvt_edge.errors import DvtEdgeError, MissingPackageError
 
 if TYPE_CHECKING:
-    from dvt_edge.baselines import Comparison
-    from dvt_edge.simulator import Scenario
-    from dvt_edge.workload import ChargeWindow, Workload
+    from dvt_edge.simulation.baselines import Comparison
+    from dvt_edge.simulation.simulator import Scenario
+    from dvt_edge.simulation.workload import ChargeWindow, Workload
 
 HOUR = 3600.0
 
@@ -47,19 +47,19 @@ def simulate(
     report: Annotated[Path | None, typer.Option(help="Write a report to look at here, .html.")] = None,
 ) -> None:
     """Replay real images on a device profile: how long the battery lasts with each power policy, and what it costs."""
-    from dvt_edge import calibration
     from dvt_edge.atomic import write_text
-    from dvt_edge.baselines import compare_policies
     from dvt_edge.bundle import CascadeBundle
+    from dvt_edge.calibration import recalibrate
     from dvt_edge.cli import console, progress
     from dvt_edge.data import open_images
-    from dvt_edge.device_profile import open_profile
     from dvt_edge.policy import PowerPolicy
-    from dvt_edge.power_tables import print_comparison
-    from dvt_edge.replay import Shift
     from dvt_edge.schema import read_json
-    from dvt_edge.simulation_summary import summarize
-    from dvt_edge.simulator import scenario_of
+    from dvt_edge.simulation.baselines import compare_policies
+    from dvt_edge.simulation.device_profile import open_profile
+    from dvt_edge.simulation.replay import Shift
+    from dvt_edge.simulation.simulator import scenario_of
+    from dvt_edge.simulation.summary import summarize
+    from dvt_edge.simulation.tables import print_comparison
 
     write_report = report_writer() if report else None
     opened, device = CascadeBundle.open(bundle), open_profile(profile)
@@ -69,11 +69,11 @@ def simulate(
     seconds = HOUR * (hours if hours is not None else 1.1 * target if target is not None else 24.0)
     load = workload_of(workload, rate, seconds, hours is not None, seed, tuple(map(charge_window, charge or [])))
     if logits:
-        found = calibration.cached_logits(opened, logits)
+        found = recalibrate.cached_logits(opened, logits)
     else:
         folder = cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
         with progress() as show:
-            found = calibration.bundle_logits(opened, open_images(data), folder, show)
+            found = recalibrate.bundle_logits(opened, open_images(data), folder, show)
     scenario = scenario_of(
         opened,
         found,
@@ -107,7 +107,7 @@ def simulate(
 def report_writer() -> Callable[[Path, dict[str, Any]], None]:
     """Raises MissingPackageError without the packages that draw."""
     try:
-        from dvt_edge.simulation_report import write_simulation_report
+        from dvt_edge.simulation.report import write_simulation_report
     except ModuleNotFoundError as error:
         raise MissingPackageError(error.name or "matplotlib", "report", "--report") from error
     return write_simulation_report
@@ -148,9 +148,9 @@ def profile(
     """Make a measured device profile of a log that an app wrote."""
     from dvt_edge.atomic import write_text
     from dvt_edge.cli import console
-    from dvt_edge.device_log import measured_profile, read_log
-    from dvt_edge.device_profile import open_profile
     from dvt_edge.schema import dump_json
+    from dvt_edge.simulation.device_log import measured_profile, read_log
+    from dvt_edge.simulation.device_profile import open_profile
 
     made = measured_profile(open_profile(base), read_log(log))
     write_text(out, dump_json(made))
@@ -170,7 +170,7 @@ def workload_of(
     name: str, rate: float, seconds: float, bounded: bool, seed: int, charging: tuple[ChargeWindow, ...]
 ) -> Workload:
     """The workload of the command line's words."""
-    from dvt_edge.workload import Diurnal, FixedRate, Poisson, Trace
+    from dvt_edge.simulation.workload import Diurnal, FixedRate, Poisson, Trace
 
     if name == "fixed":
         return FixedRate(rate, seconds, charging)
@@ -187,7 +187,7 @@ def workload_of(
 
 
 def charge_window(text: str) -> ChargeWindow:
-    from dvt_edge.workload import ChargeWindow
+    from dvt_edge.simulation.workload import ChargeWindow
 
     try:
         window, watts = text.split("@")

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dvt_edge.calibration.confidence import exit_confidences, wilson
+from dvt_edge.calibration.paper_search import paper_curve
+from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
 from dvt_edge.cascade import Cascade
-from dvt_edge.confidence import exit_confidences, wilson
 from dvt_edge.data import LabelledImages, open_images, open_training_data
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError
 from dvt_edge.exit_logits import ExitLogits
 from dvt_edge.manifest import ConfidenceSpec
-from dvt_edge.paper_search import paper_curve
-from dvt_edge.pareto import NEVER, Front, pareto_front
 from dvt_edge.preprocess import preprocess
 from dvt_edge.runtime import Runtime
 from dvt_edge.stages import split

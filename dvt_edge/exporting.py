@@ -21,6 +21,7 @@ from torch import Tensor
 from dvt_edge import __version__, machine
 from dvt_edge.atomic import new_folder
 from dvt_edge.bundle import CascadeBundle, list_files
+from dvt_edge.calibration.thresholds import DEFAULT, Calibration, calibrate
 from dvt_edge.cascade import Cascade
 from dvt_edge.data import LabelledImages, open_images
 from dvt_edge.errors import DataError, EngineError, ExportError
@@ -42,7 +43,6 @@ from dvt_edge.preprocess import preprocess
 from dvt_edge.recipes import Recipe, recipe_for
 from dvt_edge.runtime import Runtime
 from dvt_edge.stages import StageChain, StageGraph, split
-from dvt_edge.thresholds import DEFAULT, Calibration, calibrate
 from dvt_edge.validation import Comparison, artifact_logits, compare, pytorch_logits
 
 GOLDEN_IMAGES = 4

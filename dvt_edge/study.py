@@ -20,6 +20,7 @@ import torch.distributed as dist
 from dvt_edge import machine
 from dvt_edge.atomic import write_text
 from dvt_edge.bundle import CascadeBundle
+from dvt_edge.calibration.pareto import pareto_front
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.data import LabelledImages
 from dvt_edge.decision import simulate_exits
@@ -38,7 +39,6 @@ from dvt_edge.evaluation import (
 )
 from dvt_edge.exit_logits import BundleSource, ExitLogits, LogitSource, collect, merge, open_logits
 from dvt_edge.manifest import MANIFEST
-from dvt_edge.pareto import pareto_front
 from dvt_edge.recipes import recipe_for
 from dvt_edge.runtime import Runtime
 from dvt_edge.training import Process, process_group

@@ -17,8 +17,8 @@ from dvt_edge.runtime import Result
 
 if TYPE_CHECKING:
     from dvt_edge.benchmark import Timing
-    from dvt_edge.confidence import MeasureQuality
-    from dvt_edge.thresholds import Calibration
+    from dvt_edge.calibration.confidence import MeasureQuality
+    from dvt_edge.calibration.thresholds import Calibration
     from dvt_edge.validation import Comparison
 
 SHOWN_ROWS = 40

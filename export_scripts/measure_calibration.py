@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from dvt_edge import machine
-from dvt_edge.confidence import exit_confidences
+from dvt_edge.calibration.confidence import exit_confidences
+from dvt_edge.calibration.paper_search import SETTINGS, paper_curve, shares
+from dvt_edge.calibration.pareto import pareto_front
+from dvt_edge.calibration.risk import certify
 from dvt_edge.decision import simulate_exits
 from dvt_edge.exit_logits import open_logits
 from dvt_edge.manifest import ConfidenceSpec
-from dvt_edge.paper_search import SETTINGS, paper_curve, shares
-from dvt_edge.pareto import pareto_front
-from dvt_edge.risk import certify
 
 IMAGES, EXITS = 50_000, 3
 

@@ -16,15 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dvt_edge import machine
-from dvt_edge.baselines import compare_policies, standard_policies
 from dvt_edge.bundle import CascadeBundle
-from dvt_edge.calibration import cached_logits
-from dvt_edge.device_profile import DeviceProfile, open_profile
-from dvt_edge.outcome import Outcome
+from dvt_edge.calibration.recalibrate import cached_logits
 from dvt_edge.policy import EnergyQueue, PowerPolicy
-from dvt_edge.replay import Shift
-from dvt_edge.simulator import Scenario, scenario_of, simulate
-from dvt_edge.workload import DAY, ChargeWindow, Diurnal, FixedRate, Poisson, Workload
+from dvt_edge.simulation.baselines import compare_policies, standard_policies
+from dvt_edge.simulation.device_profile import DeviceProfile, open_profile
+from dvt_edge.simulation.outcome import Outcome
+from dvt_edge.simulation.replay import Shift
+from dvt_edge.simulation.simulator import Scenario, scenario_of, simulate
+from dvt_edge.simulation.workload import DAY, ChargeWindow, Diurnal, FixedRate, Poisson, Workload
 
 HOUR, LONGER = 3600.0, 1.15  # simulated past the target, to see when the battery is empty
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from dvt_edge.decision import DeviceState, confidence, leaves
 from dvt_edge.policy import Memory, PowerPolicy, choose, used
-from dvt_edge.replay import Replay
-from dvt_edge.simulator import RESTART_LEVEL, Scenario
+from dvt_edge.simulation.replay import Replay
+from dvt_edge.simulation.simulator import RESTART_LEVEL, Scenario
 
 
 @dataclass

@@ -11,17 +11,17 @@ import pytest
 from fake_bundle import write_bundle
 
 from dvt_edge import CascadeBundle
-from dvt_edge.calibration import cost_of, some_of, write_points
+from dvt_edge.calibration.confidence import exit_confidences, wilson
+from dvt_edge.calibration.paper_search import paper_thresholds
+from dvt_edge.calibration.recalibrate import cost_of, some_of, write_points
+from dvt_edge.calibration.thresholds import Cost, Objective, RiskRule, calibrate, deal, parse_objective
 from dvt_edge.cli import main
-from dvt_edge.confidence import exit_confidences, wilson
 from dvt_edge.data import sample
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError, ManifestError
 from dvt_edge.exit_logits import ExitLogits, in_memory
-from dvt_edge.paper_search import paper_thresholds
 from dvt_edge.policy import PowerPolicy
 from dvt_edge.schema import dump_json
-from dvt_edge.thresholds import Cost, Objective, RiskRule, calibrate, deal, parse_objective
 
 MACS = (1000, 3000, 6000)
 

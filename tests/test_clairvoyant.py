@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dvt_edge.baselines import timetable
+from dvt_edge.simulation.baselines import timetable
 
 FLOATS = NDArray[np.float64]
 TICKS = 48

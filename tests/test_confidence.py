@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dvt_edge.confidence import (
+from dvt_edge.calibration.confidence import (
     aurc,
     auroc,
     check_finite,

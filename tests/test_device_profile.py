@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dvt_edge.device_log import measured_profile, read_log
-from dvt_edge.device_profile import (
+from dvt_edge.errors import SchemaError
+from dvt_edge.schema import dump_json, schema_of
+from dvt_edge.simulation.device_log import measured_profile, read_log
+from dvt_edge.simulation.device_profile import (
     SHIPPED,
     DeviceProfile,
     MeasuredStages,
@@ -24,8 +26,6 @@ from dvt_edge.device_profile import (
     own_macs,
     shipped_profiles,
 )
-from dvt_edge.errors import SchemaError
-from dvt_edge.schema import dump_json, schema_of
 
 SCHEMA = json.loads((SHIPPED.parent / "device_profile.schema.json").read_text())
 MACS = (5_000_000, 10_000_000, 20_000_000)

@@ -17,20 +17,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from dvt_edge import fleet_run
 from dvt_edge.cli import main
-from dvt_edge.device_profile import open_profile
 from dvt_edge.errors import DataError, DvtEdgeError, EngineError, SchemaError, SimulationError
 from dvt_edge.exit_logits import open_logits
-from dvt_edge.fleet import Arrivals, Charging, DeviceKind, Fleet, Spread, draw, open_fleet, shipped_fleets, workload_of
-from dvt_edge.fleet_device import Parts, UntilCharger, scenario_of_device, simulate_device
-from dvt_edge.fleet_engines import local, on_ray
-from dvt_edge.fleet_run import CHUNK, Summary, run_fleet
 from dvt_edge.manifest import ConfidenceSpec, OperatingPoint
 from dvt_edge.policy import PowerPolicy
 from dvt_edge.schema import from_json, parse_json, schema_of
-from dvt_edge.simulator import PolicyChooser, compare
-from dvt_edge.workload import DAY
+from dvt_edge.simulation import fleet_run
+from dvt_edge.simulation.device_profile import open_profile
+from dvt_edge.simulation.fleet import (
+    Arrivals,
+    Charging,
+    DeviceKind,
+    Fleet,
+    Spread,
+    draw,
+    open_fleet,
+    shipped_fleets,
+    workload_of,
+)
+from dvt_edge.simulation.fleet_device import Parts, UntilCharger, scenario_of_device, simulate_device
+from dvt_edge.simulation.fleet_engines import local, on_ray
+from dvt_edge.simulation.fleet_run import CHUNK, Summary, run_fleet
+from dvt_edge.simulation.simulator import PolicyChooser, compare
+from dvt_edge.simulation.workload import DAY
 
 MACS = (5_000_000, 15_000_000, 32_000_000)
 POINTS = tuple(
@@ -419,5 +429,5 @@ def test_shipped_fleets_open_and_the_schema_is_the_classes() -> None:
         open_fleet("other")
     with pytest.raises(SchemaError, match="NaN"):
         parse_json('{"format": NaN}', "x")
-    path = Path(__file__).parents[1] / "dvt_edge/fleet.schema.json"
+    path = Path(__file__).parents[1] / "dvt_edge/simulation/fleet.schema.json"
     assert json.loads(path.read_text()) == schema_of(Fleet)

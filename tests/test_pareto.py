@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import cascade
 
-from dvt_edge import CascadeBundle, pareto
+from dvt_edge import CascadeBundle
+from dvt_edge.calibration import pareto
+from dvt_edge.calibration.paper_search import NEVER, paper_curve, paper_thresholds, shares
+from dvt_edge.calibration.pareto import candidates, pareto_front
+from dvt_edge.calibration.smoothing import smoothed
 from dvt_edge.decision import confidences, simulate_exits
-from dvt_edge.paper_search import NEVER, paper_curve, paper_thresholds, shares
-from dvt_edge.pareto import candidates, pareto_front
-from dvt_edge.smoothing import smoothed
 
 COST = (1.0, 3.0, 7.0)
 

@@ -11,7 +11,7 @@ from test_device_profile import log_lines, write_log
 
 from dvt_edge import CascadeBundle
 from dvt_edge.cli import main
-from dvt_edge.device_profile import open_profile
+from dvt_edge.simulation.device_profile import open_profile
 
 SIX = ("always-last", "fixed", "rules", "battery-only", "energy-queue", "clairvoyant")
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dvt_edge import risk
+from dvt_edge.calibration import risk
+from dvt_edge.calibration.risk import LOWEST, certify, images_needed, p_values, passes, upper_bound
 from dvt_edge.errors import DataError
-from dvt_edge.risk import LOWEST, certify, images_needed, p_values, passes, upper_bound
 
 DRAWS = 2000
 LEVELS = [(0.02, 0.1, 800), (0.05, 0.05, 400), (0.1, 0.2, 200), (0.1, 0.5, 100)]  # epsilon, delta, images

@@ -15,15 +15,15 @@ from browser import open_page
 from conftest import needs
 from test_simulator import POINTS, made_up_logits, small_profile
 
-from dvt_edge.baselines import Comparison, compare_policies
 from dvt_edge.cli import main
 from dvt_edge.html import INK, figure_svg, new_figure, styled, write_page
 from dvt_edge.manifest import ConfidenceSpec
-from dvt_edge.replay import Shift
-from dvt_edge.simulation_report import write_simulation_report
-from dvt_edge.simulation_summary import AMBIENTS_K, CAPACITIES, exit_mix, summarize
-from dvt_edge.simulator import Scenario
-from dvt_edge.workload import ChargeWindow, FixedRate
+from dvt_edge.simulation.baselines import Comparison, compare_policies
+from dvt_edge.simulation.replay import Shift
+from dvt_edge.simulation.report import write_simulation_report
+from dvt_edge.simulation.simulator import Scenario
+from dvt_edge.simulation.summary import AMBIENTS_K, CAPACITIES, exit_mix, summarize
+from dvt_edge.simulation.workload import ChargeWindow, FixedRate
 
 POLICIES = ("always-last", "fixed", "rules", "battery-only", "energy-queue", "clairvoyant")
 

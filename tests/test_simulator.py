@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from plain_simulator import Plain, plain_simulate
 
 from dvt_edge import CascadeBundle
-from dvt_edge import outcome as outcome_module
-from dvt_edge.baselines import compare_policies, knapsack, standard_policies, timetable
 from dvt_edge.data import open_images
-from dvt_edge.device_profile import DeviceProfile, MeasuredStages, open_profile
 from dvt_edge.errors import DataError, SchemaError, SimulationError, WorkloadError
 from dvt_edge.exit_logits import BundleSource, ExitLogits, compute, in_memory
 from dvt_edge.manifest import ConfidenceSpec, OperatingPoint
-from dvt_edge.outcome import Latency, Outcome
 from dvt_edge.policy import EnergyQueue, PowerPolicy, Rule
-from dvt_edge.replay import Shift
 from dvt_edge.runtime import Runtime
-from dvt_edge.simulator import Rounding, Scenario, compare, scenario_of, simulate
-from dvt_edge.workload import ChargeWindow, Diurnal, FixedRate, Poisson, Trace, Workload
+from dvt_edge.simulation import outcome as outcome_module
+from dvt_edge.simulation.baselines import compare_policies, knapsack, standard_policies, timetable
+from dvt_edge.simulation.device_profile import DeviceProfile, MeasuredStages, open_profile
+from dvt_edge.simulation.outcome import Latency, Outcome
+from dvt_edge.simulation.replay import Shift
+from dvt_edge.simulation.simulator import Rounding, Scenario, compare, scenario_of, simulate
+from dvt_edge.simulation.workload import ChargeWindow, Diurnal, FixedRate, Poisson, Trace, Workload
 
 MACS = (1_000_000, 3_000_000, 7_000_000)
 HOUR = 3600.0

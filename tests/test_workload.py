@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dvt_edge.errors import WorkloadError
-from dvt_edge.workload import ChargeWindow, Diurnal, FixedRate, Poisson, Trace, Workload
+from dvt_edge.simulation.workload import ChargeWindow, Diurnal, FixedRate, Poisson, Trace, Workload
 
 
 def arrivals(workload: Workload, control_s: float) -> np.ndarray:

@@ -16,14 +16,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.confidence import FITTED, check_finite, exit_confidences, fit_temperatures, wilson
+from dvt_edge.calibration.confidence import FITTED, check_finite, exit_confidences, fit_temperatures, wilson
+from dvt_edge.calibration.paper_search import SETTINGS, paper_thresholds
+from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
+from dvt_edge.calibration.risk import LOWEST, Method, Risk, certify, check_size
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError, ManifestError
 from dvt_edge.exit_logits import ExitLogits
 from dvt_edge.manifest import CalibrationRecord, Certificate, ConfidenceSpec, Manifest, Measure, OperatingPoint
-from dvt_edge.paper_search import SETTINGS, paper_thresholds
-from dvt_edge.pareto import NEVER, Front, pareto_front
-from dvt_edge.risk import LOWEST, Method, Risk, certify, check_size
 
 DEFAULT = "accurate"
 SHARPEST: dict[Risk, Method] = {"accuracy_loss": "wsr", "disagreement": "binomial"}

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dvt_edge.device_profile import BasePower, DeviceProfile, MeasuredStages
 from dvt_edge.errors import SchemaError
 from dvt_edge.policy import Thermal
 from dvt_edge.schema import from_json, parse_json, require
+from dvt_edge.simulation.device_profile import BasePower, DeviceProfile, MeasuredStages
 
 LEAST_EVENTS = 10  # of each kind that is averaged
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from dvt_edge.baselines import Comparison
-from dvt_edge.outcome import Outcome
-from dvt_edge.simulator import Scenario
+from dvt_edge.simulation.baselines import Comparison
+from dvt_edge.simulation.outcome import Outcome
+from dvt_edge.simulation.simulator import Scenario
 from dvt_edge.tables import percent, shares, table
 
 HOUR = 3600.0

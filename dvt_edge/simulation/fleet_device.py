@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dvt_edge.baselines import CLAIRVOYANT, PlanChooser, best_plan, standard_policies, uncertified_allowed
 from dvt_edge.decision import DeviceState
-from dvt_edge.device_profile import DeviceProfile
 from dvt_edge.errors import SimulationError
 from dvt_edge.exit_logits import ExitLogits
-from dvt_edge.fleet import HOUR, Drawn, Fleet, draw, profile_of, workload_of
 from dvt_edge.manifest import ConfidenceSpec, OperatingPoint
 from dvt_edge.policy import Choice, PowerPolicy, PowerTable
-from dvt_edge.replay import Replay
-from dvt_edge.simulator import Chooser, Device, PolicyChooser, Scenario
-from dvt_edge.workload import DAY, Tick
+from dvt_edge.simulation.baselines import CLAIRVOYANT, PlanChooser, best_plan, standard_policies, uncertified_allowed
+from dvt_edge.simulation.device_profile import DeviceProfile
+from dvt_edge.simulation.fleet import HOUR, Drawn, Fleet, draw, profile_of, workload_of
+from dvt_edge.simulation.replay import Replay
+from dvt_edge.simulation.simulator import Chooser, Device, PolicyChooser, Scenario
+from dvt_edge.simulation.workload import DAY, Tick
 
 DRAWN = (
     *("device", "kind", "capacity", "ambient_c", "start_level", "screen", "images_per_s"),

@@ -10,7 +10,7 @@ S_k for every t at once is a histogram over the first k confidences, summed up a
 hundred candidate thresholds an exit this is exact for up to four exits; beyond, `ascend` moves one at a time.
 
 The front of the raw figures flatters itself: the maximum over many thresholds picks up luck. With `smooth` the gains
-are first replaced by a regression on the ranks of the confidences (`dvt_edge.smoothing`). Costs are never smoothed.
+are first replaced by a regression on the ranks of the confidences (`smoothing.py`). Costs are never smoothed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvt_edge.calibration.smoothing import smoothed
 from dvt_edge.decision import simulate_exits
-from dvt_edge.smoothing import smoothed
 
 NEVER = 2.0  # a threshold that no confidence reaches
 GRID = {2: 1000, 3: 300, 4: 100}  # exits -> candidate thresholds an exit: at most about 1e6 cells

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from dvt_edge.bundle import CascadeBundle
 from dvt_edge.decision import DeviceState
-from dvt_edge.device_profile import DeviceProfile, StageCosts, own_macs
 from dvt_edge.errors import SimulationError
 from dvt_edge.exit_logits import ExitLogits
 from dvt_edge.manifest import ConfidenceSpec, OperatingPoint
-from dvt_edge.outcome import Energy, Latency, Outcome, Series, Tally
 from dvt_edge.policy import Choice, Memory, PowerPolicy, PowerTable, choose, used
-from dvt_edge.replay import Replay, Shift, Stream
-from dvt_edge.workload import MOST_IMAGES, Tick, Workload
+from dvt_edge.simulation.device_profile import DeviceProfile, StageCosts, own_macs
+from dvt_edge.simulation.outcome import Energy, Latency, Outcome, Series, Tally
+from dvt_edge.simulation.replay import Replay, Shift, Stream
+from dvt_edge.simulation.workload import MOST_IMAGES, Tick, Workload
 
 Rounding = Literal["down", "nearest", "up"]
 RESTART_LEVEL = 0.02  # an empty device that is charged comes back at this level

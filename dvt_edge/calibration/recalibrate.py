@@ -13,12 +13,12 @@ from pathlib import Path
 
 from dvt_edge.atomic import write_text
 from dvt_edge.bundle import CascadeBundle
+from dvt_edge.calibration.thresholds import Calibration, Cost, Unit
 from dvt_edge.data import LabelledImages
 from dvt_edge.errors import DataError, DvtEdgeError
 from dvt_edge.exit_logits import About, BundleSource, ExitLogits, Report, compute, open_logits
 from dvt_edge.manifest import MANIFEST, to_json
 from dvt_edge.runtime import Runtime
-from dvt_edge.thresholds import Calibration, Cost, Unit
 
 
 def some_of(images: LabelledImages, skip: int, limit: int) -> LabelledImages:

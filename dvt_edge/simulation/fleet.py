@@ -16,11 +16,11 @@ from typing import Literal
 
 import numpy as np
 
-from dvt_edge.device_profile import DeviceProfile
 from dvt_edge.errors import SchemaError
 from dvt_edge.policy import PowerPolicy
 from dvt_edge.schema import read_json, require
-from dvt_edge.workload import DAY, ChargeWindow, Diurnal, FixedRate, Workload
+from dvt_edge.simulation.device_profile import DeviceProfile
+from dvt_edge.simulation.workload import DAY, ChargeWindow, Diurnal, FixedRate, Workload
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "fleets"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.device_profile import Basis
+from dvt_edge.simulation.device_profile import Basis
 
 SERIES = (
     *("time_s", "level", "temperature_c", "point"),

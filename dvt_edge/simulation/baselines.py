@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from dvt_edge.decision import DeviceState
 from dvt_edge.errors import SimulationError
 from dvt_edge.manifest import OperatingPoint
-from dvt_edge.outcome import Outcome
 from dvt_edge.policy import Choice, EnergyQueue, PowerPolicy, PowerTable, Rule, allowed_rows
-from dvt_edge.replay import Replay
-from dvt_edge.simulator import Chooser, Scenario, compare
+from dvt_edge.simulation.outcome import Outcome
+from dvt_edge.simulation.replay import Replay
+from dvt_edge.simulation.simulator import Chooser, Scenario, compare
 
 CLAIRVOYANT = "clairvoyant"
 LOOK_AHEAD = 16  # beginnings of charges
