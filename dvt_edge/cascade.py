@@ -68,8 +68,6 @@ class PatchStem(nn.Module):
 def stem_convolutions(config: CascadeConfig, grid: int) -> list[tuple[int, int]]:
     """(channels, stride) of the convolutions that `config.stem` puts before the patches of one grid."""
     width, size = config.stem_width, config.image_size
-    if config.stem == "conv":
-        return [(width, 2), (width, 1)]
     layers: list[tuple[int, int]] = []
     if config.stem == "pyramid":
         while size // 2 >= 2 * grid:

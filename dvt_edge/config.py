@@ -15,7 +15,7 @@ from dvt_edge.errors import ConfigError, MissingPackageError
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
-STEMS = ("patch", "conv", "pyramid", "t2t")
+STEMS = ("patch", "pyramid", "t2t")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class CascadeConfig:
 
     `grids` are token-grid sides, one exit each; stage k sees `grids[k]**2` tokens and a class token.
     `stem` makes tokens from the image: "patch" is one convolution with kernel = stride,
-    "conv" puts a small strided convolution before it, "pyramid" halves the image by convolutions of doubling width
-    until a token is two pixels wide, "t2t" is tokens-to-token with performer blocks.
+    "pyramid" first halves the image by convolutions of doubling width until a token is two pixels wide,
+    "t2t" is tokens-to-token with performer blocks.
     """
 
     name: str
@@ -39,7 +39,7 @@ class CascadeConfig:
     qkv_bias: bool = True
     norm_eps: float = 1e-6
     stem: str = "patch"
-    stem_width: int = 32  # channels of the first convolution of the "conv" and "pyramid" stems
+    stem_width: int = 32  # channels of the first convolution of the "pyramid" stem
     feature_reuse: bool = True
     relation_reuse: bool = True
     reuse_hidden: int = 128  # hidden width of the feature-reuse MLP
@@ -64,9 +64,7 @@ class CascadeConfig:
             f"grids {grids}",
             "rising sides, each at most twice the one before (reuse resamples from 2x)",
         )
-        require(
-            grids[-1] <= self.image_size // (2 if self.stem == "conv" else 1), f"grid {grids[-1]}", "at most the image"
-        )
+        require(grids[-1] <= self.image_size, f"grid {grids[-1]}", "at most the image")
         require(self.heads > 0 and self.dim % self.heads == 0, f"dim {self.dim}", f"a multiple of heads {self.heads}")
         require(self.stem in STEMS, f"stem {self.stem!r}", f"one of {', '.join(STEMS)}")
         require(self.stem != "t2t" or set(grids) <= set(T2T_SPLITS), f"grids {grids}", f"among {sorted(T2T_SPLITS)}")
@@ -120,13 +118,13 @@ PRESETS = {
             "dvt_cifar10",
             image_size=32,
             resize=32,
-            grids=(4, 6, 8),
+            grids=(2, 4, 8),
             num_classes=10,
-            dim=64,
+            dim=128,
             depth=4,
-            heads=2,
+            heads=4,
             mlp_ratio=2.0,
-            stem="conv",
+            stem="pyramid",
             reuse_hidden=32,
             reuse_width=16,
             mean=CIFAR10_MEAN,

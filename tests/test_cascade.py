@@ -17,11 +17,13 @@ from torch import Tensor
 from dvt_edge.cascade import (
     Cascade,
     FeatureReuse,
+    PatchStem,
     Performer,
     RelationReuse,
     patch_geometry,
     resample_matrix,
     sinusoid,
+    stem_convolutions,
     with_class_token,
 )
 from dvt_edge.checkpoint import load_cascade
@@ -237,3 +239,15 @@ def test_configuration_survives_json_and_names_unknown_fields() -> None:
         CascadeConfig.from_dict({"name": "x", "dim": "wide"})
     with pytest.raises(ConfigError, match="DVT_Deit_small"):
         config_for("DVT_Deit_large")
+
+
+def test_a_pyramid_stem_halves_the_image_until_a_token_is_two_pixels_wide() -> None:
+    config = PRESETS["dvt_cifar10"]
+    assert stem_convolutions(config, 8) == [(32, 2), (32, 1)]
+    assert stem_convolutions(config, 2) == [(32, 2), (64, 2), (128, 2), (128, 1)]
+    assert stem_convolutions(config, 32) == [(32, 1)]
+    for grid in (1, 2, 3, 4, 6, 8, 16):
+        stem = PatchStem(32, grid, 16, stem_convolutions(config, grid))
+        assert stem(torch.zeros(2, 3, 32, 32)).shape == (2, grid * grid, 16)
+        if grid in (1, 2, 4, 8, 16):
+            assert stem.proj.kernel_size == (2, 2)
