@@ -15,6 +15,7 @@ from dvt_edge.errors import ConfigError, MissingPackageError
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
+MAX_DEPTH = 1000  # blocks: more is a damaged file
 STEMS = ("patch", "pyramid", "t2t")
 
 
@@ -69,7 +70,11 @@ class CascadeConfig:
         require(self.stem in STEMS, f"stem {self.stem!r}", f"one of {', '.join(STEMS)}")
         require(self.stem != "t2t" or set(grids) <= set(T2T_SPLITS), f"grids {grids}", f"among {sorted(T2T_SPLITS)}")
         require(self.stem != "t2t" or self.image_size == 224, f"image {self.image_size}", "224 for the t2t stem")
-        require(min(self.dim, self.depth, self.num_classes, self.image_size) > 0, "a zero dimension", "all positive")
+        sizes = (self.dim, self.depth, self.num_classes, self.image_size, self.stem_width, self.reuse_hidden)
+        require(min(*sizes, self.reuse_width, self.mlp_ratio) > 0, "a zero dimension", "all positive")
+        require(self.depth <= MAX_DEPTH, f"depth {self.depth}", f"at most {MAX_DEPTH}")
+        require(len(self.mean) == len(self.std) == 3, f"mean {self.mean} and std {self.std}", "one for each of RGB")
+        require(min(*self.std, self.norm_eps) > 0, f"std {self.std}, norm_eps {self.norm_eps}", "all above 0")
         require(self.resize >= self.image_size, f"resize {self.resize}", f"at least image_size {self.image_size}")
 
     @property

@@ -222,6 +222,10 @@ def test_every_trainable_parameter_gets_a_gradient() -> None:
         ({"stem": "pool"}, "'pool'"),
         ({"resize": 8}, "resize 8"),
         ({"depth": 0}, "zero"),
+        ({"depth": 10**9}, "at most"),
+        ({"std": (0.2, 0.0, 0.2)}, "above 0"),
+        ({"norm_eps": -1e-6}, "norm_eps"),
+        ({"mean": (0.5, 0.5)}, "RGB"),
         ({"stem": "t2t"}, "(3, 4, 6)"),
     ],
 )
