@@ -27,7 +27,7 @@ def simulate(
     data: Annotated[str, typer.Option(help="Images to replay, with labels.")] = "sample:cifar10-test",
     logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
     workload: Annotated[str, typer.Option(help="fixed, poisson, diurnal, or a trace: .csv or .jsonl.")] = "fixed",
-    rate: Annotated[float, typer.Option(help="Images a second, on average.")] = 30.0,
+    rate: Annotated[float, typer.Option(help="Images a second, on average.")] = 20.0,
     hours: Annotated[float | None, typer.Option(help="Simulated time; default: the target and a tenth, or 24.")] = None,
     target: Annotated[float | None, typer.Option(help="Hours that the battery shall last.")] = None,
     policy: Annotated[list[Path] | None, typer.Option(help="A power policy, JSON, to compare too; repeatable.")] = None,
