@@ -93,9 +93,8 @@ def main(folder: str, cache: str) -> None:
             policy = standard_policies(case.power_table, bundle.manifest.default_operating_point, True)["energy-queue"]
             ends.append(to_target(simulate(case, policy)))
         print(f"level in steps of {step:g} rounded {rounding}: queue at 22 h and 26 h {' and '.join(ends)}")
-    fast = dataclasses.replace(
-        next(e for e in camera.estimated if e.target == bundle.manifest.target), gmacs_per_s=50.0
-    )
+    (estimate,) = (e for e in camera.estimated if e.target == bundle.manifest.target)
+    fast = dataclasses.replace(estimate, gmacs_per_s=50.0)
     battery = dataclasses.replace(camera.battery, capacity_mah=8000.0)
     quick = dataclasses.replace(camera, estimated=(fast,), battery=battery)
     speed(bundle, scenario(bundle, logits, quick, FixedRate(30, DAY), **day))
