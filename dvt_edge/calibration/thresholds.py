@@ -27,7 +27,7 @@ from dvt_edge.manifest import CalibrationRecord, Certificate, ConfidenceSpec, Ma
 
 DEFAULT = "accurate"
 SHARPEST: dict[Risk, Method] = {"accuracy_loss": "wsr", "disagreement": "binomial"}
-PATH = 100  # points of the front that are tried, one by one, at most
+PATH = 100  # points that a certificate's walk from the last exit to the cheapest has at most
 
 Kind = Literal["loss", "budget", "accuracy", "risk", "paper"]
 Unit = Literal["macs", "ms", "mJ"]
@@ -224,23 +224,10 @@ class Search:
             return self.always_last, None  # nothing to search on: nothing leaves early
         return tuple(map(float, finders[objective.kind](objective.value))), None
 
-    def losing(self, loss: float) -> tuple[float, ...]:
-        """The cheapest on the front whose estimated loss is below `loss` by its standard error, else the last exit.
-
-        The estimate alone would be exceeded every second time (the one-standard-error rule of Breiman et al., 1984).
-        """
-        front, rows = self.front("accuracy"), self.parts.search
-        good = self.agrees if self.right is None else self.right
-        for thresholds, quality in self.path(front):
-            lost = good[rows, -1].astype(np.float64) - self.answers(good, thresholds, rows)
-            if front.last - quality + lost.std() / np.sqrt(len(rows)) <= loss:
-                return thresholds
-        return self.always_last
-
-    def path(self, front: Front) -> list[tuple[tuple[float, ...], float]]:
-        """At most PATH points of the front by rising cost: thresholds and estimated quality."""
-        kept = np.unique(np.linspace(0, len(front) - 1, PATH).astype(int))
-        return [(tuple(map(float, front.thresholds[k])), float(front.quality[k])) for k in kept]
+    def losing(self, loss: float) -> NDArray[np.float32]:
+        front = self.front("accuracy")
+        index = front.reaching(front.last - loss)
+        return front.thresholds[len(front) - 1 if index is None else index]
 
     def within(self, budget: float) -> NDArray[np.float32]:
         front = self.front("accuracy")
@@ -265,7 +252,8 @@ class Search:
         rule, rows = self.rule, self.parts.certify
         check_size(len(rows), epsilon, rule.level, rule.method, LOWEST[rule.risk])
         front = self.front("accuracy" if rule.risk == "accuracy_loss" else "agreement")
-        path = [self.always_last, *(thresholds for thresholds, _ in reversed(self.path(front)))]
+        chosen = np.unique(np.linspace(0, len(front) - 1, PATH).astype(int))[::-1]
+        path = [self.always_last, *(tuple(map(float, t)) for t in front.thresholds[chosen])]
         losses = np.stack([self.losses(thresholds, rows) for thresholds in path], axis=1)
         index = certify(losses, epsilon, rule.level, rule.method, LOWEST[rule.risk])
         return path[index or 0], self.certificate(epsilon, last=not index)
