@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -205,3 +206,12 @@ def test_chosen_points_lose_more_where_more_may_be_lost() -> None:
     pair = exits_that_learn(2000, 0), exits_that_learn(2000, 0)
     costs = [chosen(pair, loss=loss).cost for loss in (0.0, 0.02, 0.1)]
     assert costs == sorted(costs, reverse=True) and costs[0] > costs[-1]
+
+
+def test_the_hash_of_the_data_is_of_its_pixels_and_its_labels(tiny: Cascade, tmp_path: Path) -> None:
+    source, images = TorchSource(tiny, "a" * 64), sample("cifar10-test").first(6)
+    other_pixels = dataclasses.replace(images, read=lambda index: images[5 - index])
+    other_labels = dataclasses.replace(images, labels=tuple((y + 1) % 10 for y in images.labels or ()))
+    cases = {"plain": images, "again": images, "pixels": other_pixels, "labels": other_labels}
+    found = {name: compute(source, case, tmp_path / name).about.data_sha256 for name, case in cases.items()}
+    assert found["plain"] == found["again"] and len(set(found.values())) == 3
