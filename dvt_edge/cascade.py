@@ -6,7 +6,8 @@
     image ──► stage 1 ──► logits 1 ...
 
 Both reuses resample the previous grid to this one by a constant matrix, so that an export sees plain matmuls.
-Shapes: B images, H heads, N = 1 + n tokens (class token first), D features, L layers.
+Shapes: B images, H heads, N = 1 + n tokens (class token first), D features, L layers; "..." is B, or nothing where
+one image goes through without a batch axis, as in every export.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import wrap_torch_function
 
 from dvt_edge.config import T2T_DIM, T2T_SPLITS, CascadeConfig
 
@@ -45,6 +47,20 @@ def with_class_token(resample: Tensor, keep: float) -> Tensor:
     return torch.block_diag(torch.tensor([[keep]]), resample)
 
 
+@wrap_torch_function(lambda x, *_: (x,))  # exporters put operators of their own in its place
+def patch_tokens(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+    """(B, C, side, side) and (D, C, patch, patch) -> (B, n, D): one token for each patch, rows first."""
+    return F.conv2d(x, weight, bias, stride=weight.shape[-1], padding=padding).flatten(2).transpose(1, 2)
+
+
+class Patches(nn.Conv2d):
+    """`patch_tokens` with its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, side, side) -> (B, n, D)
+        tokens: Tensor = patch_tokens(x, self.weight, self.bias, self.padding[0])
+        return tokens
+
+
 class PatchStem(nn.Module):
     """Non-overlapping patches of the image, or of the feature map of 3x3 convolutions before them."""
 
@@ -59,10 +75,11 @@ class PatchStem(nn.Module):
             self.conv.append(nn.ReLU(inplace=index > 0))
             channels, image_size = width, -(-image_size // stride)
         patch, padding = patch_geometry(image_size, grid)
-        self.proj = nn.Conv2d(channels, dim, patch, stride=patch, padding=padding)
+        self.proj = Patches(channels, dim, patch, stride=patch, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, size, size) -> (B, n, D)
-        return self.proj(self.conv(x)).flatten(2).transpose(1, 2)
+        tokens: Tensor = self.proj(self.conv(x))
+        return tokens
 
 
 def stem_convolutions(config: CascadeConfig, grid: int) -> list[tuple[int, int]]:
@@ -123,21 +140,28 @@ class TokensToToken(nn.Module):
         return x
 
 
+@wrap_torch_function(lambda qkv, *_: (qkv,))  # exporters put operators of their own in its place
+def attend(qkv: Tensor, heads: int, reused: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(..., N, 3*D) and, or None, (..., H, N, N) to add; (..., N, D) and the relation (..., H, N, N)."""
+    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(-3, -2) for t in qkv.chunk(3, dim=-1))
+    relation = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    if reused is not None:
+        relation = relation + reused
+    y = relation.softmax(dim=-1) @ v  # (..., H, N, D/H)
+    return y.transpose(-3, -2).flatten(-2), relation
+
+
 class Attention(nn.Module):
     def __init__(self, config: CascadeConfig) -> None:
         super().__init__()
-        self.heads, self.scale = config.heads, (config.dim // config.heads) ** -0.5
+        self.heads = config.heads
         self.qkv = nn.Linear(config.dim, 3 * config.dim, bias=config.qkv_bias)
         self.proj = nn.Linear(config.dim, config.dim)
 
     def forward(self, x: Tensor, reused: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(B, N, D) and, or None, (B, H, N, N) to add; returns (B, N, D) and the relation (B, H, N, N)."""
-        q, k, v = (t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in self.qkv(x).chunk(3, dim=-1))
-        relation = (q * self.scale) @ k.transpose(-2, -1)
-        if reused is not None:
-            relation = relation + reused
-        y = relation.softmax(dim=-1) @ v  # (B, H, N, D/H)
-        return self.proj(y.transpose(1, 2).flatten(2)), relation
+        """(..., N, D) and, or None, (..., H, N, N) to add; returns (..., N, D) and the relation (..., H, N, N)."""
+        y, relation = attend(self.qkv(x), self.heads, reused)
+        return self.proj(y), relation
 
 
 class FeatureReuse(nn.Module):
@@ -149,7 +173,7 @@ class FeatureReuse(nn.Module):
         self.fc1 = nn.Linear(config.dim, config.reuse_hidden)
         self.fc2 = nn.Linear(config.reuse_hidden, config.reuse_width)
 
-    def forward(self, tokens: Tensor, resample: Tensor) -> Tensor:  # (B, N_prev, D), (N, N_prev) -> (B, N, width)
+    def forward(self, tokens: Tensor, resample: Tensor) -> Tensor:  # (..., N_prev, D), (N, N_prev) -> (..., N, width)
         return resample @ self.fc2(F.gelu(self.fc1(self.norm(tokens))))
 
 
@@ -229,19 +253,33 @@ class Stage(nn.Module):
 
         State is tokens (B, N, D) and relations (B, L*H, N, N); each None where it is not reused.
         """
+        return self.transform(self.embed(image), tokens, self.mix(relations))
+
+    def embed(self, image: Tensor) -> Tensor:  # (B, 3, size, size) -> (B, N, D)
         x = self.stem(image)
-        x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1) + self.pos_embed
-        reused: tuple[Tensor | None, ...] = (None,) * len(self.blocks)
-        if self.relation_reuse is not None:
-            assert relations is not None
-            reused = self.relation_reuse(relations, self.relation_resample).split(self.heads, dim=1)
+        return torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1) + self.pos_embed
+
+    def mix(self, relations: Tensor | None) -> Tensor | None:  # (B, L*H, N_prev, N_prev) -> (B, L*H, N, N)
+        if self.relation_reuse is None:
+            return None
+        assert relations is not None
+        mixed: Tensor = self.relation_reuse(relations, self.relation_resample)
+        return mixed
+
+    def transform(
+        self, x: Tensor, tokens: Tensor | None, mixed: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Embedded (..., N, D), the previous tokens and the mixed relations to logits (..., classes) and this state."""
+        reused: Sequence[Tensor | None] = [None] * len(self.blocks)
+        if mixed is not None:
+            reused = mixed.split(self.heads, dim=-3)
         resample = self.token_resample if self.reuses_features else None
         own: list[Tensor] = []
         for block, bias in zip(self.blocks, reused, strict=True):
             x, relation = block(x, tokens, resample, bias)
             own.append(relation)
-        logits = self.head(self.norm(x)[:, 0])
-        return logits, x if self.gives_tokens else None, torch.cat(own, dim=1) if self.gives_relations else None
+        logits = self.head(self.norm(x.narrow(-2, 0, 1))).flatten(-2)  # of the class token
+        return logits, x if self.gives_tokens else None, torch.cat(own, dim=-3) if self.gives_relations else None
 
 
 class Cascade(nn.Module):

@@ -12,9 +12,9 @@ from dvt_edge.cascade import Block, Cascade, FeatureReuse, RelationReuse, Stage
 
 
 def pool_grid(x: Tensor, old: int, new: int) -> Tensor:
-    """(B, C, old²) -> (B, C, new²): nearest to twice the grid, then adaptive average pooling."""
-    image = F.interpolate(x.unflatten(2, (old, old)), scale_factor=2.0, mode="nearest")
-    return F.adaptive_avg_pool2d(image, (new, new)).flatten(2)
+    """(..., C, old²) -> (..., C, new²): nearest to twice the grid, then adaptive average pooling."""
+    image = F.interpolate(x.reshape(1, -1, old, old), scale_factor=2.0, mode="nearest")
+    return F.adaptive_avg_pool2d(image, (new, new)).reshape(*x.shape[:-1], new * new)
 
 
 class PublishedFeatureReuse(nn.Module):
@@ -22,11 +22,11 @@ class PublishedFeatureReuse(nn.Module):
         super().__init__()
         self.ours, self.old, self.new = ours, old, new
 
-    def forward(self, tokens: Tensor, resample: Tensor) -> Tensor:  # (B, 1+old², D) -> (B, 1+new², width)
+    def forward(self, tokens: Tensor, resample: Tensor) -> Tensor:  # (..., 1+old², D) -> (..., 1+new², width)
         ours = self.ours
-        features = ours.fc2(F.gelu(ours.fc1(ours.norm(tokens[:, 1:]))))
-        image = pool_grid(features.transpose(1, 2), self.old, self.new).transpose(1, 2)
-        return torch.cat((torch.zeros_like(image[:, :1]), image), dim=1)
+        features = ours.fc2(F.gelu(ours.fc1(ours.norm(tokens[..., 1:, :]))))
+        image = pool_grid(features.transpose(-2, -1), self.old, self.new).transpose(-2, -1)
+        return torch.cat((torch.zeros_like(image[..., :1, :]), image), dim=-2)
 
 
 class PublishedRelationReuse(nn.Module):
@@ -35,9 +35,7 @@ class PublishedRelationReuse(nn.Module):
         self.ours, self.old, self.new = ours, old, new
 
     def keys(self, relations: Tensor) -> Tensor:  # (B, C, M, 1+old²) -> (B, C, M, 1+new²)
-        rows = relations[..., 1:].flatten(1, 2)
-        pooled = pool_grid(rows, self.old, self.new).unflatten(1, relations.shape[1:3])
-        return torch.cat((relations[..., :1], pooled), dim=-1)
+        return torch.cat((relations[..., :1], pool_grid(relations[..., 1:], self.old, self.new)), dim=-1)
 
     def forward(self, relations: Tensor, resample: Tensor) -> Tensor:
         mixed = self.ours.conv2(F.gelu(self.ours.conv1(relations)))

@@ -18,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.bundle import CascadeBundle
-from dvt_edge.decision import DeviceState, confidence, decide, leaves
+from dvt_edge.decision import DeviceState, confidence, decide, last_stage, leaves
 from dvt_edge.engines import Arrays, StageProgram, engine_for
 from dvt_edge.errors import ManifestError
 from dvt_edge.manifest import OperatingPoint
 from dvt_edge.policy import Memory, PowerPolicy, PowerTable, choose, power_table, used
 from dvt_edge.preprocess import preprocess
+
+
+UNKNOWN = DeviceState()
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,10 @@ class Runtime:
         start = time.perf_counter()
         pixels = self.preprocess(image)
         prepared = time.perf_counter()
-        state = device_state or DeviceState()
+        state = device_state or UNKNOWN
         name, thresholds, cap, uncertified = self.plan(state, operating_point)
         spec, stages = self.manifest.confidence, self.manifest.stages
-        last = DeviceState(cap).last_stage(len(stages))
+        last = last_stage(cap, len(stages))
 
         arrays: Arrays = {"image": pixels[None]}
         values, labels, stage_ms = [], [], []

@@ -4,7 +4,9 @@
     stage k      (image, tokens_{k-1}, relations_{k-1}) -> (logits, tokens_k, relations_k)
     last stage   (image, tokens_{k-1}, relations_{k-1}) -> (logits)
 
-Everything is batch 1. The image goes in as the phone has it, uint8 RGB; normalisation is inside each stage.
+Everything is batch 1; inside, the batch axis is dropped once the image is tokens, since a reshape before and after
+each linear costs a small stage as much as the products. The image goes in as the phone has it, uint8 RGB;
+normalisation is inside each stage.
 A state that the configuration does not reuse is left out.
 """
 
@@ -36,10 +38,13 @@ class StageGraph(nn.Module):
         stage = cascade.stages[index]
         assert isinstance(stage, Stage)
         self.stage, self.index, self.layout, self.grid = stage, index, layout, config.grids[index]
-        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1) * 255, persistent=False)
-        self.register_buffer("scale", 1 / (torch.tensor(config.std).view(1, 3, 1, 1) * 255), persistent=False)
-        size = config.image_size
-        shape = (1, size, size, 3) if layout == "NHWC" else (1, 3, size, size)
+        size, mean, scale = config.image_size, torch.tensor(config.mean) * 255, 1 / (torch.tensor(config.std) * 255)
+        if layout == "NHWC":  # a row of pixels each: engines loop over three values slowly
+            shape, mean, scale = (1, size, size, 3), mean.repeat(size, 1), scale.repeat(size, 1)
+        else:
+            shape, mean, scale = (1, 3, size, size), mean.view(3, 1, 1), scale.view(3, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
         image = TensorSpec("image", "uint8" if layout == "NHWC" else "float32", shape, "image")
         self.inputs = (image, *self.state(cascade, index - 1))
         self.outputs = (TensorSpec("logits", "float32", (1, config.num_classes), "logits"), *self.state(cascade, index))
@@ -64,13 +69,15 @@ class StageGraph(nn.Module):
         return f"stage{self.index}"
 
     def forward(self, image: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        pixels = (image.to(torch.float32) - self.mean) * self.scale
         if self.layout == "NHWC":
-            image = image.to(torch.float32).permute(0, 3, 1, 2)
-        x = (image - self.mean) * self.scale
-        left = list(state)
-        tokens = left.pop(0) if self.stage.reuses_features else None
-        relations = left.pop(0) if self.stage.reuses_relations else None
-        return tuple(t for t in self.stage(x, tokens, relations) if t is not None)
+            pixels = pixels.permute(0, 3, 1, 2)
+        left, stage = list(state), self.stage
+        tokens = left.pop(0) if stage.reuses_features else None
+        relations = left.pop(0) if stage.reuses_relations else None
+        batched = stage.embed(pixels), tokens, stage.mix(relations)
+        outputs = stage.transform(*(None if t is None else t.flatten(0, 1) for t in batched))
+        return tuple(t.unflatten(0, (1, -1)) for t in outputs if t is not None)
 
     def example_inputs(self, seed: int = 0) -> tuple[Tensor, ...]:
         """Random inputs of the right names, dtypes and shapes."""

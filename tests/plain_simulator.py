@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dvt_edge.decision import DeviceState, confidence, leaves
+from dvt_edge.decision import DeviceState, confidence, last_stage, leaves
 from dvt_edge.policy import Memory, PowerPolicy, choose, used
 from dvt_edge.simulation.replay import Replay
 from dvt_edge.simulation.simulator import RESTART_LEVEL, Scenario
@@ -49,7 +49,7 @@ def rounded(steps: float, how: str) -> int:
 def exit_of(scenario: Scenario, image: int, point: int, cap: int | None) -> int:
     """The exit rule, one image."""
     stages = scenario.logits.about.exits
-    last = DeviceState(cap).last_stage(stages)
+    last = last_stage(cap, stages)
     spec = scenario.confidence
     for stage in range(stages):
         value = confidence(scenario.logits.logits[image, stage], spec.temperature[stage], spec.measure)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dvt_edge.decision import Decision, DeviceState, confidence, confidences, decide, leaves, simulate_exits
+from dvt_edge.decision import Decision, confidence, confidences, decide, last_stage, leaves, simulate_exits
 from dvt_edge.errors import NotFiniteError
 
 MEASURES = ("max_softmax", "margin", "entropy")
@@ -25,7 +25,7 @@ def parse(value: float | str) -> float:
 def follow(
     logits: list[list[float]], temperature: list[float], thresholds: list[float], cap: int | None, measure: str
 ) -> Decision:
-    last = DeviceState(cap).last_stage(len(logits))
+    last = last_stage(cap, len(logits))
     values, labels = [], []
     for stage, row in enumerate(logits):
         row32 = np.array(row, dtype=np.float32)
@@ -95,8 +95,8 @@ def test_threshold_is_reached_by_equality_in_float32() -> None:
 
 @given(st.integers(-3, 9), st.integers(1, 5))
 def test_the_cap_is_kept_within_the_cascade(cap: int, stages: int) -> None:
-    assert 0 <= DeviceState(cap).last_stage(stages) <= stages - 1
-    assert DeviceState(None).last_stage(stages) == stages - 1
+    assert 0 <= last_stage(cap, stages) <= stages - 1
+    assert last_stage(None, stages) == stages - 1
 
 
 values = st.one_of(st.floats(0, 1, width=32), st.just(math.nan))

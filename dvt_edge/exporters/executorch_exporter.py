@@ -16,10 +16,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from dvt_edge.cascade import Patches, attend, patch_tokens
 from dvt_edge.errors import ExportError
 from dvt_edge.exporters import CalibrationInputs, Converted
+from dvt_edge.exporters.rewriting import Rewriting, patch_linear
 from dvt_edge.manifest import Operators
 from dvt_edge.quiet import quiet
 from dvt_edge.recipes import Quantization, Recipe
@@ -67,7 +68,7 @@ def one_line(error: BaseException) -> str:
 
 def trace(stage: StageGraph) -> torch.export.ExportedProgram:
     """The stage in ATen operators, with `REWRITES` applied and constant expressions computed."""
-    with Rewriting():
+    with Rewriting(REWRITES):
         exported = torch.export.export(stage, stage.example_inputs(), strict=False)
     exported = constant_prop_pass(exported)
     for name, value in exported.constants.items():
@@ -78,7 +79,21 @@ def trace(stage: StageGraph) -> torch.export.ExportedProgram:
 class WeightQuantizer(XNNPACKQuantizer):  # type: ignore[misc, unused-ignore]
     """Annotates operators with weights only; the parent's other patterns cost ten seconds to compile."""
 
-    SUPPORTED_PATTERNS = [p for p in XNNPACKQuantizer.SUPPORTED_PATTERNS if p.name in ("linear", "conv", "conv_relu")]  # noqa: RUF012
+    SUPPORTED_PATTERNS = sorted(  # a convolution with its ReLU before one alone, or the result is rounded twice
+        (p for p in XNNPACKQuantizer.SUPPORTED_PATTERNS if p.name in ("conv_relu", "conv", "linear")),
+        key=lambda p: p.name != "conv_relu",
+    )
+
+
+def is_quantized(node: torch.fx.Node) -> bool:
+    """Whether the quantizer may annotate a node: products only where they are a layer's, not means and resampling.
+
+    The parent's filters by module would leave out each convolution with a folded batch norm, whose bias has no module.
+    """
+    if node.target not in (torch.ops.aten.linear.default, torch.ops.aten.conv2d.default):
+        return True
+    layers = {f"{kind.__module__}.{kind.__qualname__}" for kind in (nn.Linear, nn.Conv2d, Patches)}
+    return any(name in layers for _, name in node.meta["nn_module_stack"].values())
 
 
 def quantize(
@@ -91,8 +106,8 @@ def quantize(
     if (bits := (recipe.weight_bits, recipe.activation_bits)) != (8, 8):
         raise ValueError(f"weights and activations of {bits} bits; expected 8 and 8")
     quantizer = WeightQuantizer()
-    for kind in (nn.Linear, nn.Conv2d):
-        quantizer.set_module_type(kind, get_symmetric_quantization_config(is_per_channel=True))
+    quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True))
+    quantizer.set_filter_function(is_quantized)
     observed = prepare_pt2e(exported.module(check_guards=False), quantizer)
     images = 0
     for inputs in islice(calibration(), recipe.calibration_images):
@@ -127,21 +142,25 @@ def operator_name(target: Any) -> str:
 # -- rewrites: the same arithmetic in operators that XNNPACK has -----------------------------------------------------
 
 
-class Rewriting(TorchFunctionMode):
-    """While it is active, calls of functions in REWRITES go to their replacements."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return REWRITES.get(func, func)(*args, **(kwargs or {}))
-
-
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """A constant, the operand of two dimensions, becomes a weight; anything else a bmm, without expand."""
-    if b.dim() == 2:
-        return F.linear(a, b.t())
+    """A constant, the first operand of two dimensions, becomes a weight; anything else a bmm, without expand."""
     if a.dim() == 2:
         return F.linear(b.transpose(-2, -1), a).transpose(-2, -1)
+    if b.dim() == 2:
+        return F.linear(a, b.t())
     y = torch.bmm(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]))
     return y.reshape(*a.shape[:-2], *y.shape[-2:])
+
+
+def attention(qkv: Tensor, heads: int, reused: Tensor | None) -> tuple[Tensor, Tensor]:
+    """`attend` of one image in products of three dimensions."""
+    tokens, width = qkv.shape[0], qkv.shape[1] // 3
+    q, k, v = (qkv.narrow(1, i * width, width).reshape(tokens, heads, -1) for i in range(3))
+    relation = torch.bmm(q.transpose(0, 1) * q.shape[-1] ** -0.5, k.permute(1, 2, 0))
+    if reused is not None:
+        relation = relation + reused
+    y = torch.bmm(relation.softmax(dim=-1), v.transpose(0, 1))
+    return y.transpose(0, 1).reshape(tokens, width), relation
 
 
 def split(x: Tensor, size: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -150,14 +169,6 @@ def split(x: Tensor, size: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(x, -(-x.shape[dim] // chunks), dim)
-
-
-def getitem(x: Tensor, index: Any) -> Tensor:
-    """x[:, i], the class token, without select."""
-    match index:
-        case (slice(start=None, stop=None, step=None), int(i)):
-            return x.narrow(1, i, 1).flatten(1)
-    return x[index]
 
 
 def total(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
@@ -175,20 +186,6 @@ def layer_norm(x: Tensor, shape: Any, weight: Tensor, bias: Tensor, eps: float) 
     return x * torch.rsqrt(F.linear(x * x, mean, torch.full((1,), eps))) * weight + bias
 
 
-def conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Tensor:
-    """A convolution that cuts patches becomes a linear on them: XNNPACK is slow at large kernels over 3 channels."""
-    patch, pad = weight.shape[-1], padding[0]
-    grid = (x.shape[-1] + 2 * pad - patch) // stride[0] + 1
-    after = grid * patch - x.shape[-1] - pad
-    if patch == 1 or tuple(stride) != (patch, patch) or groups > 1 or after < 0:
-        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, pad, after, pad, after))
-    x = x.reshape(grid, patch, grid, -1).permute(0, 2, 1, 3).reshape(1, grid, grid, -1)
-    return F.linear(x, weight.permute(0, 2, 3, 1).flatten(1), bias).permute(0, 3, 1, 2)
-
-
 def unfold(x: Tensor, kernel_size: int, dilation: int, padding: int, stride: int) -> Tensor:
     """(1, C, H, W) -> (1, C*k², n): a convolution of each channel with k² kernels that each pick one pixel."""
     taps = kernel_size**2
@@ -201,9 +198,9 @@ REWRITES: dict[Any, Callable[..., Any]] = {
     Tensor.__matmul__: matmul,
     Tensor.split: split,
     Tensor.chunk: chunk,
-    Tensor.__getitem__: getitem,
     Tensor.sum: total,
     F.layer_norm: layer_norm,
-    torch.conv2d: conv2d,
+    attend: attention,
+    patch_tokens: patch_linear,
     F.unfold: unfold,
 }

@@ -13,15 +13,18 @@ import onnx
 import onnxruntime as ort
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from torch import Tensor
 
+from dvt_edge.cascade import attend, patch_tokens
 from dvt_edge.errors import ExportError
 from dvt_edge.exporters import CalibrationInputs, Converted
+from dvt_edge.exporters.rewriting import Rewriting, conv1x1, patch_linear
 from dvt_edge.manifest import Operators
 from dvt_edge.quiet import quiet
 from dvt_edge.recipes import Recipe
 from dvt_edge.stages import StageGraph
 
-OPSET = 20  # the first with Gelu
+OPSET = 23  # the first with Attention; ONNX Runtime 1.23 runs it
 
 
 def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInputs, folder: Path) -> Converted:
@@ -49,9 +52,10 @@ def first_line(error: BaseException) -> str:
 
 
 def to_onnx(stage: StageGraph) -> onnx.ModelProto:
+    with Rewriting({attend: onnx_attend, patch_tokens: patch_linear, torch.conv2d: conv1x1}):
+        exported = torch.export.export(stage, stage.example_inputs(), strict=False)
     program = torch.onnx.export(
-        stage,
-        stage.example_inputs(),
+        exported,
         dynamo=True,
         opset_version=OPSET,
         input_names=[t.name for t in stage.inputs],
@@ -67,12 +71,22 @@ def to_onnx(stage: StageGraph) -> onnx.ModelProto:
     return model
 
 
+def onnx_attend(qkv: Tensor, heads: int, reused: Tensor | None) -> tuple[Tensor, Tensor]:
+    """`attend` of one image as one operator; the relation is its output of mode 2, what softmax takes."""
+    q, k, v = qkv.unsqueeze(0).chunk(3, dim=-1)
+    bias = None if reused is None else reused.unsqueeze(0)
+    y, _, _, relation = torch.onnx.ops.attention(
+        q, k, v, bias, q_num_heads=heads, kv_num_heads=heads, qk_matmul_output_mode=0 if bias is None else 2
+    )
+    return y.squeeze(0), relation.squeeze(0)
+
+
 class StreamedCalibration(CalibrationDataReader):
     """Hands the quantizer one image's inputs at a time."""
 
     def __init__(self, stage: StageGraph, calibration: CalibrationInputs, limit: int) -> None:
         self.names = [t.name for t in stage.inputs]
-        self.inputs: Iterator[tuple[torch.Tensor, ...]] = calibration()
+        self.inputs: Iterator[tuple[Tensor, ...]] = calibration()
         self.left = limit
 
     def get_next(self) -> dict[str, Any] | None:
@@ -105,7 +119,7 @@ def quantize(float_file: Path, artifact: Path, reader: StreamedCalibration) -> N
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         nodes_to_quantize=[n.name for n in model.graph.node if n.op_type in ("Gemm", "Conv")],
-        extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
+        extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "Conv"]},
     )
     fused.unlink()
 
