@@ -283,7 +283,13 @@ class Stage(nn.Module):
 
 
 class Cascade(nn.Module):
-    """All stages. `forward` runs them all; deployment runs them one by one (`dvt_edge.stages`)."""
+    """All stages. `forward` runs them all; deployment runs them one by one (`dvt_edge.stages`).
+
+    `state_gradient` is the share of a stage's gradient that goes on, through the state, to the stage before: 1 trains
+    all as one network, 0 each stage for its own exit.
+    """
+
+    state_gradient = 1.0
 
     def __init__(self, config: CascadeConfig) -> None:
         super().__init__()
@@ -298,9 +304,12 @@ class Cascade(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Normalised float images (B, 3, size, size) -> one (B, classes) tensor of logits per exit, first to last."""
-        exits, tokens, relations = [], None, None
+        exits: list[Tensor] = []
+        state: tuple[Tensor | None, ...] = (None, None)
         for stage in self.stages:
-            logits, tokens, relations = stage(image, tokens, relations)
+            if self.state_gradient != 1:
+                state = tuple(None if t is None else torch.lerp(t.detach(), t, self.state_gradient) for t in state)
+            logits, *state = stage(image, *state)
             exits.append(logits)
         return exits
 

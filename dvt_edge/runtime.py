@@ -25,7 +25,6 @@ from dvt_edge.manifest import OperatingPoint
 from dvt_edge.policy import Memory, PowerPolicy, PowerTable, choose, power_table, used
 from dvt_edge.preprocess import preprocess
 
-
 UNKNOWN = DeviceState()
 
 

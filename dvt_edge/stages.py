@@ -75,8 +75,8 @@ class StageGraph(nn.Module):
         left, stage = list(state), self.stage
         tokens = left.pop(0) if stage.reuses_features else None
         relations = left.pop(0) if stage.reuses_relations else None
-        batched = stage.embed(pixels), tokens, stage.mix(relations)
-        outputs = stage.transform(*(None if t is None else t.flatten(0, 1) for t in batched))
+        x, mixed = stage.embed(pixels), stage.mix(relations)
+        outputs = stage.transform(x.flatten(0, 1), one_image(tokens), one_image(mixed))
         return tuple(t.unflatten(0, (1, -1)) for t in outputs if t is not None)
 
     def example_inputs(self, seed: int = 0) -> tuple[Tensor, ...]:
@@ -98,6 +98,11 @@ class StageGraph(nn.Module):
 
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.stage.parameters())
+
+
+def one_image(t: Tensor | None) -> Tensor | None:
+    """Without its batch axis of 1, by a reshape, which every engine has."""
+    return None if t is None else t.flatten(0, 1)
 
 
 def split(cascade: Cascade, layout: str = "NHWC") -> list[StageGraph]:

@@ -102,6 +102,21 @@ def test_int8_is_smaller_and_close(stages: list[StageGraph], float_stages: list[
     assert 15 < 10 * np.log10(signal / noise) < 60  # quantized, and not broken
 
 
+def test_int8_covers_every_layer_with_weights_and_nothing_else(tmp_path: Path) -> None:
+    """Convolutions with a batch norm, patches, linears and 1x1 convolutions; not means, products and resampling."""
+    needs("executorch")
+    from dvt_edge.exporters.executorch_exporter import quantize, trace
+
+    stage = split(Cascade(PRESETS["dvt_cifar10"]))[1]
+    assert INT8.quantization
+    graph = quantize(trace(stage), stage, INT8.quantization, lambda: iter([stage.example_inputs()])).graph
+    products = [n for n in graph.nodes if str(n.target) in ("aten.linear.default", "aten.conv2d.default")]
+    int8 = [n for n in products if "dequantize_per_channel" in str(n.args[1])]
+    assert len(int8) == sum(isinstance(m, torch.nn.Linear | torch.nn.Conv2d) for m in stage.modules())
+    assert len(products) > len(int8)
+    assert all("dequantize_per_tensor" in str(n.args[0]) for n in int8)
+
+
 def test_calibration_is_streamed_and_no_more_than_asked(stages: list[StageGraph], tmp_path: Path) -> None:
     from dvt_edge.exporters.executorch_exporter import export_stage
 

@@ -69,15 +69,18 @@ def test_int8_is_smaller_close_and_measured(int8_bundle: CascadeBundle, zoo_bund
     )
 
 
-def test_only_linears_and_convolutions_are_quantized(int8_bundle: CascadeBundle) -> None:
+def test_all_layers_with_weights_are_quantized_and_nothing_else(zoo: Cascade, int8_bundle: CascadeBundle) -> None:
     needs("onnx")
     import onnx
 
     graph = onnx.load(int8_bundle.file("stage1.onnx")).graph
     weights = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
     dequantized = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in weights}
-    quantized = {node.op_type for node in graph.node if dequantized & set(node.input)}
-    assert quantized == {"Gemm", "Conv"}
+    quantized = [node.op_type for node in graph.node if dequantized & set(node.input)]
+    assert set(quantized) == {"Gemm", "Conv"}
+    stage = zoo.stages[1]
+    assert len(quantized) == sum(isinstance(m, torch.nn.Linear | torch.nn.Conv2d) for m in stage.modules())
+    assert [n.op_type for n in graph.node].count("Attention") == zoo.config.depth
 
 
 def test_calibration_is_streamed_and_no_more_than_asked(zoo: Cascade, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class Rewriting(TorchFunctionMode):
 
 
 def patch_linear(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-    """`patch_tokens` of one image as a linear on patches, which engines run faster than a convolution of that kernel."""
+    """`patch_tokens` of one image as a linear: engines are slow at a convolution of that kernel."""
     patch = weight.shape[-1]
     grid = (x.shape[-1] + 2 * padding - patch) // patch + 1
     after = grid * patch - x.shape[-1] - padding
