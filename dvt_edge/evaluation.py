@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -116,26 +117,58 @@ class Evaluation:
         return min((p for p in self.curves[method] if p.top1 >= top1), key=lambda p: p.cost, default=None)
 
 
-def evaluate(search: ExitLogits, test: ExitLogits) -> Evaluation:
-    """Thresholds from `search`, figures from `test`, both of one artifact and with labels.
+@dataclass(frozen=True)
+class Evidence:
+    """One artifact's logits, with labels: thresholds are found on `search`, figures taken on `test`.
 
-    Raises DataError for logits of two artifacts, without labels, or not finite.
+    Raises DataError for logits of two artifacts.
     """
-    if search.about.artifact_sha256 != test.about.artifact_sha256:
-        raise DataError(f"logits of {search.about.target} and of {test.about.target}: expected one artifact's")
-    seen, right = confidence_of(test), test.correct
-    found = thresholds_of(confidence_of(search), search)
+
+    search: ExitLogits
+    test: ExitLogits
+
+    def __post_init__(self) -> None:
+        search, test = self.search.about, self.test.about
+        if search.artifact_sha256 != test.artifact_sha256:
+            raise DataError(f"logits of {search.target} and of {test.target}: expected one artifact's")
+
+    @cached_property
+    def front(self) -> Front:
+        """The search images' thresholds that no others beat in cost and top-1."""
+        return pareto_front(confidence_of(self.search), self.search.correct, self.search.about.macs)
+
+    @cached_property
+    def seen(self) -> NDArray[np.float32]:
+        """(images, exits) confidences of the test images."""
+        return confidence_of(self.test)
+
+    def thresholds(self, loss: float = 0.0, top1: float | None = None) -> NDArray[np.float32]:
+        """The cheapest that reach `top1`, or lose at most `loss` against the last exit, on the search images; the
+        costliest where none does."""
+        index = self.front.reaching(self.front.last - loss if top1 is None else top1)
+        found: NDArray[np.float32] = self.front.thresholds[-1 if index is None else index]
+        return found
+
+    def at(self, thresholds: NDArray[np.float32]) -> Point:
+        """What thresholds give on the test images."""
+        return point_at(self.test, self.seen, thresholds)
+
+
+def evaluate(evidence: Evidence) -> Evaluation:
+    """An artifact's figures. Raises DataError for logits without labels, or not finite."""
+    test = evidence.test
+    right = test.correct
     return Evaluation(
         name=test.about.name,
         target=test.about.target,
         artifact_sha256=test.about.artifact_sha256,
         data=test.about.data,
         images=len(test),
-        search_images=len(search),
+        search_images=len(evidence.search),
         macs=test.about.macs,
         top1=test.top1,
         interval=tuple(wilson(int(hits), len(test)) for hits in right.sum(axis=0)),
-        curves={name: tuple(point_at(test, seen, t) for t in rows) for name, rows in found.items()},
+        curves={name: tuple(map(evidence.at, rows)) for name, rows in curves(evidence).items()},
         last_share=float((right[:, -1] & ~right[:, :-1].any(axis=1)).mean()),
     )
 
@@ -157,12 +190,13 @@ def point_at(test: ExitLogits, values: NDArray[np.float32], thresholds: NDArray[
     )
 
 
-def thresholds_of(values: NDArray[np.float32], search: ExitLogits) -> dict[Method, NDArray[np.float32]]:
-    """(points, exits) thresholds by each method, from (images, exits) confidences of the search images."""
+def curves(evidence: Evidence) -> dict[Method, NDArray[np.float32]]:
+    """(points, exits) thresholds by each method, from the search images."""
+    values = confidence_of(evidence.search)
     exits = values.shape[1]
     if exits == 1:
         return {"joint": np.zeros((1, 1), np.float32)}
-    front = pareto_front(values, search.correct, search.about.macs)
+    front = evidence.front
     wanted = np.linspace(front.cost[0], front.cost[-1], CURVE_POINTS)
     joint = front.thresholds[np.unique(np.searchsorted(front.cost, wanted * (1 + 1e-12), side="right") - 1)]
     levels = np.append(np.unique(np.quantile(values[:, :-1], np.linspace(0, 1, CURVE_POINTS))), NEVER)
@@ -247,29 +281,18 @@ class CarryOver:
     reference: Point  # the float artifact at its thresholds
 
 
-def carry_over(
-    reference: tuple[ExitLogits, ExitLogits], quantized: tuple[ExitLogits, ExitLogits], losses: Sequence[float]
-) -> list[CarryOver]:
-    """What carrying a float artifact's thresholds over costs, for each loss. Each pair is (search, test) logits."""
-    fronts = [pareto_front(confidence_of(s), s.correct, s.about.macs) for s, _ in (reference, quantized)]
-    test, shipped = reference[1], quantized[1]
-    values, shipped_values = confidence_of(test), confidence_of(shipped)
+def carry_over(reference: Evidence, quantized: Evidence, losses: Sequence[float]) -> list[CarryOver]:
+    """What carrying a float artifact's thresholds over costs, for each loss."""
     rows = []
     for loss in losses:
-        ref, own = (front.thresholds[index_of(front, loss)] for front in fronts)
+        thresholds, own = reference.thresholds(loss), quantized.thresholds(loss)
         rows.append(
             CarryOver(
-                shipped.about.target,
+                quantized.test.about.target,
                 loss,
-                carried=point_at(shipped, shipped_values, ref),
-                own=point_at(shipped, shipped_values, own),
-                reference=point_at(test, values, ref),
+                carried=quantized.at(thresholds),
+                own=quantized.at(own),
+                reference=reference.at(thresholds),
             )
         )
     return rows
-
-
-def index_of(front: Front, loss: float) -> int:
-    """The cheapest point that loses at most `loss` against the last exit; the costliest where none does."""
-    index = front.reaching(front.last - loss)
-    return len(front) - 1 if index is None else index

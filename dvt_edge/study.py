@@ -20,20 +20,16 @@ import torch.distributed as dist
 from dvt_edge import machine
 from dvt_edge.atomic import write_text
 from dvt_edge.bundle import CascadeBundle
-from dvt_edge.calibration.pareto import pareto_front
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.data import LabelledImages
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError
 from dvt_edge.evaluation import (
-    Point,
+    Evidence,
     TorchSource,
     carry_over,
-    confidence_of,
     evaluate,
-    index_of,
     milliseconds,
-    point_at,
     search_and_test,
     throughput,
 )
@@ -43,11 +39,11 @@ from dvt_edge.recipes import recipe_for
 from dvt_edge.runtime import Runtime
 from dvt_edge.training import Process, process_group
 
-LOSSES = (0.0, 0.005, 0.01, 0.02, 0.05)  # of top-1 against the last exit: thresholds that are timed, carried over
+LOSSES = (0.0, 0.005, 0.01, 0.02, 0.05)  # of top-1 against the last exit: thresholds that are carried over
+TIMED_LOSSES = (0.0, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
 SHOWN = 5  # easy and hard images of each class
 
 Report = Callable[[str, int, int], None]
-Logits = tuple[ExitLogits, ExitLogits]  # of the search and of the test images
 
 
 @dataclass(frozen=True)
@@ -86,10 +82,10 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
         kept = {id(s): gather(s, search, test, study.out / "logits", process, report) for s in sources}
         if not process.leads:
             return {}
-    logits = {key: pair for key, pair in kept.items() if pair is not None}
+    logits = {key: evidence for key, evidence in kept.items() if evidence is not None}
     own = logits[id(reference)]
-    evaluations = [evaluate(*logits[id(s)]) for s in (reference, *bundles)]
-    baselines = [evaluate(*logits[id(s)]) for s in statics]
+    evaluations = [evaluate(logits[id(s)]) for s in (reference, *bundles)]
+    baselines = [evaluate(logits[id(s)]) for s in statics]
     quantized = [s for s in bundles if recipe_for(s.target).quantization]
     floats = {s.runtime.manifest.engine: s for s in bundles if s not in quantized}
     rows = [
@@ -130,7 +126,7 @@ def static_source(path: Path, classes: Sequence[str]) -> LogitSource:
 
 def gather(
     source: LogitSource, search: LabelledImages, test: LabelledImages, out: Path, process: Process, report: Report
-) -> Logits | None:
+) -> Evidence | None:
     """Both sets' logits, kept below `out` under the artifact's hash; None on a process that does not lead."""
     folder = out / f"{source.target}-{source.artifact_sha256[:12]}"
     found = []
@@ -148,27 +144,19 @@ def gather(
                 raise DataError(f"{folder / split}: logits of {about.images} images of {about.data}; delete the folder")
         if process.world > 1:
             dist.barrier()
-    return (found[0], found[1]) if process.leads else None
+    return Evidence(*found) if process.leads else None
 
 
-def chosen(pair: Logits, quality: float | None = None, loss: float = 0.0) -> Point:
-    """The test figures of the cheapest thresholds that reach `quality`, or lose at most `loss`, on search images."""
-    search, test = pair
-    front = pareto_front(confidence_of(search), search.correct, search.about.macs)
-    index = index_of(front, front.last - quality if quality is not None else loss)
-    return point_at(test, confidence_of(test), front.thresholds[index])
-
-
-def equal_accuracy(cascade: Logits, static: Logits) -> dict[str, Any]:
+def equal_accuracy(cascade: Evidence, static: Evidence) -> dict[str, Any]:
     """The cascade at the static model's accuracy: aimed at on the search images, reported on the test images.
 
     `crossing` is the point of the test curve itself that first reaches the static model's test top-1.
     """
-    macs = static[1].about.macs[0]
-    point = chosen(cascade, quality=static[0].top1[0])
-    crossing = evaluate(*cascade).cheapest(static[1].top1[0])
+    macs, top1 = static.test.about.macs[0], static.test.top1[0]
+    point = cascade.at(cascade.thresholds(top1=static.search.top1[0]))
+    crossing = evaluate(cascade).cheapest(top1)
     return {
-        "static": {"target": static[1].about.target, "macs": macs, "top1": static[1].top1[0]},
+        "static": {"target": static.test.about.target, "macs": macs, "top1": top1},
         "cascade": dataclasses.asdict(point),
         "fewer_macs": macs / point.cost,
         "crossing": None if crossing is None else dataclasses.asdict(crossing) | {"fewer_macs": macs / crossing.cost},
@@ -178,16 +166,16 @@ def equal_accuracy(cascade: Logits, static: Logits) -> dict[str, Any]:
 def times(
     source: BundleSource,
     statics: Sequence[LogitSource],
-    logits: dict[int, Logits],
+    logits: dict[int, Evidence],
     images: LabelledImages,
     report: Report,
 ) -> list[dict[str, Any]]:
     """Milliseconds at batch 1 of one bundle at several thresholds and of the static bundles of its target."""
-    pair, bundle = logits[id(source)], source.runtime.bundle
+    own, bundle = logits[id(source)], source.runtime.bundle
     peers = [s for s in statics if isinstance(s, BundleSource) and s.target == source.target]
-    points = {f"loses {loss:.1%}": chosen(pair, loss=loss) for loss in LOSSES}
-    points |= {f"as good as {static_name(s)}": chosen(pair, quality=logits[id(s)][0].top1[0]) for s in peers}
-    points["always the last exit"] = point_at(pair[1], confidence_of(pair[1]), never(len(source.macs)))
+    found = {f"loses {100 * loss:g} %": own.thresholds(loss) for loss in TIMED_LOSSES}
+    found |= {f"as good as {static_name(s)}": own.thresholds(top1=logits[id(s)].search.top1[0]) for s in peers}
+    points = {name: own.at(t) for name, t in (found | {"always the last exit": never(len(source.macs))}).items()}
     runtimes = {name: Runtime(bundle, thresholds=point.thresholds) for name, point in points.items()}
     alone = {static_name(s): s for s in peers}
     measured = milliseconds(
@@ -204,7 +192,7 @@ def times(
             "median_ms": statistics.median(ms),
             "p95_ms": float(np.quantile(ms, 0.95)),
             "macs": points[name].cost if name in points else alone[name].macs[0],
-            "top1": points[name].top1 if name in points else logits[id(alone[name])][1].top1[0],
+            "top1": points[name].top1 if name in points else logits[id(alone[name])].test.top1[0],
             "thresholds": points[name].thresholds if name in points else None,
         }
         for name, ms in measured.items()
@@ -220,30 +208,29 @@ def never(exits: int) -> Any:
 
 
 def throughputs(
-    reference: TorchSource, statics: Sequence[LogitSource], pair: Logits, images: LabelledImages
+    reference: TorchSource, statics: Sequence[LogitSource], own: Evidence, images: LabelledImages
 ) -> list[dict[str, Any]]:
     """Images a second at batch 64 in PyTorch, answered images leaving the batch."""
     rows = []
     for loss in LOSSES:
-        point = chosen(pair, loss=loss)
+        point = own.at(own.thresholds(loss))
         speed = throughput(reference.cascade, images, point.thresholds)
-        rows.append({"run": f"loses {loss:.1%}", "images_per_s": speed, "top1": point.top1, "macs": point.cost})
+        rows.append({"run": f"loses {100 * loss:g} %", "images_per_s": speed, "top1": point.top1, "macs": point.cost})
     last = throughput(reference.cascade, images, never(len(reference.macs)))
-    rows.append({"run": "always the last exit", "images_per_s": last, "top1": pair[1].top1[-1]})
+    rows.append({"run": "always the last exit", "images_per_s": last, "top1": own.test.top1[-1]})
     for static in (s for s in statics if isinstance(s, TorchSource)):
         speed = throughput(static.cascade, images, (0.0,))
         rows.append({"run": static_name(static), "images_per_s": speed, "macs": static.macs[0]})
     return rows
 
 
-def easy_and_hard(pair: Logits) -> dict[str, Any]:
+def easy_and_hard(own: Evidence) -> dict[str, Any]:
     """For each class, the test images that leave first with most confidence, and those that need the last exit.
 
     At the thresholds that lose 0.5 points on the search images; images are indices into the test split.
     """
-    test = pair[1]
-    thresholds = chosen(pair, loss=0.005).thresholds
-    values = confidence_of(test)
+    test, values = own.test, own.seen
+    thresholds = own.at(own.thresholds(loss=0.005)).thresholds
     left = simulate_exits(values, thresholds)
     assert test.labels is not None
     classes = {}

@@ -18,10 +18,9 @@ from dvt_edge.config import config_for
 from dvt_edge.data import sample
 from dvt_edge.decision import confidence, decide, leaves
 from dvt_edge.errors import DataError, DvtEdgeError
-from dvt_edge.evaluation import TorchSource, answer_batch, carry_over, evaluate, search_and_test
+from dvt_edge.evaluation import Evidence, TorchSource, answer_batch, carry_over, evaluate, search_and_test
 from dvt_edge.exit_logits import CHUNK, BundleSource, ExitLogits, collect, compute, in_memory, merge, open_logits
 from dvt_edge.runtime import Runtime
-from dvt_edge.study import chosen
 from dvt_edge.training import normalise
 from tests.fake_cifar import write_cifar10
 from tests.seeded import state_dict
@@ -43,7 +42,7 @@ def exits_that_learn(images: int, seed: int) -> ExitLogits:
 def test_a_point_is_what_the_exit_rule_gives_image_by_image() -> None:
     search, test = exits_that_learn(800, 0), exits_that_learn(500, 1)
     test = ExitLogits(test.logits, test.labels, search.about.__class__(**{**vars(search.about), "images": 500}))
-    found = evaluate(search, test)
+    found = evaluate(Evidence(search, test))
     for point in found.curves["joint"][:: max(1, len(found.curves["joint"]) // 4)]:
         exits, right = [], []
         for logits, label in zip(test.logits, test.labels, strict=True):
@@ -65,7 +64,7 @@ def test_thresholds_do_not_depend_on_the_test_images() -> None:
     search, one, other = (exits_that_learn(n, s) for n, s in ((800, 0), (500, 1), (500, 2)))
     about = {**vars(search.about), "images": 500}
     pairs = [ExitLogits(t.logits, t.labels, search.about.__class__(**about)) for t in (one, other)]
-    first, second = (evaluate(search, t) for t in pairs)
+    first, second = (evaluate(Evidence(search, t)) for t in pairs)
     assert [p.thresholds for p in first.curves["joint"]] == [p.thresholds for p in second.curves["joint"]]
     assert [p.top1 for p in first.curves["joint"]] != [p.top1 for p in second.curves["joint"]]
 
@@ -73,7 +72,7 @@ def test_thresholds_do_not_depend_on_the_test_images() -> None:
 def test_joint_thresholds_are_not_below_the_published_search() -> None:
     search, test = exits_that_learn(4000, 0), exits_that_learn(8000, 1)
     test = ExitLogits(test.logits, test.labels, search.about.__class__(**{**vars(search.about), "images": 8000}))
-    found = evaluate(search, test)
+    found = evaluate(Evidence(search, test))
     for point in found.curves["paper"]:
         as_cheap = [p.top1 for p in found.curves["joint"] if p.cost <= point.cost * 1.001]
         if as_cheap:
@@ -82,11 +81,11 @@ def test_joint_thresholds_are_not_below_the_published_search() -> None:
 
 def test_logits_of_two_artifacts_are_refused() -> None:
     with pytest.raises(DataError, match="one artifact"):
-        evaluate(exits_that_learn(100, 0), exits_that_learn(100, 1))
+        Evidence(exits_that_learn(100, 0), exits_that_learn(100, 1))
 
 
 def test_carrying_thresholds_over_to_the_same_artifact_costs_nothing() -> None:
-    pair = exits_that_learn(800, 0), exits_that_learn(800, 0)
+    pair = Evidence(exits_that_learn(800, 0), exits_that_learn(800, 0))
     for row in carry_over(pair, pair, (0.0, 0.02)):
         assert row.carried == row.own == row.reference
 
@@ -203,8 +202,8 @@ def test_eval_of_a_published_checkpoint_on_an_image_folder(tmp_path: Path, capsy
 
 
 def test_chosen_points_lose_more_where_more_may_be_lost() -> None:
-    pair = exits_that_learn(2000, 0), exits_that_learn(2000, 0)
-    costs = [chosen(pair, loss=loss).cost for loss in (0.0, 0.02, 0.1)]
+    pair = Evidence(exits_that_learn(2000, 0), exits_that_learn(2000, 0))
+    costs = [pair.at(pair.thresholds(loss)).cost for loss in (0.0, 0.02, 0.1)]
     assert costs == sorted(costs, reverse=True) and costs[0] > costs[-1]
 
 

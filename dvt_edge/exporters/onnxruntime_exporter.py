@@ -24,7 +24,7 @@ from dvt_edge.quiet import quiet
 from dvt_edge.recipes import Recipe
 from dvt_edge.stages import StageGraph
 
-OPSET = 23  # the first with Attention; ONNX Runtime 1.23 runs it
+OPSET = 23  # the first with Attention; ONNX Runtime has its quantizers since 1.24, its float operators since 1.23
 
 
 def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInputs, folder: Path) -> Converted:
