@@ -283,13 +283,7 @@ class Stage(nn.Module):
 
 
 class Cascade(nn.Module):
-    """All stages. `forward` runs them all; deployment runs them one by one (`dvt_edge.stages`).
-
-    `state_gradient` is the share of a stage's gradient that goes on, through the state, to the stage before: 1 trains
-    all as one network, 0 each stage for its own exit.
-    """
-
-    state_gradient = 1.0
+    """All stages. `forward` runs them all; deployment runs them one by one (`dvt_edge.stages`)."""
 
     def __init__(self, config: CascadeConfig) -> None:
         super().__init__()
@@ -304,12 +298,9 @@ class Cascade(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Normalised float images (B, 3, size, size) -> one (B, classes) tensor of logits per exit, first to last."""
-        exits: list[Tensor] = []
-        state: tuple[Tensor | None, ...] = (None, None)
+        exits, tokens, relations = [], None, None
         for stage in self.stages:
-            if self.state_gradient != 1:
-                state = tuple(None if t is None else torch.lerp(t.detach(), t, self.state_gradient) for t in state)
-            logits, *state = stage(image, *state)
+            logits, tokens, relations = stage(image, tokens, relations)
             exits.append(logits)
         return exits
 

@@ -90,9 +90,6 @@ def train(
     distill: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the last exit's answer in the targets of earlier exits.")
     ] = 0.0,
-    state_gradient: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of later exits' gradient that reaches a stage through its state.")
-    ] = 1.0,
     init: Annotated[str, typer.Option(help="Checkpoint to start from: a file or zoo:<name>.")] = "",
     holdout: Annotated[int, typer.Option(help="Training images kept out for epoch figures and calibration.")] = 2000,
     seed: int = 0,
@@ -127,7 +124,6 @@ def train(
         ema_decay=ema_decay,
         exit_weights=numbers(exit_weights, float, "--exit-weights"),
         distill=distill,
-        state_gradient=state_gradient,
         init=init,
         holdout=holdout,
         seed=seed,

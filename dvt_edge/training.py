@@ -66,7 +66,6 @@ class TrainingOptions:
     clip_grad: float = 1.0
     exit_weights: tuple[float, ...] = ()  # of the exits' losses; empty: all one
     distill: float = 0.0  # share of the last exit's own probabilities in the targets of the exits before it
-    state_gradient: float = 1.0  # share of later exits' gradient that reaches a stage through the state it hands on
     init: str = ""  # checkpoint to start from, of the same configuration; "" for random weights
     holdout: int = 2000  # training images kept out, for epoch figures and for calibration
     seed: int = 0
@@ -223,7 +222,6 @@ class Trainer:
             raise DataError(f"{data}: {len(train.classes)} classes; the model has {config.num_classes}")
         torch.manual_seed(options.seed)
         self.model = initial_cascade(config, options.init).to(process.device)
-        self.model.state_gradient = options.state_gradient
         self.runner: nn.Module = self.model
         if process.world > 1:
             ids = [process.device.index] if process.device.type == "cuda" else None

@@ -212,22 +212,6 @@ def test_every_trainable_parameter_gets_a_gradient() -> None:
     assert [name for name, p in cascade.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_state_passes_on_a_share_of_the_gradient_and_the_same_numbers(share: float) -> None:
-    torch.manual_seed(0)
-    whole, part = Cascade(TINY).eval(), Cascade(TINY).eval()
-    part.load_state_dict(whole.state_dict())
-    part.state_gradient = share
-    images = torch.randn(2, 3, 32, 32)
-    for cascade in (whole, part):
-        cascade(images)[1].square().sum().backward()
-    torch.testing.assert_close(whole(images), part(images), rtol=0, atol=0)
-    for (name, ours), theirs in zip(part.named_parameters(), whole.parameters(), strict=True):
-        if theirs.grad is not None:
-            expected = theirs.grad * (share if name.startswith("stages.0.") else 1)
-            torch.testing.assert_close(ours.grad, expected, msg=name)
-
-
 @pytest.mark.parametrize(
     ("change", "found"),
     [
