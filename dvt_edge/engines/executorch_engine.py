@@ -67,14 +67,16 @@ class Program:
 
     def __init__(self, method: Method, stage: StageSpec) -> None:
         self.method, self.stage, self.lock = method, stage, threading.Lock()
+        self.names, self.dtypes = {t.name for t in stage.inputs}, [np.dtype(t.dtype) for t in stage.inputs]
 
     def __call__(self, inputs: Arrays) -> Arrays:
         """Raises EngineError for inputs that are not the manifest's, name by name, and for a run that fails."""
         stage = self.stage
-        if inputs.keys() != {t.name for t in stage.inputs}:
+        if inputs.keys() != self.names:
             expected = ", ".join(t.name for t in stage.inputs)
             raise EngineError(f"{stage.name}: the inputs {', '.join(sorted(inputs))}; expected {expected}")
-        tensors = [torch.from_numpy(checked(inputs[t.name], t, stage.name)) for t in stage.inputs]
+        wanted = zip(stage.inputs, self.dtypes, strict=True)
+        tensors = [torch.from_numpy(checked(inputs[t.name], dtype, t, stage.name)) for t, dtype in wanted]
         with self.lock:
             try:
                 outputs = self.method.execute(tensors)  # copied out of the method's memory
@@ -83,11 +85,11 @@ class Program:
         return {t.name: output.numpy() for t, output in zip(stage.outputs, outputs, strict=True)}
 
 
-def checked(array: NDArray[Any], tensor: TensorSpec, stage: str) -> NDArray[Any]:
-    if array.dtype != tensor.dtype or array.shape != tensor.shape:
+def checked(array: NDArray[Any], dtype: np.dtype[Any], tensor: TensorSpec, stage: str) -> NDArray[Any]:
+    if array.dtype != dtype or array.shape != tensor.shape:
         found, expected = f"{array.dtype} {array.shape}", f"{tensor.dtype} {tensor.shape}"
         raise EngineError(f"{stage}: {tensor.name} is {found}; expected {expected}")
-    return np.require(array, requirements=("C", "W"))  # torch takes no read-only arrays
+    return array if array.flags.carray else np.require(array, requirements=("C", "W"))  # torch takes no read-only ones
 
 
 def delegates(artifact: Path, stage: str) -> set[str]:
