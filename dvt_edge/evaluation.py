@@ -8,6 +8,7 @@ cascade + test images + thresholds -> images a second at batch 64, answered imag
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from dvt_edge.errors import DataError
 from dvt_edge.exit_logits import ExitLogits
 from dvt_edge.manifest import ConfidenceSpec
 from dvt_edge.preprocess import preprocess
-from dvt_edge.runtime import Runtime
+from dvt_edge.runtime import Result, Runtime
 from dvt_edge.stages import split
 from dvt_edge.training import normalise
 
@@ -207,25 +208,30 @@ def curves(evidence: Evidence) -> dict[Method, NDArray[np.float32]]:
 # -- time ----------------------------------------------------------------------------------------------------------
 
 
-def milliseconds(
+def take_turns(
     runtimes: dict[str, Runtime], images: LabelledImages, report: Callable[[int, int], None]
-) -> dict[str, tuple[float, ...]]:
-    """Milliseconds of every image on each named runtime at its own thresholds, one image at a time.
+) -> dict[str, tuple[Result, ...]]:
+    """What each named runtime answers at its own thresholds, with its times, one image at a time.
 
     The runtimes take turns in blocks of TURN images: as in an app, one model at a time has the caches, and what else
-    the machine does falls on all alike. Preprocessing, the same for all, is not counted; choosing the exit is.
+    the machine does falls on all alike.
     """
     for runtime in runtimes.values():
         runtime.prewarm()
-    times: dict[str, list[float]] = {name: [] for name in runtimes}
+    results: dict[str, list[Result]] = {name: [] for name in runtimes}
     for start in range(0, len(images), TURN):
         block = [images[i] for i in range(start, min(start + TURN, len(images)))]
         for name, runtime in runtimes.items():
             runtime.run(block[0])  # brings its weights back into the caches
-            results = [runtime.run(image) for image in block]
-            times[name] += [r.total_ms - r.preprocess_ms for r in results]
+            results[name] += [runtime.run(image) for image in block]
         report(start + len(block), len(images))
-    return {name: tuple(values) for name, values in times.items()}
+    return {name: tuple(answers) for name, answers in results.items()}
+
+
+def stage_milliseconds(results: Sequence[Result]) -> tuple[float, ...]:
+    """Mean milliseconds of each stage that ran, over the images that ran it."""
+    longest = max(len(r.stage_ms) for r in results)
+    return tuple(statistics.mean(r.stage_ms[k] for r in results if len(r.stage_ms) > k) for k in range(longest))
 
 
 @torch.inference_mode()

@@ -275,7 +275,8 @@ def print_study(console: Console, result: dict[str, Any]) -> None:
         static, ours = row["static"], row["cascade"]
         pairs = ((static["top1"], static["macs"]), (ours["top1"], ours["cost"]))
         both = [text for top1, macs in pairs for text in (f"{top1:.2%}", f"{macs / 1e6:.2f}")]
-        equal.add_row(static["target"], *both, f"{row['fewer_macs']:.2f}")
+        note = f", less {100 * row['tolerance']:.2f} points" if row["tolerance"] else ""
+        equal.add_row(static["target"] + note, *both, f"{row['fewer_macs']:.2f}")
     timed = table("batch 1", "artifact", "run", "images", "mean ms", "median", "p95", "top-1")
     for t in result["times"]:
         figures = [f"{t[k]:.3f}" for k in ("mean_ms", "median_ms", "p95_ms")]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dvt_edge.bundle import CascadeBundle
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import save_cascade
 from dvt_edge.cli import main
@@ -18,7 +19,16 @@ from dvt_edge.config import config_for
 from dvt_edge.data import sample
 from dvt_edge.decision import confidence, decide, leaves
 from dvt_edge.errors import DataError, DvtEdgeError
-from dvt_edge.evaluation import Evidence, TorchSource, answer_batch, carry_over, evaluate, search_and_test
+from dvt_edge.evaluation import (
+    Evidence,
+    TorchSource,
+    answer_batch,
+    carry_over,
+    evaluate,
+    search_and_test,
+    stage_milliseconds,
+    take_turns,
+)
 from dvt_edge.exit_logits import CHUNK, BundleSource, ExitLogits, collect, compute, in_memory, merge, open_logits
 from dvt_edge.runtime import Runtime
 from dvt_edge.training import normalise
@@ -171,11 +181,14 @@ def test_eval_of_a_cascade_beside_a_static_model(tiny: Cascade, tmp_path: Path, 
     save_cascade(Cascade(config), tmp_path / "static.safetensors")
     arguments = ["eval", str(tmp_path / "tiny.safetensors"), "--data", str(tmp_path / "data"), "--holdout", "20"]
     arguments += ["--static", str(tmp_path / "static.safetensors"), "--out", str(tmp_path / "out"), "--timed", "16"]
+    arguments += ["--tolerance", "0.1"]
     assert main(arguments) == 0
     assert "at the static model's accuracy" in capsys.readouterr().out
     result = json.loads((tmp_path / "out/eval.json").read_text())
-    equal = result["equal_accuracy"][0]
+    equal, within = result["equal_accuracy"]
     assert equal["fewer_macs"] == equal["static"]["macs"] / equal["cascade"]["cost"]
+    assert (equal["tolerance"], within["tolerance"]) == (0.0, 0.1)
+    assert within["cascade"]["cost"] <= equal["cascade"]["cost"]
     assert {row["run"] for row in result["throughput"]} >= {"always the last exit"}
     assert main(["eval", arguments[1], "--data", arguments[3], "--static", arguments[1], "--out", arguments[8]]) == 2
     assert "a static model has one" in capsys.readouterr().err
@@ -199,6 +212,18 @@ def test_eval_of_a_published_checkpoint_on_an_image_folder(tmp_path: Path, capsy
     times = {path: path.stat().st_mtime_ns for path in before}
     assert main([*arguments, "--timed", "4"]) == 0  # the second time, nothing is computed again
     assert times == {path: path.stat().st_mtime_ns for path in times} and len(times) == 2
+
+
+def test_runtimes_take_turns_and_their_stages_are_timed(zoo_bundle: CascadeBundle) -> None:
+    thresholds = {"first": (0.0, 0.0, 0.0), "last": (2.0, 2.0, 0.0), "some": (0.9, 0.9, 0.0)}
+    runtimes = {name: Runtime(zoo_bundle, thresholds=t) for name, t in thresholds.items()}
+    images, done = sample("cifar10-test").first(60), []
+    found = take_turns(runtimes, images, lambda now, of: done.append((now, of)))
+    assert done == [(50, 60), (60, 60)]
+    assert {len(results) for results in found.values()} == {60}
+    assert [len(stage_milliseconds(found[name])) for name in thresholds] == [1, 3, 3]
+    ran = [r.stage_ms[1] for r in found["some"] if r.exit >= 1]
+    assert 0 < len(ran) < 60 and stage_milliseconds(found["some"])[1] == pytest.approx(np.mean(ran))
 
 
 def test_chosen_points_lose_more_where_more_may_be_lost() -> None:
