@@ -29,8 +29,8 @@ A three-exit cascade for {pixels} px images, trained from scratch; {size:.2f} MB
 
 - **Data:** tested on all of {data}; {holdout:,} training images were held out (seed {seed}). 512 of those are the
   package's calibration sample, and the 256 test images of the package are among the test images above.
-- **Recipe:** {epochs} epochs, {hours:.2f} hours on {machine} (other work ran on the machine at the time), {processes}
-  process, torch {torch}, seed {seed}. The last epoch's figures on the held-out images, exit by exit: {held_out}.
+- **Recipe:** {epochs} epochs, {hours:.2f} hours on {machine} (other work ran on the machine at the time), processes:
+  {processes}, torch {torch}, seed {seed}. The last epoch's figures on the held-out images, exit by exit: {held_out}.
 - **Log:** [{name}.log.jsonl]({name}.log.jsonl), a line an epoch; seconds are of training alone.
 - **Made by:** `{command}`, then `python export_scripts/add_to_zoo.py runs/{name} dvt_edge/zoo`.
 - **Limits:** a small model after a short training: a test bed for export and early exit, not for use. Its
@@ -38,10 +38,11 @@ A three-exit cascade for {pixels} px images, trained from scratch; {size:.2f} MB
 """
 
 
-def command_of(asked: dict[str, Any], name: str) -> str:
+def command_of(asked: dict[str, Any], name: str, processes: int) -> str:
     """The `dvt-edge train` that gives these options: those that are not the default."""
     defaults = dataclasses.asdict(TrainingOptions())
-    words = ["dvt-edge train data", f"runs/{name}", "--model", name]
+    program = f"torchrun --nproc-per-node {processes} -m dvt_edge" if processes > 1 else "dvt-edge"
+    words = [f"{program} train data", f"runs/{name}", "--model", name]
     for option, value in asked["options"].items():
         if value != json.loads(json.dumps(defaults[option])):
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -73,7 +74,7 @@ def main(run: Path, zoo: Path) -> None:
         holdout=asked["options"]["holdout"],
         seed=asked["options"]["seed"],
         held_out=" / ".join(f"{100 * v:.2f} %" for v in result["held_out_top1"]),
-        command=command_of(asked, name),
+        command=command_of(asked, name, result["processes"]),
     )
     (zoo / f"{name}.md").write_text(card)
     print(card)
