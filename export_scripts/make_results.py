@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +38,7 @@ from dvt_edge.tables import print_study
 
 matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "dvt-edge"  # the same figures give the same files
+COMMAND = "make results DATA=data"
 CHECKPOINT = "zoo:dvt_cifar10"
 STATIC = "static8"
 TIMED = 1000  # images
@@ -94,6 +97,18 @@ def equal_table(result: dict[str, Any]) -> str:
         )
     columns = ["static 8x8", "its top-1 and MMACs", "cascade, thresholds from held-out images", "times fewer MACs"]
     return md([*columns, "where the test curve itself crosses"], rows)
+
+
+def alone_table(result: dict[str, Any], statics: list[Run], grids: Sequence[int]) -> str:
+    """Each exit beside the static model of its grid."""
+    alone = {run.config.grids[0]: run for run in statics}
+    ours = result["evaluations"][0]
+    rows = []
+    for k, grid in enumerate(grids):
+        run = alone.get(grid)
+        figures = [percent(run.top1[0]), mega(run.macs[0])] if run else ["not trained", "-"]
+        rows.append([str(k), f"{grid}x{grid}", percent(ours["top1"][k]), mega(ours["macs"][k]), *figures])
+    return md(["exit", "tokens", "its top-1", "MMACs, cumulative", "static model's top-1", "its MMACs"], rows)
 
 
 def times_table(result: dict[str, Any]) -> str:
@@ -160,11 +175,11 @@ def seed_noise(runs: list[Run]) -> float:
 
 
 def ablation_table(runs: list[Run]) -> str:
-    """Means over seeds of the runs as long as the cascade's own, and what each lacks against the cascade."""
-    epochs = {r.epochs for r in runs if r.variant == "cascade"}
+    """Means over seeds of runs of one length, the one most runs have, and what each lacks against the cascade."""
+    lengths = Counter(r.epochs for r in runs)
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        if run.epochs in epochs:
+        if run.epochs == max(lengths, key=lengths.__getitem__):
             groups.setdefault(run.variant, []).append(run)
     rows = []
     for variant in (v for v in VARIANTS if v in groups):
@@ -172,7 +187,7 @@ def ablation_table(runs: list[Run]) -> str:
         seeds = ", ".join(str(r.seed) for r in groups[variant])
         macs = " / ".join(mega(m) for m in groups[variant][0].macs)
         cells = " / ".join(percent(v) for v in means)
-        whole = [r for r in groups["cascade"] if r.seed in {g.seed for g in groups[variant]}]
+        whole = [r for r in groups.get("cascade", ()) if r.seed in {g.seed for g in groups[variant]}]
         against = "-"
         if len(means) > 1 and variant != "cascade" and whole:
             against = " / ".join(f"{100 * d:+.2f}" for d in means - np.mean([r.top1 for r in whole], axis=0))
@@ -298,8 +313,8 @@ full of stage 0.
 """
 
 
-def page(result: dict[str, Any], command: str, runs: list[Run], overhead: str) -> str:
-    noise = seed_noise(runs)
+def page(result: dict[str, Any], command: str, runs: list[Run], statics: list[Run], overhead: str) -> str:
+    noise, grids = seed_noise(runs), load_cascade(CHECKPOINT).config.grids
     last = result["evaluations"][0]["last_share"]
     return f"""# Results on CIFAR-10
 
@@ -321,10 +336,13 @@ All test images, every stage run. Core ML artifacts do not run on Linux and are 
 
 ![top-1 against mean MACs](results/budget.svg)
 
-The static models are one stage each, alone and without reuse, trained by the same command for as many epochs as the
-cascade (runs `static*-32ep` below); the tables compare with the largest, 8x8. The thresholds are those that reach its
-accuracy on the held-out images, or that accuracy less {100 * noise:.2f} points: the standard deviation of a static
-model's top-1 over seeds, pooled over the static models below that were trained with several.
+A static model is one stage, alone and without reuse, trained by the same command for as many epochs as the cascade:
+
+{alone_table(result, statics, grids)}
+What an exit has above the model of its grid, reuse and training with the others give it. From here on the static model
+is the largest, 8x8. Thresholds are those that reach its accuracy on the held-out images, or that accuracy less
+{100 * noise:.2f} points: the standard deviation of a static model's top-1 over seeds, pooled over those below that were
+trained with several.
 
 {equal_table(result)}
 ## And in time
@@ -394,7 +412,7 @@ def main(
     plot_latency(result, docs / "results/latency.svg")
     plot_examples(result, data, docs / "results/examples.png")
     write_text(docs / "results/eval.json", json.dumps(result, indent=1) + "\n")
-    write_text(docs / "results.md", page(result, "make results DATA=data", trained, overhead_text(result, out)))
+    write_text(docs / "results.md", page(result, COMMAND, trained, as_long, overhead_text(result, out)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,59 @@
+"""The tables of docs/results.md that come from the logs of training runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dvt_edge.config import PRESETS
+
+SCRIPTS = Path(__file__).parents[1] / "export_scripts"
+
+
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import make_results
+
+    return make_results
+
+
+def write_run(folder: Path, name: str, epochs: int, seed: int, top1: list[float]) -> None:
+    config = PRESETS["dvt_tiny"]
+    if len(top1) == 1:
+        config = config.replace(grids=config.grids[-1:], feature_reuse=False, relation_reuse=False)
+    run = folder / f"{name}-{epochs}ep-seed{seed}"
+    run.mkdir()
+    (run / "options.json").write_text(json.dumps({"model": config.to_dict(), "options": {"seed": seed}}))
+    (run / "result.json").write_text(json.dumps({"epochs": epochs, "test_top1": top1, "hours": 0.5}))
+
+
+def test_seed_noise_is_the_pooled_deviation_of_static_models_of_one_length(results: ModuleType, tmp_path: Path) -> None:
+    write_run(tmp_path, "static8", 8, 0, [0.80])
+    assert results.seed_noise(results.read_runs(tmp_path)) == 0.0
+    write_run(tmp_path, "static8", 8, 1, [0.81])
+    write_run(tmp_path, "static8", 32, 0, [0.90])  # another length
+    write_run(tmp_path, "cascade", 8, 0, [0.1, 0.2, 0.3])
+    write_run(tmp_path, "cascade", 8, 1, [0.4, 0.5, 0.6])
+    for seed, top1 in enumerate((0.70, 0.72, 0.74)):
+        write_run(tmp_path, "static2", 8, seed, [top1])
+    squares = 2 * 0.005**2 + 2 * 0.02**2
+    assert results.seed_noise(results.read_runs(tmp_path)) == pytest.approx((squares / 3) ** 0.5)
+
+
+def test_ablations_are_compared_with_the_cascade_of_their_seeds_and_length(results: ModuleType, tmp_path: Path) -> None:
+    for seed, top1 in enumerate(([0.60, 0.70, 0.80], [0.62, 0.74, 0.80])):
+        write_run(tmp_path, "cascade", 8, seed, top1)
+    write_run(tmp_path, "no-reuse", 8, 0, [0.61, 0.65, 0.70])
+    write_run(tmp_path, "cascade", 32, 0, [0.9, 0.9, 0.9])
+    write_run(tmp_path, "static8", 32, 0, [0.9])
+    text = results.ablation_table(results.read_runs(tmp_path))
+    rows = {re.split(r" *\| *", line)[1]: line for line in text.splitlines()[2:]}
+    assert "61.00 % / 72.00 % / 80.00 %" in rows["cascade"] and "| 0, 1 |" in rows["cascade"]
+    assert "+1.00 / -5.00 / -10.00" in rows["no-reuse"]
+    assert "static8" not in rows and "static8-32ep-seed0" in results.runs_table(results.read_runs(tmp_path))
