@@ -47,7 +47,7 @@ def with_class_token(resample: Tensor, keep: float) -> Tensor:
     return torch.block_diag(torch.tensor([[keep]]), resample)
 
 
-@wrap_torch_function(lambda x, *_: (x,))  # exporters put operators of their own in its place
+@wrap_torch_function(lambda x, weight, bias, padding: (x,))  # exporters put operators of their own in its place
 def patch_tokens(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
     """(B, C, side, side) and (D, C, patch, patch) -> (B, n, D): one token for each patch, rows first."""
     return F.conv2d(x, weight, bias, stride=weight.shape[-1], padding=padding).flatten(2).transpose(1, 2)
@@ -140,7 +140,7 @@ class TokensToToken(nn.Module):
         return x
 
 
-@wrap_torch_function(lambda qkv, *_: (qkv,))  # exporters put operators of their own in its place
+@wrap_torch_function(lambda qkv, heads, reused: (qkv,))  # exporters put operators of their own in its place
 def attend(qkv: Tensor, heads: int, reused: Tensor | None) -> tuple[Tensor, Tensor]:
     """(..., N, 3*D) and, or None, (..., H, N, N) to add; (..., N, D) and the relation (..., H, N, N)."""
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(-3, -2) for t in qkv.chunk(3, dim=-1))

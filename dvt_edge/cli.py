@@ -263,15 +263,16 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="The training's, so that its held-out images are used.")] = 0,
     timed: Annotated[int, typer.Option(min=1, help="Test images that are timed.")] = 500,
     tolerance: Annotated[
-        float, typer.Option(min=0, max=1, help="Top-1 below a static model's that counts as its equal: its seed noise.")
+        float,
+        typer.Option(min=0, max=1, help="How far below a static model counts as its equal; 0.003 is 0.3 points."),
     ] = 0.0,
 ) -> None:
     """Top-1 per exit, accuracy against compute and time, beside static models; under torchrun, in parallel."""
     from dvt_edge.study import Study, run_study
     from dvt_edge.tables import print_study
 
-    extra = tuple(bundle or ()), tuple(static or ())
-    study = Study(checkpoint, data, out, model, *extra, holdout, seed, timed, tolerance)
+    bundles, statics = tuple(bundle or ()), tuple(static or ())
+    study = Study(checkpoint, data, out, model, bundles, statics, holdout, seed, timed, tolerance)
     with progress() as report:
         result = run_study(study, report)
     if result:

@@ -65,33 +65,41 @@ def confidence(logits: NDArray[np.float32], temperature: float = 1.0, measure: M
     `measure` of p = softmax(logits / temperature): "max_softmax" its largest value, "margin" the largest less the
     second largest, "entropy" 1 - H(p) / log(classes). One class is certain by the last two.
     """
-    return float(confidences(np.asarray(logits, dtype=np.float32)[None], temperature, measure)[0])
+    scaled = scale(np.asarray(logits), temperature)
+    return float(how_sure(scaled, measure)) if np.isfinite(scaled).all() else math.nan
 
 
 def confidences(
     logits: NDArray[np.floating[Any]], temperature: float = 1.0, measure: Measure = "max_softmax"
 ) -> NDArray[np.float32]:
     """`confidence` of each row: (images, classes) -> (images,) float32."""
-    one, classes = np.float32(1), logits.shape[-1]
+    scaled = scale(logits, temperature)
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        scaled = np.asarray(logits, dtype=np.float32) / np.float32(temperature)
-        # Reductions by their ufuncs: the methods of arrays cost a row twice as much.
-        below = scaled - np.maximum.reduce(scaled, axis=-1, keepdims=True)
-        powers = np.exp(below)
-        total = np.add.reduce(powers, axis=-1)
-        if measure == "max_softmax":
-            value = one / total
-        elif measure == "margin":
-            second = np.partition(powers, -2, axis=-1)[..., -2] if classes > 1 else np.zeros_like(total)
-            value = (one - second) / total
-        elif classes == 1:
-            value = np.ones_like(total)
-        else:
-            weighted = np.where(powers > 0, powers * below, np.float32(0)).sum(axis=-1, dtype=np.float32)
-            entropy = np.log(total) - weighted / total
-            value = np.clip(one - entropy / np.log(np.float32(classes)), np.float32(0), one)
-    value[~np.logical_and.reduce(np.isfinite(scaled), axis=-1)] = np.nan
-    return value
+        value = how_sure(scaled, measure)
+    return np.where(np.isfinite(scaled).all(axis=-1), value, np.float32(np.nan))
+
+
+def scale(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return logits.astype(np.float32, copy=False) / np.float32(temperature)
+
+
+def how_sure(scaled: NDArray[np.float32], measure: Measure) -> NDArray[np.float32]:
+    """The measure of (..., classes) finite scaled logits."""
+    one, classes = np.float32(1), scaled.shape[-1]
+    below = scaled - scaled.max(axis=-1, keepdims=True)
+    powers = np.exp(below)
+    total = powers.sum(axis=-1, dtype=np.float32)
+    if measure == "max_softmax":
+        return one / total
+    if measure == "margin":
+        second = np.partition(powers, -2, axis=-1)[..., -2] if classes > 1 else np.zeros_like(total)
+        return (one - second) / total
+    if classes == 1:
+        return np.ones_like(total)
+    weighted = np.where(powers > 0, powers * below, np.float32(0)).sum(axis=-1, dtype=np.float32)
+    entropy = np.log(total) - weighted / total
+    return np.clip(one - entropy / np.log(np.float32(classes)), np.float32(0), one)
 
 
 def leaves(value: float, stage: int, thresholds: Sequence[float], last: int) -> bool:

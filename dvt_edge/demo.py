@@ -21,6 +21,7 @@ from dvt_edge.data import LabelledImages, sample
 from dvt_edge.decision import confidences, simulate_exits
 from dvt_edge.errors import DvtEdgeError, MissingPackageError
 from dvt_edge.exporting import Report, export, tool_versions
+from dvt_edge.manifest import MANIFEST
 from dvt_edge.recipes import RECIPES, Recipe
 from dvt_edge.report import write_report
 from dvt_edge.runtime import Result, Runtime
@@ -61,13 +62,14 @@ def run_demo(checkpoint: str, out: Path, report: Report) -> dict[str, Any]:
 
 
 def exported(recipe: Recipe, cascade: Cascade, digest: str, folder: Path, report: Report) -> CascadeBundle:
-    """An earlier run's bundle, where it is whole and made from this checkpoint by these tools; else a new one."""
+    """An earlier run's bundle, where it is whole, made from this checkpoint by these tools, and no older than this
+    package's code; else a new one."""
     if folder.is_dir():
         try:
             bundle = CascadeBundle.open(folder)
-            if bundle.manifest.model.checkpoint_sha256 == digest and bundle.manifest.tools == tool_versions(
-                recipe.engine
-            ):
+            made_by = bundle.manifest.tools, bundle.manifest.model.checkpoint_sha256
+            code = max(path.stat().st_mtime for path in Path(__file__).parent.rglob("*.py"))
+            if made_by == (tool_versions(recipe.engine), digest) and bundle.file(MANIFEST).stat().st_mtime > code:
                 return bundle
         except DvtEdgeError:
             pass  # damaged or of another release: made anew

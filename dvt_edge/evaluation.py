@@ -118,7 +118,7 @@ class Evaluation:
         return min((p for p in self.curves[method] if p.top1 >= top1), key=lambda p: p.cost, default=None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """One artifact's logits, with labels: thresholds are found on `search`, figures taken on `test`.
 
@@ -134,25 +134,35 @@ class Evidence:
             raise DataError(f"logits of {search.target} and of {test.target}: expected one artifact's")
 
     @cached_property
-    def front(self) -> Front:
-        """The search images' thresholds that no others beat in cost and top-1."""
-        return pareto_front(confidence_of(self.search), self.search.correct, self.search.about.macs)
+    def search_confidences(self) -> NDArray[np.float32]:  # (images, exits)
+        return confidence_of(self.search)
 
     @cached_property
-    def seen(self) -> NDArray[np.float32]:
-        """(images, exits) confidences of the test images."""
+    def test_confidences(self) -> NDArray[np.float32]:  # (images, exits)
         return confidence_of(self.test)
 
-    def thresholds(self, loss: float = 0.0, top1: float | None = None) -> NDArray[np.float32]:
-        """The cheapest that reach `top1`, or lose at most `loss` against the last exit, on the search images; the
-        costliest where none does."""
-        index = self.front.reaching(self.front.last - loss if top1 is None else top1)
+    @cached_property
+    def front(self) -> Front:
+        """The search images' thresholds that no others beat in cost and top-1."""
+        return pareto_front(self.search_confidences, self.search.correct, self.search.about.macs)
+
+    def reaching(self, top1: float) -> NDArray[np.float32]:
+        """The front's cheapest thresholds of at least this top-1 on the search images; its costliest if none has it."""
+        index = self.front.reaching(top1)
         found: NDArray[np.float32] = self.front.thresholds[-1 if index is None else index]
         return found
 
+    def losing(self, loss: float) -> NDArray[np.float32]:
+        """`reaching` the last exit's top-1 less `loss`."""
+        return self.reaching(self.front.last - loss)
+
     def at(self, thresholds: NDArray[np.float32]) -> Point:
         """What thresholds give on the test images."""
-        return point_at(self.test, self.seen, thresholds)
+        return point_at(self.test, self.test_confidences, thresholds)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        return evaluate(self)
 
 
 def evaluate(evidence: Evidence) -> Evaluation:
@@ -169,7 +179,7 @@ def evaluate(evidence: Evidence) -> Evaluation:
         macs=test.about.macs,
         top1=test.top1,
         interval=tuple(wilson(int(hits), len(test)) for hits in right.sum(axis=0)),
-        curves={name: tuple(map(evidence.at, rows)) for name, rows in curves(evidence).items()},
+        curves={name: tuple(map(evidence.at, rows)) for name, rows in thresholds_of(evidence).items()},
         last_share=float((right[:, -1] & ~right[:, :-1].any(axis=1)).mean()),
     )
 
@@ -191,9 +201,9 @@ def point_at(test: ExitLogits, values: NDArray[np.float32], thresholds: NDArray[
     )
 
 
-def curves(evidence: Evidence) -> dict[Method, NDArray[np.float32]]:
+def thresholds_of(evidence: Evidence) -> dict[Method, NDArray[np.float32]]:
     """(points, exits) thresholds by each method, from the search images."""
-    values = confidence_of(evidence.search)
+    values = evidence.search_confidences
     exits = values.shape[1]
     if exits == 1:
         return {"joint": np.zeros((1, 1), np.float32)}
@@ -291,7 +301,7 @@ def carry_over(reference: Evidence, quantized: Evidence, losses: Sequence[float]
     """What carrying a float artifact's thresholds over costs, for each loss."""
     rows = []
     for loss in losses:
-        thresholds, own = reference.thresholds(loss), quantized.thresholds(loss)
+        thresholds, own = reference.losing(loss), quantized.losing(loss)
         rows.append(
             CarryOver(
                 quantized.test.about.target,

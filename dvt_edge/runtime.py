@@ -84,6 +84,8 @@ class Runtime:
         self.memory, self._memory_lock = Memory(), threading.Lock()
         self._load_stage = engine_for(self.manifest.engine)
         self._programs: list[StageProgram | None] = [None] * len(self.manifest.stages)
+        names = tuple(s.name for s in self.manifest.stages)
+        self._skipped = [names[k:] for k in range(len(names) + 1)]
         self._locks = [threading.Lock() for _ in self.manifest.stages]
 
     def point(self, name: str | None) -> OperatingPoint:
@@ -157,7 +159,7 @@ class Runtime:
             stage_ms=tuple(stage_ms),
             preprocess_ms=(prepared - start) * 1e3,
             total_ms=(time.perf_counter() - start) * 1e3,
-            skipped=tuple(s.name for s in stages[len(values) :]),
+            skipped=self._skipped[len(values)],
             operating_point=name,
             max_stage=cap,
             uncertified=uncertified or last < len(stages) - 1,

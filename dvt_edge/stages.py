@@ -69,6 +69,8 @@ class StageGraph(nn.Module):
         return f"stage{self.index}"
 
     def forward(self, image: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        if image.shape != self.inputs[0].shape:
+            raise ValueError(f"{self.name}: an image of shape {tuple(image.shape)}; expected {self.inputs[0].shape}")
         pixels = (image.to(torch.float32) - self.mean) * self.scale
         if self.layout == "NHWC":
             pixels = pixels.permute(0, 3, 1, 2)

@@ -28,7 +28,6 @@ from dvt_edge.evaluation import (
     Evidence,
     TorchSource,
     carry_over,
-    evaluate,
     search_and_test,
     stage_milliseconds,
     take_turns,
@@ -86,8 +85,8 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
             return {}
     logits = {key: evidence for key, evidence in kept.items() if evidence is not None}
     own = logits[id(reference)]
-    evaluations = [evaluate(logits[id(s)]) for s in (reference, *bundles)]
-    baselines = [evaluate(logits[id(s)]) for s in statics]
+    evaluations = [logits[id(s)].evaluation for s in (reference, *bundles)]
+    baselines = [logits[id(s)].evaluation for s in statics]
     quantized = [s for s in bundles if recipe_for(s.target).quantization]
     floats = {s.runtime.manifest.engine: s for s in bundles if s not in quantized}
     rows = [
@@ -161,8 +160,8 @@ def equal_accuracy(cascade: Evidence, static: Evidence, tolerance: float) -> dic
     it by `tolerance`.
     """
     macs, top1 = static.test.about.macs[0], static.test.top1[0]
-    point = cascade.at(cascade.thresholds(top1=static.search.top1[0] - tolerance))
-    crossing = evaluate(cascade).cheapest(top1 - tolerance)
+    point = cascade.at(cascade.reaching(static.search.top1[0] - tolerance))
+    crossing = cascade.evaluation.cheapest(top1 - tolerance)
     return {
         "tolerance": tolerance,
         "static": {"target": static.test.about.target, "macs": macs, "top1": top1},
@@ -186,12 +185,12 @@ def times(
     """
     own, bundle = logits[id(source)], source.runtime.bundle
     peers = [s for s in statics if isinstance(s, BundleSource) and s.target == source.target]
-    found = {f"loses {100 * loss:g} %": own.thresholds(loss) for loss in TIMED_LOSSES}
+    found = {f"loses {100 * loss:g} %": own.losing(loss) for loss in TIMED_LOSSES}
     for peer in peers:
         top1, name = logits[id(peer)].search.top1[0], static_name(peer)
-        found[f"as good as {name}"] = own.thresholds(top1=top1)
+        found[f"as good as {name}"] = own.reaching(top1)
         if tolerance:
-            found[f"{100 * tolerance:.2f} points below {name}"] = own.thresholds(top1=top1 - tolerance)
+            found[f"{100 * tolerance:.2f} points below {name}"] = own.reaching(top1 - tolerance)
     points = {name: own.at(t) for name, t in (found | {"always the last exit": never(len(source.macs))}).items()}
     runtimes = {name: Runtime(bundle, thresholds=point.thresholds) for name, point in points.items()}
     alone = {static_name(s): s for s in peers}
@@ -233,7 +232,7 @@ def throughputs(
     """Images a second at batch 64 in PyTorch, answered images leaving the batch."""
     rows = []
     for loss in LOSSES:
-        point = own.at(own.thresholds(loss))
+        point = own.at(own.losing(loss))
         speed = throughput(reference.cascade, images, point.thresholds)
         rows.append({"run": f"loses {100 * loss:g} %", "images_per_s": speed, "top1": point.top1, "macs": point.cost})
     last = throughput(reference.cascade, images, never(len(reference.macs)))
@@ -249,8 +248,8 @@ def easy_and_hard(own: Evidence) -> dict[str, Any]:
 
     At the thresholds that lose 0.5 points on the search images; images are indices into the test split.
     """
-    test, values = own.test, own.seen
-    thresholds = own.at(own.thresholds(loss=0.005)).thresholds
+    test, values = own.test, own.test_confidences
+    thresholds = own.at(own.losing(0.005)).thresholds
     left = simulate_exits(values, thresholds)
     assert test.labels is not None
     classes = {}

@@ -38,6 +38,7 @@ from dvt_edge.tables import print_study
 
 matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "dvt-edge"  # the same figures give the same files
+ABLATIONS = ("no-reuse", "no-feature-reuse", "no-relation-reuse")
 COMMAND = "make results DATA=data"
 CHECKPOINT = "zoo:dvt_cifar10"
 STATIC = "static8"
@@ -175,23 +176,23 @@ def seed_noise(runs: list[Run]) -> float:
 
 
 def ablation_table(runs: list[Run]) -> str:
-    """Means over seeds of runs of one length, the one most runs have, and what each lacks against the cascade."""
-    lengths = Counter(r.epochs for r in runs)
-    groups: dict[str, list[Run]] = {}
+    """Means over seeds of the runs as long as the ablations, and against the cascade of the same seeds."""
+    lengths = Counter(r.epochs for r in runs if len(r.top1) > 1 and r.variant != "cascade")
+    epochs = max(lengths, key=lambda n: (lengths[n], -n), default=None)
+    groups: dict[str, dict[int, Run]] = {}
     for run in runs:
-        if run.epochs == max(lengths, key=lengths.__getitem__):
-            groups.setdefault(run.variant, []).append(run)
+        if run.epochs == epochs:
+            groups.setdefault(run.variant, {})[run.seed] = run
     rows = []
     for variant in (v for v in VARIANTS if v in groups):
-        means = np.mean([r.top1 for r in groups[variant]], axis=0)
-        seeds = ", ".join(str(r.seed) for r in groups[variant])
-        macs = " / ".join(mega(m) for m in groups[variant][0].macs)
-        cells = " / ".join(percent(v) for v in means)
-        whole = [r for r in groups.get("cascade", ()) if r.seed in {g.seed for g in groups[variant]}]
-        against = "-"
-        if len(means) > 1 and variant != "cascade" and whole:
-            against = " / ".join(f"{100 * d:+.2f}" for d in means - np.mean([r.top1 for r in whole], axis=0))
-        rows.append([variant, seeds, macs, cells, against])
+        found, whole = groups[variant], groups.get("cascade", {})
+        macs = " / ".join(mega(m) for m in next(iter(found.values())).macs)
+        cells = " / ".join(percent(v) for v in np.mean([r.top1 for r in found.values()], axis=0))
+        shared, against = sorted(found.keys() & whole.keys()), "-"
+        if variant in ABLATIONS and shared:
+            gains = np.mean([np.subtract(found[s].top1, whole[s].top1) for s in shared], axis=0)
+            against = " / ".join(f"{100 * gain:+.2f}" for gain in gains)
+        rows.append([variant, ", ".join(map(str, sorted(found))), macs, cells, against])
     columns = ["variant", "seeds", "MMACs, cumulative", "top-1 per exit, mean", "against the cascade, points"]
     return md(columns, rows) if rows else "None trained yet.\n"
 
@@ -293,29 +294,35 @@ def padded(rows: list[Any], length: int) -> list[Any]:
 
 
 def overhead_text(result: dict[str, Any], out: Path, target: str = "onnx-int8") -> str:
-    """Why time falls less than MACs, in this run's numbers."""
+    """What the time at the static model's accuracy consists of, in this run's numbers."""
     first, alone = (CascadeBundle.open(out / folder / target).manifest.stages[0] for folder in ("bundles", "static"))
     rows = {t["run"]: t for t in result["times"] if t["target"] == target}
     static = next(t for run, t in rows.items() if run.startswith("static"))
     equal = next(t for run, t in rows.items() if run.startswith("as good as"))
     always = rows["always the last exit"]["stage_ms"]
     glue = equal["mean_ms"] - sum(s * ms for s, ms in zip(equal["ran"], equal["stage_ms"], strict=True))
-    return f"""Time falls less than MACs do. In this run, on {target}:
+    later = [
+        f"- Stage {k}, which {equal['ran'][k]:.0%} of the images run, takes {equal['stage_ms'][k]:.3f} ms there, and "
+        f"{always[k]:.3f} ms where every image runs it."
+        for k in range(1, len(equal["stage_ms"]))
+    ]
+    return f"""What the time on {target} consists of, at the static model's accuracy:
 
-- Stage 0 alone takes {equal["stage_ms"][0]:.3f} ms and the static model {static["stage_ms"][0]:.3f} ms: \
+- Stage 0 takes {equal["stage_ms"][0]:.3f} ms and the static model {static["stage_ms"][0]:.3f} ms: \
 {static["stage_ms"][0] / equal["stage_ms"][0]:.2f} times less, for {alone.macs / first.macs:.2f} times fewer MACs. \
-The graphs have {first.operators.delegated} and {alone.operators.delegated} operators, and products of five rows use a \
-vector unit worse than those of 65.
-- Stage 1, which {equal["ran"][1]:.0%} of the images run at the static model's accuracy, takes \
-{equal["stage_ms"][1]:.3f} ms there and {always[1]:.3f} ms where every image runs it: run seldom, it finds the caches \
-full of stage 0.
+The graphs have {first.operators.delegated} and {alone.operators.delegated} operators.
+{chr(10).join(later)}
 - Confidences, the choice of exit and Python take {glue:.3f} ms an image, of a mean of {equal["mean_ms"]:.3f}.
 """
 
 
 def page(result: dict[str, Any], command: str, runs: list[Run], statics: list[Run], overhead: str) -> str:
     noise, grids = seed_noise(runs), load_cascade(CHECKPOINT).config.grids
-    last = result["evaluations"][0]["last_share"]
+    last, within = result["evaluations"][0]["last_share"], ""
+    if noise:
+        within = f""", or that accuracy less
+{100 * noise:.2f} points: the standard deviation of a static model's top-1 over seeds, pooled over those below that were
+trained with several"""
     return f"""# Results on CIFAR-10
 
 Made by `{command}`; every figure below is from that run, its numbers in [eval.json](results/eval.json).
@@ -340,9 +347,7 @@ A static model is one stage, alone and without reuse, trained by the same comman
 
 {alone_table(result, statics, grids)}
 What an exit has above the model of its grid, reuse and training with the others give it. From here on the static model
-is the largest, 8x8. Thresholds are those that reach its accuracy on the held-out images, or that accuracy less
-{100 * noise:.2f} points: the standard deviation of a static model's top-1 over seeds, pooled over those below that were
-trained with several.
+is the largest, 8x8. Thresholds are those that reach its accuracy on the held-out images{within}.
 
 {equal_table(result)}
 ## And in time
@@ -407,7 +412,7 @@ def main(
         study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=statics, timed=TIMED)
         result = run_study(dataclasses.replace(study, tolerance=seed_noise(trained)), report)
     print_study(Console(), result)
-    as_long = [r for r in trained if len(r.top1) == 1 and r.epochs == epochs]
+    as_long = [r for r in trained if len(r.top1) == 1 and (r.epochs, r.seed) == (epochs, 0)]
     plot_budget(result, as_long, docs / "results/budget.svg")
     plot_latency(result, docs / "results/latency.svg")
     plot_examples(result, data, docs / "results/examples.png")

@@ -228,7 +228,7 @@ def test_runtimes_take_turns_and_their_stages_are_timed(zoo_bundle: CascadeBundl
 
 def test_chosen_points_lose_more_where_more_may_be_lost() -> None:
     pair = Evidence(exits_that_learn(2000, 0), exits_that_learn(2000, 0))
-    costs = [pair.at(pair.thresholds(loss)).cost for loss in (0.0, 0.02, 0.1)]
+    costs = [pair.at(pair.losing(loss)).cost for loss in (0.0, 0.02, 0.1)]
     assert costs == sorted(costs, reverse=True) and costs[0] > costs[-1]
 
 

@@ -102,8 +102,11 @@ def test_int8_is_smaller_and_close(stages: list[StageGraph], float_stages: list[
     assert 15 < 10 * np.log10(signal / noise) < 60  # quantized, and not broken
 
 
-def test_int8_covers_every_layer_with_weights_and_nothing_else(tmp_path: Path) -> None:
-    """Convolutions with a batch norm, patches, linears and 1x1 convolutions; not means, products and resampling."""
+def test_int8_covers_every_layer_with_weights_and_nothing_else() -> None:
+    """Convolutions with a batch norm, patches, linears and 1x1 convolutions; not means, products and resampling.
+
+    What a convolution gives is rounded once, after its ReLU.
+    """
     needs("executorch")
     from dvt_edge.exporters.executorch_exporter import quantize, trace
 
@@ -115,6 +118,8 @@ def test_int8_covers_every_layer_with_weights_and_nothing_else(tmp_path: Path) -
     assert len(int8) == sum(isinstance(m, torch.nn.Linear | torch.nn.Conv2d) for m in stage.modules())
     assert len(products) > len(int8)
     assert all("dequantize_per_tensor" in str(n.args[0]) for n in int8)
+    rectified = [n for n in graph.nodes if str(n.target) in ("aten.relu.default", "aten.relu_.default")]
+    assert rectified and all(str(n.args[0].target) == "aten.conv2d.default" for n in rectified)
 
 
 def test_calibration_is_streamed_and_no_more_than_asked(stages: list[StageGraph], tmp_path: Path) -> None:

@@ -51,9 +51,11 @@ def test_ablations_are_compared_with_the_cascade_of_their_seeds_and_length(resul
         write_run(tmp_path, "cascade", 8, seed, top1)
     write_run(tmp_path, "no-reuse", 8, 0, [0.61, 0.65, 0.70])
     write_run(tmp_path, "cascade", 32, 0, [0.9, 0.9, 0.9])
-    write_run(tmp_path, "static8", 32, 0, [0.9])
+    for seed in range(5):  # more runs of another length
+        write_run(tmp_path, "static8", 32, seed, [0.9])
+    write_run(tmp_path, "no-reuse", 8, 2, [0.0, 0.0, 0.0])  # a seed without its cascade
     text = results.ablation_table(results.read_runs(tmp_path))
     rows = {re.split(r" *\| *", line)[1]: line for line in text.splitlines()[2:]}
     assert "61.00 % / 72.00 % / 80.00 %" in rows["cascade"] and "| 0, 1 |" in rows["cascade"]
-    assert "+1.00 / -5.00 / -10.00" in rows["no-reuse"]
+    assert "+1.00 / -5.00 / -10.00" in rows["no-reuse"] and "| 0, 2 |" in rows["no-reuse"]
     assert "static8" not in rows and "static8-32ep-seed0" in results.runs_table(results.read_runs(tmp_path))

@@ -50,6 +50,12 @@ def test_state_that_is_not_reused_is_left_out() -> None:
     ] * 3
 
 
+def test_a_graph_takes_one_image() -> None:
+    stage = split(Cascade(PRESETS["dvt_tiny"]))[0]
+    with pytest.raises(ValueError, match=r"stage0: an image of shape \(2, 32, 32, 3\); expected \(1, 32, 32, 3\)"):
+        stage(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
+
+
 def test_the_image_layout_takes_the_same_pixels_as_floats() -> None:
     model = cascade()
     pixels = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)

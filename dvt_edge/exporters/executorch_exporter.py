@@ -152,7 +152,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return y.reshape(*a.shape[:-2], *y.shape[-2:])
 
 
-def attention(qkv: Tensor, heads: int, reused: Tensor | None) -> tuple[Tensor, Tensor]:
+def xnnpack_attend(qkv: Tensor, heads: int, reused: Tensor | None) -> tuple[Tensor, Tensor]:
     """`attend` of one image in products of three dimensions."""
     tokens, width = qkv.shape[0], qkv.shape[1] // 3
     q, k, v = (qkv.narrow(1, i * width, width).reshape(tokens, heads, -1) for i in range(3))
@@ -200,7 +200,7 @@ REWRITES: dict[Any, Callable[..., Any]] = {
     Tensor.chunk: chunk,
     Tensor.sum: total,
     F.layer_norm: layer_norm,
-    attend: attention,
+    attend: xnnpack_attend,
     patch_tokens: patch_linear,
     F.unfold: unfold,
 }

@@ -33,8 +33,10 @@ def patch_linear(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -
     return F.linear(x, weight.permute(0, 2, 3, 1).flatten(1), bias)
 
 
-def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+def conv1x1(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Tensor:
     """A convolution of 1x1 as a linear."""
-    if weight.shape[2:] != (1, 1):
-        return F.conv2d(x, weight, bias, *options)
+    if weight.shape[2:] != (1, 1) or tuple(stride) != (1, 1) or tuple(padding) != (0, 0) or groups > 1:
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
