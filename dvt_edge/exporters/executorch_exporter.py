@@ -79,10 +79,7 @@ def trace(stage: StageGraph) -> torch.export.ExportedProgram:
 class WeightQuantizer(XNNPACKQuantizer):  # type: ignore[misc, unused-ignore]
     """Annotates operators with weights only; the parent's other patterns cost ten seconds to compile."""
 
-    SUPPORTED_PATTERNS = sorted(  # a convolution with its ReLU before one alone, or the result is rounded twice
-        (p for p in XNNPACKQuantizer.SUPPORTED_PATTERNS if p.name in ("conv_relu", "conv", "linear")),
-        key=lambda p: p.name != "conv_relu",
-    )
+    SUPPORTED_PATTERNS = [p for p in XNNPACKQuantizer.SUPPORTED_PATTERNS if p.name in ("linear", "conv", "conv_relu")]  # noqa: RUF012
 
 
 def is_quantized(node: torch.fx.Node) -> bool:
