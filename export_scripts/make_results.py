@@ -312,8 +312,7 @@ def overhead_text(result: dict[str, Any], out: Path, target: str = "onnx-int8") 
 {static["stage_ms"][0] / equal["stage_ms"][0]:.2f} times less, for {alone.macs / first.macs:.2f} times fewer MACs. \
 The graphs have {first.operators.delegated} and {alone.operators.delegated} operators.
 {chr(10).join(later)}
-- Confidences, the choice of exit and Python take {glue:.3f} ms an image, of a mean of {equal["mean_ms"]:.3f}.
-"""
+- Confidences, the choice of exit and Python take {glue:.3f} ms an image, of a mean of {equal["mean_ms"]:.3f}."""
 
 
 def page(result: dict[str, Any], command: str, runs: list[Run], statics: list[Run], overhead: str) -> str:
