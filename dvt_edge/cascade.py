@@ -57,8 +57,7 @@ class Patches(nn.Conv2d):
     """`patch_tokens` with its weights."""
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, side, side) -> (B, n, D)
-        tokens: Tensor = patch_tokens(x, self.weight, self.bias, self.padding[0])
-        return tokens
+        return patch_tokens(x, self.weight, self.bias, self.padding[0])
 
 
 class PatchStem(nn.Module):
@@ -78,8 +77,7 @@ class PatchStem(nn.Module):
         self.proj = Patches(channels, dim, patch, stride=patch, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, size, size) -> (B, n, D)
-        tokens: Tensor = self.proj(self.conv(x))
-        return tokens
+        return self.proj(self.conv(x))
 
 
 def stem_convolutions(config: CascadeConfig, grid: int) -> list[tuple[int, int]]:
@@ -263,8 +261,7 @@ class Stage(nn.Module):
         if self.relation_reuse is None:
             return None
         assert relations is not None
-        mixed: Tensor = self.relation_reuse(relations, self.relation_resample)
-        return mixed
+        return self.relation_reuse(relations, self.relation_resample)
 
     def transform(
         self, x: Tensor, tokens: Tensor | None, mixed: Tensor | None

@@ -149,8 +149,7 @@ class Evidence:
     def reaching(self, top1: float) -> NDArray[np.float32]:
         """The front's cheapest thresholds of at least this top-1 on the search images; its costliest if none has it."""
         index = self.front.reaching(top1)
-        found: NDArray[np.float32] = self.front.thresholds[-1 if index is None else index]
-        return found
+        return self.front.thresholds[-1 if index is None else index]
 
     def losing(self, loss: float) -> NDArray[np.float32]:
         """`reaching` the last exit's top-1 less `loss`."""

@@ -17,6 +17,20 @@ from typing import Any, Literal
 from dvt_edge.errors import SchemaError
 
 
+def shipped_names(folder: Path) -> tuple[str, ...]:
+    """Names of the JSON files that the package ships in `folder`."""
+    return tuple(sorted(path.stem for path in folder.glob("*.json")))
+
+
+def shipped_or_given(folder: Path, name: str | Path, what: str) -> Path:
+    """The shipped file of that name, or `name` as a path. Raises SchemaError, naming the shipped, where neither is."""
+    shipped = shipped_names(folder)
+    path = folder / f"{name}.json" if str(name) in shipped else Path(name)
+    if not path.is_file():
+        raise SchemaError(f"{name}: no such {what}; shipped are {', '.join(shipped)}, or give a JSON file")
+    return path
+
+
 def require(ok: bool, message: str) -> None:
     """For `__post_init__`: a ValueError that `from_json` turns into one line with its place."""
     if not ok:

@@ -4,9 +4,8 @@
     stage k      (image, tokens_{k-1}, relations_{k-1}) -> (logits, tokens_k, relations_k)
     last stage   (image, tokens_{k-1}, relations_{k-1}) -> (logits)
 
-Everything is batch 1; inside, the batch axis is dropped once the image is tokens, since a reshape before and after
-each linear costs a small stage as much as the products. The image goes in as the phone has it, uint8 RGB;
-normalisation is inside each stage.
+Everything is batch 1; inside, the batch axis is dropped once the image is tokens, which spares a reshape before and
+after each linear. The image goes in as the phone has it, uint8 RGB; normalisation is inside each stage.
 A state that the configuration does not reuse is left out.
 """
 

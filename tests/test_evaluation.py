@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +32,8 @@ from dvt_edge.evaluation import (
     take_turns,
 )
 from dvt_edge.exit_logits import CHUNK, BundleSource, ExitLogits, collect, compute, in_memory, merge, open_logits
-from dvt_edge.runtime import Runtime
+from dvt_edge.runtime import Result, Runtime
+from dvt_edge.study import equal_accuracy
 from dvt_edge.training import normalise
 from tests.fake_cifar import write_cifar10
 from tests.seeded import state_dict
@@ -214,12 +217,27 @@ def test_eval_of_a_published_checkpoint_on_an_image_folder(tmp_path: Path, capsy
     assert times == {path: path.stat().st_mtime_ns for path in times} and len(times) == 2
 
 
-def test_runtimes_take_turns_and_their_stages_are_timed(zoo_bundle: CascadeBundle) -> None:
+def test_runtimes_take_turns_and_their_stages_are_timed(
+    zoo_bundle: CascadeBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     thresholds = {"first": (0.0, 0.0, 0.0), "last": (2.0, 2.0, 0.0), "some": (0.9, 0.9, 0.0)}
     runtimes = {name: Runtime(zoo_bundle, thresholds=t) for name, t in thresholds.items()}
     images, done = sample("cifar10-test").first(60), []
+    order: list[str] = []
+
+    def watched(name: str, run: Callable[[Any], Result]) -> Callable[[Any], Result]:
+        def call(image: Any) -> Result:
+            order.append(name)
+            return run(image)
+
+        return call
+
+    for name, runtime in runtimes.items():
+        monkeypatch.setattr(runtime, "run", watched(name, runtime.run))
     found = take_turns(runtimes, images, lambda now, of: done.append((now, of)))
     assert done == [(50, 60), (60, 60)]
+    turns = [(name, 1 + block) for block in (50, 10) for name in runtimes]  # one more each, to warm up
+    assert order == [name for name, calls in turns for _ in range(calls)]
     assert {len(results) for results in found.values()} == {60}
     assert [len(stage_milliseconds(found[name])) for name in thresholds] == [1, 3, 3]
     ran = [r.stage_ms[1] for r in found["some"] if r.exit >= 1]
@@ -230,6 +248,16 @@ def test_chosen_points_lose_more_where_more_may_be_lost() -> None:
     pair = Evidence(exits_that_learn(2000, 0), exits_that_learn(2000, 0))
     costs = [pair.at(pair.losing(loss)).cost for loss in (0.0, 0.02, 0.1)]
     assert costs == sorted(costs, reverse=True) and costs[0] > costs[-1]
+
+
+def test_a_tolerance_is_how_far_below_the_static_model_is_equal() -> None:
+    cascade = Evidence(exits_that_learn(2000, 0), exits_that_learn(2000, 0))
+    last = cascade.search
+    about = dataclasses.replace(last.about, exits=1, macs=last.about.macs[-1:])
+    alone = ExitLogits(last.logits[:, -1:], last.labels, about)
+    same, below = (equal_accuracy(cascade, Evidence(alone, alone), t) for t in (0.0, 0.1))
+    assert below["fewer_macs"] > same["fewer_macs"] and below["cascade"]["top1"] < same["cascade"]["top1"]
+    assert below["crossing"]["cost"] < same["crossing"]["cost"]
 
 
 def test_the_hash_of_the_data_is_of_its_pixels_and_its_labels(tiny: Cascade, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Literal
 from dvt_edge.errors import SchemaError
 from dvt_edge.manifest import OperatingPoint
 from dvt_edge.policy import THERMAL, PowerTable, Thermal, power_table
-from dvt_edge.schema import read_json, require
+from dvt_edge.schema import read_json, require, shipped_names, shipped_or_given
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "profiles"
@@ -232,13 +232,10 @@ def own_macs(cumulative: Sequence[int]) -> tuple[int, ...]:
 
 
 def shipped_profiles() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in SHIPPED.glob("*.json")))
+    return shipped_names(SHIPPED)
 
 
 def open_profile(name: str | Path) -> DeviceProfile:
     """A shipped profile by its name, or a JSON file. Raises SchemaError naming the file and the place in it."""
-    path = SHIPPED / f"{name}.json" if str(name) in shipped_profiles() else Path(name)
-    if not path.is_file():
-        raise SchemaError(f"{name}: no such profile; shipped are {', '.join(shipped_profiles())}, or give a JSON file")
-    profile: DeviceProfile = read_json(DeviceProfile, path)
+    profile: DeviceProfile = read_json(DeviceProfile, shipped_or_given(SHIPPED, name, "profile"))
     return profile

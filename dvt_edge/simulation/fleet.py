@@ -16,9 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-from dvt_edge.errors import SchemaError
 from dvt_edge.policy import PowerPolicy
-from dvt_edge.schema import read_json, require
+from dvt_edge.schema import read_json, require, shipped_names, shipped_or_given
 from dvt_edge.simulation.device_profile import DeviceProfile
 from dvt_edge.simulation.workload import DAY, ChargeWindow, Diurnal, FixedRate, Workload
 
@@ -146,15 +145,12 @@ class Fleet:
 
 
 def shipped_fleets() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in SHIPPED.glob("*.json")))
+    return shipped_names(SHIPPED)
 
 
 def fleet_path(name: str | Path) -> Path:
     """The file of a shipped description, or `name` itself. Raises SchemaError where there is none."""
-    path = SHIPPED / f"{name}.json" if str(name) in shipped_fleets() else Path(name)
-    if not path.is_file():
-        raise SchemaError(f"{name}: no such fleet; shipped are {', '.join(shipped_fleets())}, or give a JSON file")
-    return path
+    return shipped_or_given(SHIPPED, name, "fleet")
 
 
 def open_fleet(name: str | Path) -> Fleet:
