@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from conftest import needs
 
-from dvt_edge import demo
+from dvt_edge import CascadeBundle, demo, load_cascade
+from dvt_edge.manifest import MANIFEST
 from dvt_edge.recipes import recipe_for
 
 
@@ -37,3 +40,21 @@ def test_demo_measures_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "onnx-fp32/stage0.onnx").write_bytes(b"damaged")
     demo.run_demo("zoo:dvt_cifar10", tmp_path, lambda what, done, total: said.append(what))
     assert any("converting" in s for s in said)
+
+
+def test_a_bundle_is_kept_unless_the_code_is_newer(
+    zoo_bundle: CascadeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(zoo_bundle.folder, tmp_path / "bundle")
+    recipe, digest = recipe_for(zoo_bundle.manifest.target), zoo_bundle.manifest.model.checkpoint_sha256
+    made: list[Path] = []
+    monkeypatch.setattr(demo, "export", lambda cascade, target, folder, **options: made.append(folder))
+
+    def ask() -> None:
+        demo.exported(recipe, load_cascade("zoo:dvt_cifar10"), digest, folder, lambda *args: None)
+
+    ask()
+    assert made == []
+    os.utime(folder / MANIFEST, (0, 0))
+    ask()
+    assert made == [folder]
