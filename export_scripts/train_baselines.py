@@ -1,10 +1,10 @@
 """The baselines and ablations of docs/results.md: the same recipe, data and epochs, one difference each.
 
-    python export_scripts/train_baselines.py data --epochs 6 --seed 0            all variants, one after the other
-    python export_scripts/train_baselines.py data --epochs 32 --variant static8  one, as long as the shipped cascade
+    python export_scripts/train_baselines.py data --epochs 24 --variant static8          as long as the shipped cascade
+    python export_scripts/train_baselines.py data --epochs 8 --model dvt_cifar10_small   all variants, of the small one
 
 A killed run goes on where it stopped, a finished one is skipped. Logs and figures, not the weights, are copied to
-docs/results/runs/.
+docs/results/runs/<model>/.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Annotated
 
 import typer
 
-# What the shipped cascade was trained with (dvt_edge/zoo/dvt_cifar10.md), but for epochs and seed.
+# What the shipped cascade was trained with (dvt_edge/zoo/dvt_cifar10.md), but for model, epochs and seed.
 RECIPE = {
-    "--model": "dvt_cifar10",
     "--optimizer": "muon",
     "--lr": "0.005",
     "--warmup-epochs": "1",
@@ -49,18 +48,19 @@ def run_name(variant: str, epochs: int, seed: int) -> str:
     return f"{variant}-{epochs}ep-seed{seed}"
 
 
-def train_variant(data: Path, runs: Path, variant: str, epochs: int, seed: int) -> Path:
+def train_variant(data: Path, runs: Path, model: str, variant: str, epochs: int, seed: int) -> Path:
     """Train one variant unless it is done; returns its run folder."""
-    folder = runs / run_name(variant, epochs, seed)
+    folder = runs / model / run_name(variant, epochs, seed)
     if not (folder / "result.json").exists():
-        recipe = [word for option in RECIPE.items() for word in option]
+        recipe = [word for option in (RECIPE | {"--model": model}).items() for word in option]
         command = [sys.executable, "-m", "dvt_edge", "train", str(data), str(folder), *recipe, *VARIANTS[variant]]
         subprocess.run([*command, "--epochs", str(epochs), "--seed", str(seed)], check=True)
     return folder
 
 
 def keep_figures(folder: Path, results: Path) -> None:
-    target = results / folder.name
+    """Copy log and figures of the run `<model>/<run>` below `results`."""
+    target = results / folder.parent.name / folder.name
     target.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
         shutil.copyfile(folder / name, target / name)
@@ -70,6 +70,7 @@ def main(
     data: Path,
     epochs: Annotated[int, typer.Option(min=1)] = 6,
     seed: int = 0,
+    model: Annotated[str, typer.Option(help="A preset.")] = "dvt_cifar10",
     variant: Annotated[list[str] | None, typer.Option(help=", ".join(VARIANTS))] = None,
     runs: Path = Path("runs"),
     results: Path = Path("docs/results/runs"),
@@ -77,7 +78,7 @@ def main(
     for name in variant or VARIANTS:
         if name not in VARIANTS:
             raise typer.BadParameter(f"{name}: expected one of {', '.join(VARIANTS)}")
-        keep_figures(train_variant(data, runs, name, epochs, seed), results)
+        keep_figures(train_variant(data, runs, model, name, epochs, seed), results)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,14 @@ def results(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return make_results
 
 
-def write_run(folder: Path, name: str, epochs: int, seed: int, top1: list[float]) -> None:
-    config = PRESETS["dvt_tiny"]
+def write_run(
+    folder: Path, name: str, epochs: int, seed: int, top1: list[float], model: str = "dvt_tiny", side: int = 6
+) -> None:
+    config = PRESETS["dvt_tiny"].replace(name=model)
     if len(top1) == 1:
-        config = config.replace(grids=config.grids[-1:], feature_reuse=False, relation_reuse=False)
-    run = folder / f"{name}-{epochs}ep-seed{seed}"
-    run.mkdir()
+        config = config.replace(grids=(side,), feature_reuse=False, relation_reuse=False)
+    run = folder / model / f"{name}-{epochs}ep-seed{seed}"
+    run.mkdir(parents=True)
     (run / "options.json").write_text(json.dumps({"model": config.to_dict(), "options": {"seed": seed}}))
     (run / "result.json").write_text(json.dumps({"epochs": epochs, "test_top1": top1, "hours": 0.5}))
 
@@ -38,6 +40,7 @@ def test_seed_noise_is_the_pooled_deviation_of_static_models_of_one_length(resul
     assert results.seed_noise(results.read_runs(tmp_path)) == 0.0
     write_run(tmp_path, "static8", 8, 1, [0.81])
     write_run(tmp_path, "static8", 32, 0, [0.90])  # another length
+    write_run(tmp_path, "static8", 8, 2, [0.95], model="wider")
     write_run(tmp_path, "cascade", 8, 0, [0.1, 0.2, 0.3])
     write_run(tmp_path, "cascade", 8, 1, [0.4, 0.5, 0.6])
     for seed, top1 in enumerate((0.70, 0.72, 0.74)):
@@ -59,3 +62,28 @@ def test_ablations_are_compared_with_the_cascade_of_their_seeds_and_length(resul
     assert "61.00 % / 72.00 % / 80.00 %" in rows["cascade"] and "| 0, 1 |" in rows["cascade"]
     assert "+1.00 / -5.00 / -10.00" in rows["no-reuse"] and "| 0, 2 |" in rows["no-reuse"]
     assert "static8" not in rows and "static8-32ep-seed0" in results.runs_table(results.read_runs(tmp_path))
+
+
+def test_each_exit_stands_beside_the_static_model_of_its_grid_and_length(results: ModuleType, tmp_path: Path) -> None:
+    write_run(tmp_path, "static4", 24, 0, [0.91], side=4)
+    small = "dvt_tiny_small"
+    for name, epochs, top1, side in (
+        ("cascade", 32, [0.5, 0.6, 0.7], 0),
+        ("cascade", 8, [0.1, 0.2, 0.3], 0),
+        ("static3", 32, [0.55], 3),
+        ("static6", 8, [0.11], 6),
+    ):
+        write_run(tmp_path, name, epochs, 0, top1, model=small, side=side)
+    runs = results.read_runs(tmp_path)
+    shipped = [r for r in runs if r.model == "dvt_tiny"]
+    ours = {"evaluations": [{"top1": [0.8, 0.85, 0.9], "macs": [1e6, 2e6, 3e6]}]}
+    text = results.alone_table(ours, shipped, (3, 4, 6), 24, [r for r in runs if r.model == small])
+    rows = [re.split(r" *\| *", line)[2:-1] for line in text.splitlines()[2:]]
+    assert [[*row[:4], row[5]] for row in rows] == [
+        ["24", "0", "3x3", "80.00 %", "not trained"],
+        ["24", "1", "4x4", "85.00 %", "91.00 %"],
+        ["24", "2", "6x6", "90.00 %", "not trained"],
+        ["32", "0", "3x3", "50.00 %", "55.00 %"],
+        ["32", "1", "4x4", "60.00 %", "not trained"],
+        ["32", "2", "6x6", "70.00 %", "not trained"],
+    ]
