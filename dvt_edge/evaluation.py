@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from dvt_edge.calibration.confidence import exit_confidences, wilson
+from dvt_edge.calibration.gains import predicted_gains, steadied
 from dvt_edge.calibration.paper_search import paper_curve
 from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
 from dvt_edge.cascade import Cascade
@@ -144,7 +145,8 @@ class Evidence:
     @cached_property
     def front(self) -> Front:
         """The search images' thresholds that no others beat in cost and top-1."""
-        return pareto_front(self.search_confidences, self.search.correct, self.search.about.macs)
+        good = steadied(self.search.correct, predicted_gains(self.search))
+        return pareto_front(self.search_confidences, good, self.search.about.macs)
 
     def reaching(self, top1: float) -> NDArray[np.float32]:
         """The front's cheapest thresholds of at least this top-1 on the search images; its costliest if none has it."""

@@ -2,7 +2,8 @@
 
 1. the whole Pareto front of 50,000 made-up images and three exits against the published search, in one run;
 2. our curve less the published one, on images that neither searched, for real logits;
-3. how often certificates miss, and what they certify.
+3. what points lose on such images, of what they aim to lose, found with labels alone or with the last exit's help;
+4. how often certificates miss, and what they certify.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 
 from dvt_edge import machine
 from dvt_edge.calibration.confidence import exit_confidences
+from dvt_edge.calibration.gains import predicted_gains, steadied
 from dvt_edge.calibration.paper_search import SETTINGS, paper_curve, shares
 from dvt_edge.calibration.pareto import pareto_front
 from dvt_edge.calibration.risk import certify
@@ -71,10 +73,20 @@ def curve(values: np.ndarray, right: np.ndarray, cost: np.ndarray, thresholds: n
 
 
 def gap(
-    values: np.ndarray, right: np.ndarray, cost: np.ndarray, seen: np.ndarray, new: np.ndarray, smooth: bool = True
+    values: np.ndarray,
+    right: np.ndarray,
+    predicted: np.ndarray,
+    cost: np.ndarray,
+    seen: np.ndarray,
+    new: np.ndarray,
+    raw: bool = False,
 ) -> float:
-    """Ours less the published curve in points, both searched on `seen` and measured on `new`, at the latter's costs."""
-    front = pareto_front(values[seen], right[seen], cost.tolist(), smooth=smooth)
+    """Ours less the published curve in points, both searched on `seen` and measured on `new`, at the latter's costs.
+
+    `raw` is without smoothing, by labels alone.
+    """
+    good = right[seen] if raw else steadied(right[seen], predicted[seen])
+    front = pareto_front(values[seen], good, cost.tolist(), smooth=not raw)
     published = paper_curve(values[seen])
     spent = curve(values[seen], right[seen], cost, published)[:, 0]
     chosen = sorted({i for c in spent if (i := front.within(c)) is not None})
@@ -88,22 +100,51 @@ def gap(
 def gaps(folder: str, draws: int = 20) -> None:
     data = open_logits(folder)
     values = exit_confidences(data, ConfidenceSpec("max_softmax", (1.0,) * data.about.exits))
-    right, cost = data.correct, np.array(data.about.macs, dtype=np.float64)
+    right, cost, predicted = data.correct, np.array(data.about.macs, dtype=np.float64), predicted_gains(data)
     half = len(data) // 2
     orders = [np.random.default_rng(seed).permutation(len(data)) for seed in range(draws)]
     print(f"{data.about.target} on {data.about.data}: ours less the published curve at its cost, mean of {draws} draws")
     for searched in (200, 500, 1000, half):
         ours, raw = (
-            [gap(values, right, cost, o[:searched], o[half:], smooth) for o in orders] for smooth in (True, False)
+            [gap(values, right, predicted, cost, o[:searched], o[half:], raw) for o in orders] for raw in (False, True)
         )
         said = [f"{np.mean(g):+.2f} points (sd {np.std(g):.2f})" for g in (ours, raw)]
-        print(f"  {searched} searched: {said[0]}; unsmoothed {said[1]}", flush=True)
+        print(f"  {searched} searched: {said[0]}; labels alone, unsmoothed {said[1]}", flush=True)
     print("the same, 5,000 searched, where the second exit repeats the first on a share of the images:")
     for share in (0.5, 0.8, 1.0):
         repeats = np.random.default_rng(0).random(len(data)) < share
-        echoed = [np.column_stack([t[:, 0], np.where(repeats, t[:, 0], t[:, 1]), t[:, 2]]) for t in (values, right)]
+        tables = (values, right, predicted)
+        echoed = [np.column_stack([t[:, 0], np.where(repeats, t[:, 0], t[:, 1]), t[:, 2]]) for t in tables]
         found = [gap(*echoed, cost, o[:half], o[half:]) for o in orders]
         print(f"  {share:.0%}: {np.mean(found):+.2f} points (sd {np.std(found):.2f})", flush=True)
+    print("top-1 lost on images not searched, in points; mean MMACs:")
+    for searched in (192, 500, 1000, half):
+        for aim in (0.005, 0.01, 0.02):
+            said = []
+            for raw in (False, True):
+                lost, spent = np.array(
+                    [losing(values, right, predicted, cost, o, searched, aim, raw) for o in orders]
+                ).T
+                said.append(f"{lost.mean():.2f} (sd {lost.std():.2f}) at {spent.mean() / 1e6:.1f}")
+            print(f"  {searched} searched, aim {100 * aim:.1f}: {said[0]}; by labels alone {said[1]}", flush=True)
+
+
+def losing(
+    values: np.ndarray,
+    right: np.ndarray,
+    predicted: np.ndarray,
+    cost: np.ndarray,
+    order: np.ndarray,
+    searched: int,
+    aim: float,
+    raw: bool,
+) -> tuple[float, float]:
+    """(points of top-1 that a point aimed to lose `aim` loses on the second half of `order`, its mean cost there)."""
+    seen, new = order[:searched], order[len(order) // 2 :]
+    front = pareto_front(values[seen], right[seen] if raw else steadied(right[seen], predicted[seen]), cost.tolist())
+    index = front.reaching(front.last - aim)
+    [(spent, top1)] = curve(values[new], right[new], cost, front.thresholds[[-1 if index is None else index]])
+    return float(100 * (right[new, -1].mean() - top1)), float(spent)
 
 
 def coverage(draws: int = 4000) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.calibration.confidence import FITTED, check_finite, exit_confidences, fit_temperatures, wilson
+from dvt_edge.calibration.gains import predicted_gains, steadied
 from dvt_edge.calibration.paper_search import SETTINGS, paper_thresholds
 from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
 from dvt_edge.calibration.risk import LOWEST, Method, Risk, certify, check_size
@@ -175,7 +176,7 @@ def calibrate(
     if len(temperature) != data.about.exits or not all(t > 0 and np.isfinite(t) for t in temperature):
         raise DataError(f"temperatures {tuple(temperature)}; expected {data.about.exits} above 0, one an exit")
     spec = ConfidenceSpec(measure, tuple(temperature))
-    search = Search(data, exit_confidences(data, spec), cost, rule, parts)
+    search = Search(data, spec, cost, rule, parts)
     points = [search.point(o.name, *search.find(o)) for o in wanted]
     points.append(search.point("full", search.always_last, search.certificate(0.0, last=True)))
     points.sort(key=lambda p: (p.mean_macs if p.mean_cost is None else p.mean_cost, p.name == "full"))
@@ -196,10 +197,11 @@ def calibrate(
 
 
 class Search:
-    """Finds and measures points on one set of confidences."""
+    """Finds and measures points on one set of logits."""
 
-    def __init__(self, data: ExitLogits, values: NDArray[np.float32], cost: Cost, rule: RiskRule, parts: Parts) -> None:
-        self.data, self.values, self.cost, self.rule, self.parts = data, values, cost, rule, parts
+    def __init__(self, data: ExitLogits, spec: ConfidenceSpec, cost: Cost, rule: RiskRule, parts: Parts) -> None:
+        self.data, self.spec, self.cost, self.rule, self.parts = data, spec, cost, rule, parts
+        self.values = exit_confidences(data, spec)
         self.agrees = data.guesses == data.guesses[:, -1:]
         self.right = None if data.labels is None else data.correct
         self.always_last = (NEVER,) * (data.about.exits - 1) + (0.0,)
@@ -208,9 +210,13 @@ class Search:
     def front(self, quality: str) -> Front:
         """Of "accuracy" or "agreement", on the part to search."""
         if quality not in self.fronts:
-            good = self.right if quality == "accuracy" and self.right is not None else self.agrees
             rows = self.parts.search
-            self.fronts[quality] = pareto_front(self.values[rows], good[rows], self.cost.per_exit)
+            if quality == "accuracy" and self.right is not None:
+                predicted = predicted_gains(self.data.take(rows), self.spec.temperature[-1])
+                good: NDArray[Any] = steadied(self.right[rows], predicted)
+            else:
+                good = self.agrees[rows]
+            self.fronts[quality] = pareto_front(self.values[rows], good, self.cost.per_exit)
         return self.fronts[quality]
 
     def find(self, objective: Objective) -> tuple[tuple[float, ...], Certificate | None]:
