@@ -132,6 +132,7 @@ class OperatingPoint:
     images: int
     data: str
     top1_interval: tuple[float, ...] | None = None  # of top1, 95 %, Wilson: (low, high)
+    expected_top1: float | None = None  # of the same images, steadied by the last exit's probabilities: for policies
     mean_cost: float | None = None  # in `calibration.cost_unit`, where that is not MACs
     certified: bool = False
     certificate: Certificate | None = None

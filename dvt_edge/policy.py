@@ -141,7 +141,8 @@ def power_table(
         return None if exit_j is None else math.fsum(map(operator.mul, point.exit_shares, exit_j))
 
     def accuracy(point: OperatingPoint) -> float:
-        return point.agreement if point.top1 is None else point.top1
+        known = (q for q in (point.expected_top1, point.top1) if q is not None)
+        return next(known, point.agreement)
 
     rows = tuple(PointRow(p.name, accuracy(p), p.certified, energy(p)) for p in points)
     joules = None if exit_j is None else tuple(exit_j)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dvt_edge.exit_logits import ExitLogits, in_memory
+
+MACS = (10, 30, 90)
+
 
 def cascade(
     images: int, shared: float, seed: int = 0, exits: int = 3, echo: float = 0.0
@@ -26,3 +30,13 @@ def cascade(
     for column in (values, right):
         column[1] = np.where(repeats, column[0], column[1]) if exits > 1 else column[1]
     return np.stack(values, axis=1).astype(np.float32), np.stack(right, axis=1)
+
+
+def cascade_logits(images: int, seed: int = 0, sharpness: float = 1.0) -> ExitLogits:
+    """Three exits of ten classes; labels are drawn from the last one's own softmax, times `sharpness` afterwards."""
+    rng = np.random.default_rng(seed)
+    last = rng.normal(0, 2.5, (images, 10))
+    odds = np.exp(last - last.max(axis=1, keepdims=True))
+    labels = (np.cumsum(odds, axis=1) / odds.sum(axis=1, keepdims=True) > rng.random((images, 1))).argmax(axis=1)
+    exits = [last + rng.normal(0, noise, last.shape) for noise in (1.2, 0.6, 0.0)]
+    return in_memory(np.float32(sharpness * np.stack(exits, axis=1)), labels, MACS)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_bundle import write_bundle
+from synthetic import cascade_logits
 
 from dvt_edge import CascadeBundle
 from dvt_edge.calibration.confidence import exit_confidences, wilson
@@ -20,7 +21,7 @@ from dvt_edge.data import sample
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError, ManifestError
 from dvt_edge.exit_logits import ExitLogits, in_memory
-from dvt_edge.policy import PowerPolicy
+from dvt_edge.policy import PowerPolicy, power_table
 from dvt_edge.schema import dump_json
 
 MACS = (1000, 3000, 6000)
@@ -113,11 +114,24 @@ def test_certificates_of_whole_calibrations_hold() -> None:
     assert misses / draws <= delta + 3 * np.sqrt(delta * (1 - delta) / draws)
 
 
+def test_policies_weigh_expected_top1_which_orders_points_better_than_a_few_labels_do() -> None:
+    truth = calibrate(cascade_logits(60_000, seed=99), temperature=(1.0,) * 3)
+    loss = {p.name: truth.points[-1].top1 - p.top1 for p in truth.points}  # type: ignore[operator]
+    errors: dict[str, list[float]] = {"top1": [], "expected_top1": []}
+    for seed in range(20):
+        found = calibrate(cascade_logits(400, seed=seed), temperature=(1.0,) * 3).points
+        assert [row.accuracy for row in power_table(found).rows] == [p.expected_top1 for p in found]
+        assert found[-1].expected_top1 == pytest.approx(found[-1].top1)
+        for name, gaps in errors.items():
+            gaps += [getattr(found[-1], name) - getattr(p, name) - loss[p.name] for p in found if p.name == "balanced"]
+    assert np.std(errors["expected_top1"]) < 0.7 * np.std(errors["top1"])
+
+
 def test_without_labels_points_go_by_agreement() -> None:
     data = logits_of(6000, labelled=False)
     rule = RiskRule("disagreement", "binomial")
     found = calibrate(data, objectives=(Objective("risk", 0.05, "safe"),), temperature=(1.0,) * 3, rule=rule)
-    assert all(p.top1 is None and p.top1_interval is None for p in found.points)
+    assert all(p.top1 is None and p.top1_interval is None and p.expected_top1 is None for p in found.points)
     fast = found.points[0]
     assert fast.agreement == pytest.approx(0.95, abs=0.02) and fast.mean_macs < MACS[-1]
     for objective, words in (

@@ -5,26 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from synthetic import MACS, cascade_logits
 
 from dvt_edge.calibration import gains
 from dvt_edge.calibration.confidence import exit_confidences
 from dvt_edge.calibration.gains import predicted_gains, steadied
 from dvt_edge.calibration.pareto import pareto_front
 from dvt_edge.decision import simulate_exits
-from dvt_edge.exit_logits import ExitLogits, in_memory
 from dvt_edge.manifest import ConfidenceSpec
-
-MACS = (10, 30, 90)
-
-
-def cascade_logits(images: int, seed: int = 0, sharpness: float = 1.0) -> ExitLogits:
-    """Three exits of ten classes; labels are drawn from the last one's own softmax, times `sharpness` afterwards."""
-    rng = np.random.default_rng(seed)
-    last = rng.normal(0, 2.5, (images, 10))
-    odds = np.exp(last - last.max(axis=1, keepdims=True))
-    labels = (np.cumsum(odds, axis=1) / odds.sum(axis=1, keepdims=True) > rng.random((images, 1))).argmax(axis=1)
-    exits = [last + rng.normal(0, noise, last.shape) for noise in (1.2, 0.6, 0.0)]
-    return in_memory(np.float32(sharpness * np.stack(exits, axis=1)), labels, MACS)
 
 
 def test_predicted_gains_are_differences_of_the_last_exits_softmax(monkeypatch: pytest.MonkeyPatch) -> None:

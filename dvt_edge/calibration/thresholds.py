@@ -211,13 +211,15 @@ class Search:
         """Of "accuracy" or "agreement", on the part to search."""
         if quality not in self.fronts:
             rows = self.parts.search
-            if quality == "accuracy" and self.right is not None:
-                predicted = predicted_gains(self.data.take(rows), self.spec.temperature[-1])
-                good: NDArray[Any] = steadied(self.right[rows], predicted)
-            else:
-                good = self.agrees[rows]
+            labelled = quality == "accuracy" and self.right is not None
+            good = self.expected_right(rows) if labelled else self.agrees[rows]
             self.fronts[quality] = pareto_front(self.values[rows], good, self.cost.per_exit)
         return self.fronts[quality]
+
+    def expected_right(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(rows, exits): what each answer is worth, of images with labels."""
+        assert self.right is not None
+        return steadied(self.right[rows], predicted_gains(self.data.take(rows), self.spec.temperature[-1]))
 
     def find(self, objective: Objective) -> tuple[tuple[float, ...], Certificate | None]:
         """Thresholds for an objective, and a certificate where it asks for one."""
@@ -294,7 +296,10 @@ class Search:
         rows = self.parts.measure
         leaves = simulate_exits(self.values[rows], thresholds)
         shares = np.bincount(leaves, minlength=self.data.about.exits) / len(rows)
-        hits = None if self.right is None else int(self.answers(self.right, thresholds, rows).sum())
+        hits = expected = None
+        if self.right is not None:
+            hits = int(self.answers(self.right, thresholds, rows).sum())
+            expected = float(self.expected_right(rows)[np.arange(len(rows)), leaves].mean())
         return OperatingPoint(
             name=name,
             thresholds=thresholds,
@@ -305,6 +310,7 @@ class Search:
             images=len(rows),
             data=self.data.about.data,
             top1_interval=None if hits is None else wilson(hits, len(rows)),
+            expected_top1=expected,
             mean_cost=None if self.cost.unit == "macs" else float(shares @ np.array(self.cost.per_exit)),
             certified=certificate is not None,
             certificate=certificate,

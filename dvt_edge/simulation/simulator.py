@@ -292,14 +292,14 @@ class Device:
         limit = self.scenario.deadline_s
         if waits.max() <= limit:
             return Served(waits, serve, np.ones(tick.count, dtype=np.bool_)), tick.start_s + float(done[-1])
-        runs = []
-        for k, (at, take) in enumerate(zip(arrive.tolist(), serve.tolist(), strict=True)):
-            wait = max(0.0, free_s - at)
-            waits[k] = wait
-            runs.append(wait <= limit)
+        free = [free_s]  # before each image, and after the last
+        for at, take in zip(arrive.tolist(), serve.tolist(), strict=True):
+            wait = free_s - at
             if wait <= limit:
-                free_s = at + wait + take
-        return Served(waits, serve, np.array(runs)), tick.start_s + free_s
+                free_s = (at + wait if wait > 0 else at) + take
+            free.append(free_s)
+        waits = np.maximum(0.0, np.array(free[:-1]) - arrive)
+        return Served(waits, serve, waits <= limit), tick.start_s + free_s
 
     def until_empty(self, tick: Tick, stream: Stream, served: Served | None) -> tuple[int, float, float, bool]:
         """Images before the battery is empty, seconds until then, joules too few for one more image; and if it is."""
