@@ -5,8 +5,8 @@
                about.json   which artifact and which images gave them; written last, so that it means "whole"
                parts/       chunks while it is being computed; a killed run goes on after the last of them
 
-Chunks belong to processes in turn, so several may work on one folder: `collect(..., rank=r, world=w)` in each,
-then `merge` in one of them.
+`compute` does it all. Chunks belong to processes in turn, so several may work on one folder: each `collect`s its own,
+then one of them `merge`s.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def collect(
             report(f"{source.target}: logits of {total} images", done, math.ceil(total / world))
 
 
-def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike[str]) -> ExitLogits:
+def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike[str]) -> None:
     """Join the parts of every process into logits.npy, and say what they are in about.json."""
     folder = Path(folder)
     missing = [c for c in range(chunks(len(images))) if not part(folder, c).exists()]
@@ -221,24 +221,34 @@ def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike
     write_text(folder / "about.json", dump_json(about))
     shutil.rmtree(folder / "parts")
     (folder / "asked.json").unlink()
-    return open_logits(folder)
 
 
 def compute(
-    source: LogitSource, images: LabelledImages, folder: str | os.PathLike[str], report: Report | None = None
+    source: LogitSource,
+    images: LabelledImages,
+    folder: str | os.PathLike[str],
+    report: Report | None = None,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    barrier: Callable[[], None] = lambda: None,
 ) -> ExitLogits:
-    """The logits at `folder`, computed there unless they are: `collect` and `merge` in one process.
+    """The logits at `folder`, computed there unless they are; `world` processes that meet at `barrier` share the work.
 
     Raises DataError when the folder holds those of another artifact or other images.
     """
-    if (Path(folder) / "about.json").exists():
-        found = open_logits(folder)
-        same = found.about.artifact_sha256 == source.artifact_sha256 and found.about.images == len(images)
-        if not same or found.about.data != images.source:
-            raise DataError(f"{folder}: holds logits of {found.about.target} on {found.about.data}; give another")
-        return found
-    collect(source, images, folder, report=report)
-    return merge(source, images, folder)
+    if not (Path(folder) / "about.json").exists():
+        collect(source, images, folder, report=report, rank=rank, world=world)
+        barrier()
+        if rank == 0:
+            merge(source, images, folder)
+    barrier()
+    found = open_logits(folder)
+    wanted = (source.artifact_sha256, images.source, len(images))
+    if (found.about.artifact_sha256, found.about.data, found.about.images) != wanted:
+        words = f"{found.about.images} images of {found.about.data} through {found.about.target}"
+        raise DataError(f"{folder}: holds the logits of {words}; give another folder or delete it")
+    return found
 
 
 def open_logits(folder: str | os.PathLike[str]) -> ExitLogits:

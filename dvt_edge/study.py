@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 
 from dvt_edge import machine
 from dvt_edge.atomic import write_text
@@ -33,11 +32,11 @@ from dvt_edge.evaluation import (
     take_turns,
     throughput,
 )
-from dvt_edge.exit_logits import BundleSource, ExitLogits, LogitSource, collect, merge, open_logits
+from dvt_edge.exit_logits import BundleSource, ExitLogits, LogitSource, compute
 from dvt_edge.manifest import MANIFEST
 from dvt_edge.recipes import recipe_for
 from dvt_edge.runtime import Runtime
-from dvt_edge.training import Process, process_group
+from dvt_edge.training import process_group
 
 LOSSES = (0.0, 0.005, 0.01, 0.02, 0.05)  # of top-1 against the last exit: thresholds that are carried over
 TIMED_LOSSES = (0.0, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
@@ -80,10 +79,17 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
             raise DataError(f"{source.name}: {len(source.classes)} classes; expected {len(reference.classes)}")
     sources: list[LogitSource] = [reference, *bundles, *statics]
     with process_group() as process:
-        kept = {id(s): gather(s, search, test, study.out / "logits", process, report) for s in sources}
+        together: dict[str, Any] = {"rank": process.rank, "world": process.world, "barrier": process.barrier}
+        logits = {}
+        for source in sources:
+            folder = study.out / "logits" / f"{source.target}-{source.artifact_sha256[:12]}"
+            kept = [
+                compute(source, images, folder / name, report, **together)
+                for name, images in (("search", search), ("test", test))
+            ]
+            logits[id(source)] = Evidence(*kept)
         if not process.leads:
             return {}
-    logits = {key: evidence for key, evidence in kept.items() if evidence is not None}
     own = logits[id(reference)]
     evaluations = [logits[id(s)].evaluation for s in (reference, *bundles)]
     baselines = [logits[id(s)].evaluation for s in statics]
@@ -128,29 +134,6 @@ def static_source(path: Path, classes: Sequence[str]) -> LogitSource:
     if len(source.macs) != 1:
         raise DataError(f"{path}: {len(source.macs)} exits; a static model has one (dvt-edge train --grids 8 ...)")
     return source
-
-
-def gather(
-    source: LogitSource, search: LabelledImages, test: LabelledImages, out: Path, process: Process, report: Report
-) -> Evidence | None:
-    """Both sets' logits, kept below `out` under the artifact's hash; None on a process that does not lead."""
-    folder = out / f"{source.target}-{source.artifact_sha256[:12]}"
-    found = []
-    for split, images in (("search", search), ("test", test)):
-        if not (folder / split / "about.json").exists():
-            collect(source, images, folder / split, report=report, rank=process.rank, world=process.world)
-            if process.world > 1:
-                dist.barrier()
-            if process.leads:
-                merge(source, images, folder / split)
-        if process.leads:
-            found.append(open_logits(folder / split))
-            about = found[-1].about
-            if (about.data, about.images) != (images.source, len(images)):
-                raise DataError(f"{folder / split}: logits of {about.images} images of {about.data}; delete the folder")
-        if process.world > 1:
-            dist.barrier()
-    return Evidence(*found) if process.leads else None
 
 
 def equal_accuracy(cascade: Evidence, static: Evidence, tolerance: float) -> dict[str, Any]:

@@ -181,6 +181,11 @@ class Process:
     def leads(self) -> bool:
         return self.rank == 0
 
+    def barrier(self) -> None:
+        """Wait for all the others."""
+        if self.world > 1:
+            dist.barrier()
+
 
 @contextmanager
 def process_group() -> Iterator[Process]:
@@ -338,8 +343,7 @@ class Trainer:
                 log.write(json.dumps(line) + "\n")
             self.save_state()
             console.print(json.dumps(line), highlight=False, soft_wrap=True)
-        if self.process.world > 1:
-            dist.barrier()
+        self.process.barrier()
 
     def save_state(self) -> None:
         buffer = io.BytesIO()
@@ -393,8 +397,7 @@ class Trainer:
                 "torch": torch.__version__,
             }
             write_text(self.out / "result.json", json.dumps(result, indent=1))
-        if self.process.world > 1:
-            dist.barrier()
+        self.process.barrier()
         return result
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +133,8 @@ def test_logits_are_kept_resumed_and_bound_to_their_artifact(tiny: Cascade, tmp_
     with pytest.raises(DataError, match="1 parts of 2 are not there"):
         merge(source, images, tmp_path / "kept")
     collect(source, images, tmp_path / "kept", rank=0, world=2)
-    kept = merge(source, images, tmp_path / "kept")
+    merge(source, images, tmp_path / "kept")
+    kept = open_logits(tmp_path / "kept")
     whole = compute(source, images, tmp_path / "whole")
     assert np.array_equal(kept.logits, whole.logits) and kept.about == whole.about
     assert isinstance(open_logits(tmp_path / "kept").logits, np.memmap)
@@ -143,11 +146,31 @@ def test_logits_are_kept_resumed_and_bound_to_their_artifact(tiny: Cascade, tmp_
     np.testing.assert_allclose(kept.logits[3], expected, atol=1e-5)
 
     source.artifact_sha256 = "b" * 64
-    with pytest.raises(DataError, match="holds logits of"):
+    with pytest.raises(DataError, match="holds the logits of"):
         compute(source, images, tmp_path / "kept")
     collect(TorchSource(tiny, "a" * 64), images, tmp_path / "begun", rank=0, world=2)
     with pytest.raises(DvtEdgeError, match="begun for"):
         collect(source, images, tmp_path / "begun")
+
+
+def test_processes_that_share_the_work_all_get_the_whole(tiny: Cascade, tmp_path: Path) -> None:
+    images, source = sample("cifar10-calibration").first(CHUNK + 20), TorchSource(tiny, "a" * 64)
+    meeting, said = threading.Barrier(2, timeout=60), []
+
+    def meet() -> None:
+        meeting.wait()
+
+    def work(rank: int) -> ExitLogits:
+        def report(what: str, done: int, total: int) -> None:
+            said.append((rank, done))
+
+        return compute(source, images, tmp_path / "shared", report, rank=rank, world=2, barrier=meet)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(work, range(2)))
+    alone = compute(source, images, tmp_path / "alone")
+    assert all(np.array_equal(f.logits, alone.logits) and f.about == alone.about for f in found)
+    assert sorted(said) == [(0, CHUNK), (1, 20)]
 
 
 def test_a_bundle_gives_its_runtimes_logits_and_times(zoo_bundle, tmp_path: Path) -> None:
