@@ -253,11 +253,10 @@ def easy_and_hard(own: Evidence) -> dict[str, Any]:
 
 
 def shown(test: ExitLogits, values: Any, image: int, exit_: int) -> dict[str, Any]:
-    answer = test.about.classes[int(test.guesses[image, exit_])]
-    first = test.about.classes[int(test.guesses[image, 0])]
+    answers = [test.about.classes[int(guess)] for guess in test.guesses[image]]
     return {
         "image": image,
-        "answer": answer,
-        "first_answer": first,
+        "answer": answers[exit_],
+        "answers": answers,
         "confidence": [round(float(v), 4) for v in values[image]],
     }

@@ -18,8 +18,10 @@ from typing import Annotated, Any
 
 import matplotlib
 import numpy as np
+import torch
 import typer
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.console import Console
 from train_baselines import VARIANTS, keep_figures, train_variant
 
@@ -32,9 +34,11 @@ from dvt_edge.config import PRESETS, CascadeConfig
 from dvt_edge.data import open_images
 from dvt_edge.demo import exported
 from dvt_edge.evaluation import TURN, cumulative_macs
+from dvt_edge.preprocess import preprocess
 from dvt_edge.recipes import RECIPES
 from dvt_edge.study import Study, run_study
 from dvt_edge.tables import print_study
+from dvt_edge.training import normalise
 
 matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "dvt-edge"  # the same figures give the same files
@@ -295,6 +299,47 @@ def plot_examples(result: dict[str, Any], data: Path, path: Path) -> None:
     save(figure, path)
 
 
+def attention_maps(cascade: Cascade, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """(side, side) an exit: how much the class token attends to each token in the last block, mean over the heads."""
+    seen: list[torch.Tensor] = []
+    hooks = [
+        stage.blocks[-1].attn.register_forward_hook(lambda module, given, found: seen.append(found[1]))
+        for stage in cascade.stages
+    ]
+    with torch.inference_mode():
+        cascade.eval()(normalise(torch.from_numpy(pixels)[None], cascade.config))
+    for hook in hooks:
+        hook.remove()
+    sides = cascade.config.grids
+    maps = (r.softmax(dim=-1)[0, :, 0, 1:].mean(dim=0) for r in seen)  # (heads, N, N) -> (n,)
+    return [m.reshape(side, side).numpy() for m, side in zip(maps, sides, strict=True)]
+
+
+def plot_attention(result: dict[str, Any], data: Path, path: Path) -> None:
+    """For each class, the image that was least sure at exit 0 of those that need the last one."""
+    images, cascade = open_images(data, "test"), load_cascade(CHECKPOINT)
+    config = cascade.config
+    hard = {name: found["hard"][0] for name, found in result["examples"]["classes"].items() if found["hard"]}
+    figure = Figure(figsize=(1.25 * len(hard), 1.3 * (1 + config.num_exits)), layout="constrained")
+    grid = figure.subplots(1 + config.num_exits, len(hard), squeeze=False)
+    for column, (name, example) in zip(grid.T, hard.items(), strict=True):
+        pixels = preprocess(images[example["image"]], config.image_size, config.resize)
+        column[0].imshow(pixels, interpolation="nearest")
+        column[0].set_title(name, fontsize=9, pad=3)
+        for k, (axes, seen) in enumerate(zip(column[1:], attention_maps(cascade, pixels), strict=True)):
+            axes.imshow(pixels.mean(axis=2), cmap="gray", interpolation="nearest")
+            box = (-0.5, config.image_size - 0.5, config.image_size - 0.5, -0.5)
+            axes.imshow(seen, extent=box, cmap="inferno", alpha=0.6, vmin=0, interpolation="nearest")
+            right = example["answers"][k] == name
+            axes.set_title(example["answers"][k], fontsize=8, color="black" if right else "crimson", pad=2)
+    for axes in grid.flat:
+        axes.axis("off")
+    for k in range(config.num_exits):
+        where = grid[1 + k, 0]
+        where.text(-0.15, 0.5, f"exit {k}", transform=where.transAxes, rotation=90, ha="right", va="center", fontsize=9)
+    save(figure, path)
+
+
 def padded(rows: list[Any], length: int) -> list[Any]:
     return rows + [None] * (length - len(rows))
 
@@ -388,6 +433,11 @@ is named in red.
 ![easy and hard images](results/examples.png)
 
 {class_table(result)}
+What the class token attends to in each exit's last block, mean over its heads, in the image of each class that exit 0
+was least sure of. Each exit's answer is above its map, in red where it is wrong.
+
+![attention of the class token](results/attention.png)
+
 ## Where it comes from: ablations
 
 On {SMALL}; the same recipe, data and few epochs for all, cascade included, one difference each:
@@ -427,6 +477,7 @@ def main(
     plot_budget(result, as_long, docs / "results/budget.svg")
     plot_latency(result, docs / "results/latency.svg")
     plot_examples(result, data, docs / "results/examples.png")
+    plot_attention(result, data, docs / "results/attention.png")
     write_text(docs / "results/eval.json", json.dumps(result, indent=1) + "\n")
     write_text(docs / "results.md", page(result, COMMAND, epochs, trained, as_long, overhead_text(result, out)))
 

@@ -7,9 +7,13 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
 
+from dvt_edge.cascade import Cascade
 from dvt_edge.config import PRESETS
+from dvt_edge.training import normalise
 
 SCRIPTS = Path(__file__).parents[1] / "export_scripts"
 
@@ -87,3 +91,18 @@ def test_each_exit_stands_beside_the_static_model_of_its_grid_and_length(results
         ["32", "1", "4x4", "60.00 %", "not trained"],
         ["32", "2", "6x6", "70.00 %", "not trained"],
     ]
+
+
+def test_attention_maps_are_the_class_tokens_of_the_last_block(results: ModuleType) -> None:
+    torch.manual_seed(0)
+    cascade = Cascade(PRESETS["dvt_tiny"]).eval()
+    config = cascade.config
+    pixels = np.random.default_rng(0).integers(0, 256, (config.image_size, config.image_size, 3), dtype=np.uint8)
+    maps = results.attention_maps(cascade, pixels)
+    assert [m.shape for m in maps] == [(side, side) for side in config.grids]
+    assert all(m.min() > 0 and m.sum() < 1 for m in maps)
+    with torch.inference_mode():
+        _, _, relations = cascade.stages[0](normalise(torch.from_numpy(pixels)[None], config))
+    last = relations[0, -config.heads :].softmax(dim=-1)[:, 0, 1:].mean(dim=0)
+    np.testing.assert_allclose(maps[0].ravel(), last.numpy(), rtol=1e-5)
+    assert not any(block.attn._forward_hooks for stage in cascade.stages for block in stage.blocks)
