@@ -149,7 +149,7 @@ class Evidence:
         return pareto_front(self.search_confidences, good, self.search.about.macs)
 
     def reaching(self, top1: float) -> NDArray[np.float32]:
-        """The front's cheapest thresholds of at least this top-1 on the search images; its costliest if none has it."""
+        """The front's cheapest thresholds of at least this expected top-1 on the search images, else its costliest."""
         index = self.front.reaching(top1)
         return self.front.thresholds[-1 if index is None else index]
 
@@ -186,7 +186,7 @@ def evaluate(evidence: Evidence) -> Evaluation:
 
 
 def confidence_of(logits: ExitLogits) -> NDArray[np.float32]:
-    """(images, exits) max softmax. Temperature 1: joint thresholds are the same choices at any temperature."""
+    """(images, exits) max softmax, at temperature 1."""
     return exit_confidences(logits, ConfidenceSpec("max_softmax", (1.0,) * logits.about.exits))
 
 

@@ -235,7 +235,7 @@ def compute(
 ) -> ExitLogits:
     """The logits at `folder`, computed there unless they are; `world` processes that meet at `barrier` share the work.
 
-    Raises DataError when the folder holds those of another artifact or other images.
+    Raises DvtEdgeError when the folder holds, or was begun for, those of another artifact or other images.
     """
     if not (Path(folder) / "about.json").exists():
         collect(source, images, folder, report=report, rank=rank, world=world)

@@ -132,7 +132,9 @@ class OperatingPoint:
     images: int
     data: str
     top1_interval: tuple[float, ...] | None = None  # of top1, 95 %, Wilson: (low, high)
-    expected_top1: float | None = None  # of the same images, steadied by the last exit's probabilities: for policies
+    expected_top1: float | None = (
+        None  # the same, steadied (calibration/gains.py): for policies; an estimate, not a share
+    )
     mean_cost: float | None = None  # in `calibration.cost_unit`, where that is not MACs
     certified: bool = False
     certificate: Certificate | None = None

@@ -28,7 +28,7 @@ from train_baselines import VARIANTS, keep_figures, train_variant
 from dvt_edge.atomic import write_text
 from dvt_edge.bundle import CascadeBundle
 from dvt_edge.cascade import Cascade
-from dvt_edge.checkpoint import checkpoint_sha256, load_cascade
+from dvt_edge.checkpoint import ZOO, checkpoint_sha256, load_cascade
 from dvt_edge.cli import progress
 from dvt_edge.config import PRESETS, CascadeConfig
 from dvt_edge.data import open_images
@@ -44,7 +44,7 @@ matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "dvt-edge"  # the same figures give the same files
 ABLATIONS = ("no-reuse", "no-feature-reuse", "no-relation-reuse")
 COMMAND = "make results DATA=data"
-MODEL, SMALL = "dvt_cifar10", "dvt_cifar10_small"
+MODEL = "dvt_cifar10"
 CHECKPOINT = f"zoo:{MODEL}"
 STATIC = "static8"
 TIMED = 1000  # images
@@ -105,23 +105,16 @@ def equal_table(result: dict[str, Any]) -> str:
     return md([*columns, "where the test curve itself crosses"], rows)
 
 
-def alone_table(result: dict[str, Any], statics: list[Run], grids: Sequence[int], epochs: int, small: list[Run]) -> str:
-    """Each exit beside the static model of its grid, for the shipped cascade and, from its logs, for the small one."""
+def alone_table(result: dict[str, Any], statics: list[Run], grids: Sequence[int]) -> str:
+    """Each exit beside the static model of its grid."""
+    alone = {run.config.grids[0]: run for run in statics}
     ours = result["evaluations"][0]
-    cascades = [(MODEL, epochs, grids, ours["top1"], ours["macs"], statics)]
-    longest = max((r.epochs for r in small), default=0)
-    for run in (r for r in small if (r.variant, r.epochs) == ("cascade", longest)):
-        peers = [r for r in small if len(r.top1) == 1 and (r.epochs, r.seed) == (run.epochs, run.seed)]
-        cascades.append((SMALL, run.epochs, run.config.grids, run.top1, run.macs, peers))
     rows = []
-    for model, length, sides, top1, macs, peers in cascades:
-        alone = {run.config.grids[0]: run for run in peers}
-        for k, grid in enumerate(sides):
-            run = alone.get(grid)
-            figures = [percent(run.top1[0]), mega(run.macs[0])] if run else ["not trained", "-"]
-            rows.append([model, str(length), str(k), f"{grid}x{grid}", percent(top1[k]), mega(macs[k]), *figures])
-    columns = ["model", "epochs", "exit", "tokens", "its top-1", "MMACs, cumulative"]
-    return md([*columns, "static model's top-1", "its MMACs"], rows)
+    for k, grid in enumerate(grids):
+        run = alone.get(grid)
+        figures = [percent(run.top1[0]), mega(run.macs[0])] if run else ["not trained", "-"]
+        rows.append([str(k), f"{grid}x{grid}", percent(ours["top1"][k]), mega(ours["macs"][k]), *figures])
+    return md(["exit", "tokens", "its top-1", "MMACs, cumulative", "static model's top-1", "its MMACs"], rows)
 
 
 def times_table(result: dict[str, Any]) -> str:
@@ -177,14 +170,19 @@ def read_runs(folder: Path) -> list[Run]:
     return found
 
 
+def repeated(runs: list[Run]) -> list[list[Run]]:
+    """Static models trained with several seeds, each with its runs."""
+    groups: dict[tuple[str, str, int], list[Run]] = {}
+    for run in (r for r in runs if len(r.top1) == 1):
+        groups.setdefault((run.model, run.variant, run.epochs), []).append(run)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def seed_noise(runs: list[Run]) -> float:
     """Standard deviation of a static model's top-1 over seeds, pooled over models; 0 where no model has two."""
-    groups: dict[tuple[str, str, int], list[float]] = {}
-    for run in runs:
-        if len(run.top1) == 1:
-            groups.setdefault((run.model, run.variant, run.epochs), []).append(run.top1[0])
-    freedom = sum(len(g) - 1 for g in groups.values())
-    squares = sum(float(np.var(g)) * len(g) for g in groups.values())
+    groups = [[run.top1[0] for run in group] for group in repeated(runs)]
+    freedom = sum(len(g) - 1 for g in groups)
+    squares = sum(float(np.var(g)) * len(g) for g in groups)
     return (squares / freedom) ** 0.5 if freedom else 0.0
 
 
@@ -214,8 +212,8 @@ def runs_table(runs: list[Run]) -> str:
     rows = []
     for run in runs:
         top1 = " / ".join(percent(v) for v in run.top1)
-        rows.append([run.model, run.name, str(run.epochs), str(run.seed), top1, f"{run.hours:.2f}"])
-    return md(["model", "run", "epochs", "seed", "top-1 per exit", "hours"], rows)
+        rows.append([run.name, str(run.epochs), str(run.seed), top1, f"{run.hours:.2f}"])
+    return md(["run", "epochs", "seed", "top-1 per exit", "hours"], rows)
 
 
 def class_table(result: dict[str, Any]) -> str:
@@ -369,14 +367,14 @@ The graphs have {first.operators.delegated} and {alone.operators.delegated} oper
 - Confidences, the choice of exit and Python take {glue:.3f} ms an image, of a mean of {equal["mean_ms"]:.3f}."""
 
 
-def page(result: dict[str, Any], command: str, epochs: int, runs: list[Run], statics: list[Run], overhead: str) -> str:
+def page(result: dict[str, Any], command: str, runs: list[Run], statics: list[Run], overhead: str) -> str:
     noise, grids = seed_noise(runs), load_cascade(CHECKPOINT).config.grids
-    small = [run for run in runs if run.model == SMALL]
     last, within = result["evaluations"][0]["last_share"], ""
     if noise:
+        lengths = " and ".join(map(str, sorted({group[0].epochs for group in repeated(runs)})))
         within = f""", or that accuracy less
 {100 * noise:.2f} points: the standard deviation of a static model's top-1 over seeds, pooled over those below that were
-trained with several"""
+trained with several, for {lengths} epochs"""
     return f"""# Results on CIFAR-10
 
 Made by `{command}`; every figure below is from that run, its numbers in [eval.json](results/eval.json).
@@ -397,13 +395,11 @@ All test images, every stage run. Core ML artifacts do not run on Linux and are 
 
 ![top-1 against mean MACs](results/budget.svg)
 
-A static model is one stage, alone and without reuse, trained by the same command for as many epochs as its cascade.
-{SMALL} is the same cascade with {PRESETS[SMALL].dim} features a token instead of {PRESETS[MODEL].dim}:
+A static model is one stage, alone and without reuse, trained by the same command for as many epochs as the cascade:
 
-{alone_table(result, statics, grids, epochs, small)}
-What an exit has above the model of its grid, reuse and training with the others give it. From here on the cascade is
-the shipped one and the static model its largest, 8x8. Thresholds are those that reach that model's accuracy on the
-held-out images{within}.
+{alone_table(result, statics, grids)}
+What an exit has above the model of its grid, reuse and training with the others give it. From here on the static model
+is the largest, 8x8. Thresholds are those that reach its accuracy on the held-out images{within}.
 
 {equal_table(result)}
 ## And in time
@@ -433,16 +429,16 @@ is named in red.
 ![easy and hard images](results/examples.png)
 
 {class_table(result)}
-What the class token attends to in each exit's last block, mean over its heads, in the image of each class that exit 0
-was least sure of. Each exit's answer is above its map, in red where it is wrong.
+What the class token attends to in each exit's last block, mean over its heads: of each class, the image that exit 0 was
+least sure of among those that need the last. Each exit's answer is above its map, in red where it is wrong.
 
 ![attention of the class token](results/attention.png)
 
 ## Where it comes from: ablations
 
-On {SMALL}; the same recipe, data and few epochs for all, cascade included, one difference each:
+The same recipe, data and few epochs for all, cascade included, one difference each:
 
-{ablation_table(small)}
+{ablation_table(runs)}
 Every run, its log in [results/runs](results/runs). Runs of different lengths are not to be compared with one another;
 hours are by the clock of a machine that did other things too, and some runs were paused.
 
@@ -457,11 +453,13 @@ def main(
     out: Annotated[Path, typer.Option(help="Bundles and logits, kept between runs.")] = Path("build/results"),
     docs: Path = Path("docs"),
     runs: Path = Path("runs"),
-    epochs: Annotated[int, typer.Option(help="Of the static model; the shipped cascade had as many.")] = 24,
 ) -> None:
+    if load_cascade(CHECKPOINT).config != PRESETS[MODEL]:
+        raise typer.BadParameter(f"{CHECKPOINT} is not of the preset {MODEL}, which its static models are of")
+    epochs = len((ZOO / f"{MODEL}.log.jsonl").read_text().splitlines())  # as many for the static model
     static = train_variant(data, runs, MODEL, STATIC, epochs, 0)
     keep_figures(static, docs / "results/runs")
-    trained = read_runs(docs / "results/runs")
+    trained = [run for run in read_runs(docs / "results/runs") if run.model == MODEL]
     weights = static / "cascade.safetensors"
     with progress() as report:
         for recipe in RUNNABLE:
@@ -473,13 +471,13 @@ def main(
         study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=statics, timed=TIMED)
         result = run_study(dataclasses.replace(study, tolerance=seed_noise(trained)), report)
     print_study(Console(), result)
-    as_long = [r for r in trained if len(r.top1) == 1 and (r.model, r.epochs, r.seed) == (MODEL, epochs, 0)]
+    as_long = [r for r in trained if len(r.top1) == 1 and (r.epochs, r.seed) == (epochs, 0)]
     plot_budget(result, as_long, docs / "results/budget.svg")
     plot_latency(result, docs / "results/latency.svg")
     plot_examples(result, data, docs / "results/examples.png")
     plot_attention(result, data, docs / "results/attention.png")
     write_text(docs / "results/eval.json", json.dumps(result, indent=1) + "\n")
-    write_text(docs / "results.md", page(result, COMMAND, epochs, trained, as_long, overhead_text(result, out)))
+    write_text(docs / "results.md", page(result, COMMAND, trained, as_long, overhead_text(result, out)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The baselines and ablations of docs/results.md: the same recipe, data and epochs, one difference each.
 
-    python export_scripts/train_baselines.py data --epochs 24 --variant static8          as long as the shipped cascade
-    python export_scripts/train_baselines.py data --epochs 8 --model dvt_cifar10_small   all variants, of the small one
+    python export_scripts/train_baselines.py data --epochs 8 --seed 0            all variants, one after the other
+    python export_scripts/train_baselines.py data --epochs 32 --variant static8  one, as long as the shipped cascade
 
 A killed run goes on where it stopped, a finished one is skipped. Logs and figures, not the weights, are copied to
 docs/results/runs/<model>/.

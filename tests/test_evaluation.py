@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dvt_edge import evaluation
 from dvt_edge.bundle import CascadeBundle
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import save_cascade
@@ -39,6 +40,7 @@ from dvt_edge.study import equal_accuracy
 from dvt_edge.training import normalise
 from tests.fake_cifar import write_cifar10
 from tests.seeded import state_dict
+from tests.synthetic import cascade_logits
 
 MACS = (10, 30, 100)
 
@@ -157,14 +159,23 @@ def test_processes_that_share_the_work_all_get_the_whole(tiny: Cascade, tmp_path
     images, source = sample("cifar10-calibration").first(CHUNK + 20), TorchSource(tiny, "a" * 64)
     meeting, said = threading.Barrier(2, timeout=60), []
 
-    def meet() -> None:
-        meeting.wait()
+    done_first = threading.Event()  # the process that merges reaches the barrier before the other one begins
+
+    def waited(index: int) -> object:
+        assert done_first.wait(60)
+        return images.read(index)
 
     def work(rank: int) -> ExitLogits:
         def report(what: str, done: int, total: int) -> None:
             said.append((rank, done))
 
-        return compute(source, images, tmp_path / "shared", report, rank=rank, world=2, barrier=meet)
+        def meet() -> None:
+            if rank == 0:
+                done_first.set()
+            meeting.wait()
+
+        own = dataclasses.replace(images, read=waited) if rank else images
+        return compute(source, own, tmp_path / "shared", report, rank=rank, world=2, barrier=meet)
 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(work, range(2)))
@@ -281,6 +292,23 @@ def test_a_tolerance_is_how_far_below_the_static_model_is_equal() -> None:
     same, below = (equal_accuracy(cascade, Evidence(alone, alone), t) for t in (0.0, 0.1))
     assert below["fewer_macs"] > same["fewer_macs"] and below["cascade"]["top1"] < same["cascade"]["top1"]
     assert below["crossing"]["cost"] < same["crossing"]["cost"]
+
+
+def test_thresholds_on_few_held_out_images_lose_what_they_aim_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = cascade_logits(20_000, seed=1)
+
+    def error() -> float:
+        lost = []
+        for seed in range(2, 27):
+            search = cascade_logits(200, seed=seed)
+            about = dataclasses.replace(new.about, images=200)
+            pair = Evidence(ExitLogits(search.logits, search.labels, about), new)
+            lost.append(new.top1[-1] - pair.at(pair.losing(0.005)).top1)
+        return float(np.sqrt(np.mean((np.array(lost) - 0.005) ** 2)))
+
+    helped = error()
+    monkeypatch.setattr(evaluation, "steadied", lambda right, predicted: right.astype(np.float64))
+    assert helped < 0.6 * error()
 
 
 def test_the_hash_of_the_data_is_of_its_pixels_and_its_labels(tiny: Cascade, tmp_path: Path) -> None:

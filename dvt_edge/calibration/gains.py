@@ -3,7 +3,7 @@
 Where exits disagree, a label says that going on gains 1, 0 or -1. A few hundred images hold a few dozen disagreements,
 and what a point loses, found from them, is off by a point of top-1. The last exit's probability of its own answer, less
 that of the earlier exit's, predicts the gain without the luck. It is scaled to the labels, an exit each, by a ridge
-regression towards 1; the more images, the more the labels count themselves.
+regression towards 1. Labels and prediction are then averaged; the more images, the more weight the labels have.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dvt_edge.calibration.confidence import ROWS
 from dvt_edge.exit_logits import ExitLogits
 
-TRUST = 3.0  # certain disagreements that the predicted gain is worth, as it is
+TRUST = 3.0  # how strongly the scale is pulled to 1: as by so many disagreements predicted with certainty
 STEADY = 1000  # images at which labels and prediction count the same
 
 Floats = NDArray[np.float64]
@@ -33,7 +33,10 @@ def predicted_gains(data: ExitLogits, temperature: float = 1.0) -> Floats:
 
 
 def steadied(right: NDArray[np.bool_], predicted: Floats) -> Floats:
-    """(images, exits) expected right answers: the last exit's as labelled, the others' less what running on gains."""
+    """(images, exits) expected right answers: the last exit's as labelled, the others' less what running on gains.
+
+    Made for means: a single image's, or a handful's, may leave 0..1.
+    """
     last = right[:, -1:].astype(np.float64)
     gained = last - right
     scale = ((gained * predicted).sum(axis=0) + TRUST) / ((predicted**2).sum(axis=0) + TRUST)

@@ -73,7 +73,7 @@ def pareto_front(
 ) -> Front:
     """The front over joint thresholds. Exact on the grid for up to four exits, a good heuristic beyond.
 
-    `values` is (images, exits) finite confidences; `right` (images, exits), 1 where an exit's answer counts as good;
+    `values` is (images, exits) finite confidences; `right` (images, exits), what an exit's answer counts;
     `cost` is cumulative, one an exit. `grid` is the number of candidate thresholds an exit.
     """
     exits = values.shape[1]

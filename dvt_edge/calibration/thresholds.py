@@ -2,7 +2,7 @@
 
 The images are dealt, by seed, into disjoint parts: one to search thresholds (and temperatures) on, one to test
 certificates on where a risk is to be certified, and one to measure every point on. No figure of a point comes from
-images that chose it. Quality is top-1 where labels are known, else agreement with the last exit.
+images that chose it. Quality is expected top-1 (`gains.py`) where labels are known, else agreement with the last exit.
 docs/calibration.md explains what each objective promises.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -173,7 +174,7 @@ def calibrate(
     check_finite(data, name_of)
     parts = deal(len(data), seed, any(o.kind == "risk" for o in wanted))
     temperature = temperature or fit_temperatures(data.take(parts.search[:FITTED]))
-    if len(temperature) != data.about.exits or not all(t > 0 and np.isfinite(t) for t in temperature):
+    if len(temperature) != data.about.exits or not all(np.float32(t) > 0 and np.isfinite(t) for t in temperature):
         raise DataError(f"temperatures {tuple(temperature)}; expected {data.about.exits} above 0, one an exit")
     spec = ConfidenceSpec(measure, tuple(temperature))
     search = Search(data, spec, cost, rule, parts)
@@ -216,10 +217,14 @@ class Search:
             self.fronts[quality] = pareto_front(self.values[rows], good, self.cost.per_exit)
         return self.fronts[quality]
 
+    @cached_property
+    def predicted(self) -> NDArray[np.float64]:  # (images, exits)
+        return predicted_gains(self.data, self.spec.temperature[-1])
+
     def expected_right(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """(rows, exits): what each answer is worth, of images with labels."""
         assert self.right is not None
-        return steadied(self.right[rows], predicted_gains(self.data.take(rows), self.spec.temperature[-1]))
+        return steadied(self.right[rows], self.predicted[rows])
 
     def find(self, objective: Objective) -> tuple[tuple[float, ...], Certificate | None]:
         """Thresholds for an objective, and a certificate where it asks for one."""
@@ -249,7 +254,9 @@ class Search:
             raise DataError(f"{self.data.about.data}: an accuracy needs labels; without them use loss, budget or risk")
         front = self.front("accuracy")
         if (index := front.reaching(accuracy)) is None:
-            raise DataError(f"no thresholds reach a top-1 of {accuracy:g}: the best is {front.quality[-1]:.4f}")
+            raise DataError(
+                f"no thresholds reach a top-1 of {accuracy:g}: the best is {front.quality[-1]:.4f}, expected"
+            )
         return front.thresholds[index]
 
     def published(self, p: float) -> NDArray[np.float32]:
