@@ -23,12 +23,12 @@ import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
-from train_baselines import VARIANTS, keep_figures, train_variant
+from train_baselines import SCHEDULE, VARIANTS, keep_figures, run_name, train_variant
 
 from dvt_edge.atomic import write_text
 from dvt_edge.bundle import CascadeBundle
 from dvt_edge.cascade import Cascade
-from dvt_edge.checkpoint import ZOO, checkpoint_sha256, load_cascade
+from dvt_edge.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.cli import progress
 from dvt_edge.config import PRESETS, CascadeConfig
 from dvt_edge.data import open_images
@@ -149,7 +149,7 @@ class Run:
     model: str
     name: str
     variant: str
-    epochs: int
+    epochs: int  # of all cycles
     seed: int
     config: CascadeConfig
     top1: tuple[float, ...]  # of each exit on the test images
@@ -165,8 +165,9 @@ def read_runs(folder: Path) -> list[Run]:
     for path in sorted(folder.glob("*/*/result.json")):
         asked, result = (json.loads((path.parent / name).read_text()) for name in ("options.json", "result.json"))
         name, config = path.parent.name, CascadeConfig.from_dict(asked["model"])
-        top1, seed, variant = tuple(result["test_top1"]), asked["options"]["seed"], name.rsplit("-", 2)[0]
-        found.append(Run(config.name, name, variant, result["epochs"], seed, config, top1, result["hours"]))
+        variant, length, _ = name.rsplit("-", 2)
+        epochs, seed = sum(map(int, length.removesuffix("ep").split("+"))), asked["options"]["seed"]
+        found.append(Run(config.name, name, variant, epochs, seed, config, tuple(result["test_top1"]), result["hours"]))
     return found
 
 
@@ -456,11 +457,11 @@ def main(
 ) -> None:
     if load_cascade(CHECKPOINT).config != PRESETS[MODEL]:
         raise typer.BadParameter(f"{CHECKPOINT} is not of the preset {MODEL}, which its static models are of")
-    epochs = len((ZOO / f"{MODEL}.log.jsonl").read_text().splitlines())  # as many for the static model
-    static = train_variant(data, runs, MODEL, STATIC, epochs, 0)
-    keep_figures(static, docs / "results/runs")
+    folders = train_variant(data, runs, MODEL, STATIC, SCHEDULE, 0)
+    for folder in folders:
+        keep_figures(folder, docs / "results/runs")
     trained = [run for run in read_runs(docs / "results/runs") if run.model == MODEL]
-    weights = static / "cascade.safetensors"
+    weights = folders[-1] / "cascade.safetensors"
     with progress() as report:
         for recipe in RUNNABLE:
             for folder, checkpoint in (("bundles", CHECKPOINT), ("static", str(weights))):
@@ -471,7 +472,7 @@ def main(
         study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=statics, timed=TIMED)
         result = run_study(dataclasses.replace(study, tolerance=seed_noise(trained)), report)
     print_study(Console(), result)
-    as_long = [r for r in trained if len(r.top1) == 1 and (r.epochs, r.seed) == (epochs, 0)]
+    as_long = [r for r in trained if len(r.top1) == 1 and r.name == run_name(r.variant, SCHEDULE, 0)]
     plot_budget(result, as_long, docs / "results/budget.svg")
     plot_latency(result, docs / "results/latency.svg")
     plot_examples(result, data, docs / "results/examples.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -28,7 +29,7 @@ def results(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def write_run(
-    folder: Path, name: str, epochs: int, seed: int, top1: list[float], model: str = "dvt_tiny", side: int = 6
+    folder: Path, name: str, epochs: int | str, seed: int, top1: list[float], model: str = "dvt_tiny", side: int = 6
 ) -> None:
     config = PRESETS["dvt_tiny"].replace(name=model)
     if len(top1) == 1:
@@ -36,7 +37,7 @@ def write_run(
     run = folder / model / f"{name}-{epochs}ep-seed{seed}"
     run.mkdir(parents=True)
     (run / "options.json").write_text(json.dumps({"model": config.to_dict(), "options": {"seed": seed}}))
-    (run / "result.json").write_text(json.dumps({"epochs": epochs, "test_top1": top1, "hours": 0.5}))
+    (run / "result.json").write_text(json.dumps({"test_top1": top1, "hours": 0.5}))
 
 
 def test_seed_noise_is_the_pooled_deviation_of_static_models_of_one_length(results: ModuleType, tmp_path: Path) -> None:
@@ -78,6 +79,28 @@ def test_each_exit_stands_beside_the_static_model_of_its_grid(results: ModuleTyp
         ["1", "4x4", "85.00 %", "2.00", "91.00 %"],
         ["2", "6x6", "90.00 %", "3.00", "not trained"],
     ]
+
+
+def test_a_schedule_of_cycles_is_a_run_each_from_the_weights_before(
+    results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import train_baselines
+
+    commands = []
+
+    def run(command: list[str], check: bool) -> None:
+        commands.append(command)
+        write_run(tmp_path, "static8", "24+32" if "--init" in command else "24", 3, [0.9], model="m")
+
+    monkeypatch.setattr(train_baselines.subprocess, "run", run)
+    for _ in range(2):  # the second time nothing is left to do
+        folders = train_baselines.train_variant(Path("d"), tmp_path, "m", "static8", ((24, 0.005), (32, 0.003)), 3)
+    assert [f.relative_to(tmp_path).as_posix() for f in folders] == ["m/static8-24ep-seed3", "m/static8-24+32ep-seed3"]
+    first, second = (dict(itertools.pairwise(c)) for c in commands)
+    assert (first["--epochs"], first["--lr"], first["--seed"], first["--model"]) == ("24", "0.005", "3", "m")
+    assert (second["--epochs"], second["--lr"]) == ("32", "0.003") and "--init" not in first
+    assert second["--init"] == str(folders[0] / "cascade.safetensors") and second["--grids"] == "8"
+    assert sorted(r.epochs for r in results.read_runs(tmp_path)) == [24, 56]
 
 
 def test_attention_maps_are_the_class_tokens_of_the_last_block(results: ModuleType) -> None:
