@@ -37,7 +37,7 @@ from torchvision import transforms
 
 from dvt_edge.atomic import write_bytes, write_text
 from dvt_edge.cascade import Cascade
-from dvt_edge.checkpoint import load_cascade, save_cascade
+from dvt_edge.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.config import CascadeConfig
 from dvt_edge.data import LabelledImages, open_training_data
 from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError
@@ -218,7 +218,11 @@ class Trainer:
         self, config: CascadeConfig, data: Path, out: Path, options: TrainingOptions, process: Process
     ) -> None:
         self.config, self.out, self.options, self.process = config, out, options, process
-        self.asked = {"model": config.to_dict(), "options": asdict(options), "data": data.name}
+        asked: dict[str, Any] = {"model": config.to_dict(), "options": asdict(options), "data": data.name}
+        if options.init:  # by what it is: its place is this machine's
+            asked["options"]["init"] = "/".join(Path(options.init).parts[-2:])
+            asked["init_sha256"] = checkpoint_sha256(options.init)
+        self.asked = asked
         if len(options.exit_weights) not in (0, config.num_exits):
             raise ConfigError(f"{len(options.exit_weights)} exit weights; {config.name} has {config.num_exits} exits")
         self.check_folder()

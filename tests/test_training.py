@@ -17,7 +17,7 @@ from fake_cifar import write_cifar10
 
 from dvt_edge import training
 from dvt_edge.cascade import Cascade
-from dvt_edge.checkpoint import load_cascade, save_cascade
+from dvt_edge.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.config import PRESETS
 from dvt_edge.data import open_training_data
 from dvt_edge.errors import ConfigError, DataError, DvtEdgeError
@@ -289,6 +289,9 @@ def test_a_run_starts_from_a_checkpoint_of_its_own_configuration(data: Path, tmp
     save_cascade(start, tmp_path / "start.safetensors")
     options = dataclasses.replace(PLAIN, epochs=1, lr=1e-12, min_lr=0.0, weight_decay=0.0)
     train(TINY, data, tmp_path / "run", dataclasses.replace(options, init=str(tmp_path / "start.safetensors")))
+    asked = json.loads((tmp_path / "run/options.json").read_text())
+    assert asked["options"]["init"] == f"{tmp_path.name}/start.safetensors" and str(tmp_path) not in str(asked)
+    assert asked["init_sha256"] == checkpoint_sha256(tmp_path / "start.safetensors")
     for name, found in weights_of(tmp_path / "run").items():
         if "running" not in name and found.is_floating_point():
             torch.testing.assert_close(found, start.state_dict()[name], atol=2e-3, rtol=2e-3)  # float16 of the zoo
