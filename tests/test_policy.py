@@ -18,6 +18,7 @@ from dvt_edge import runtime as runtime_module
 from dvt_edge.bundle import CascadeBundle, set_policy
 from dvt_edge.decision import DeviceState
 from dvt_edge.errors import ManifestError, SchemaError
+from dvt_edge.manifest import Certificate, OperatingPoint
 from dvt_edge.policy import (
     THERMAL,
     EnergyQueue,
@@ -59,6 +60,32 @@ def test_golden_cases_hold(case: dict[str, Any]) -> None:
             queue_j = expected.pop("queue_j")
             assert memory.queue_j == (None if queue_j is None else pytest.approx(queue_j, rel=GOLDEN["tolerance"]))
         assert dataclasses.asdict(choice) == expected
+
+
+@pytest.mark.parametrize("case", GOLDEN["tables"]["cases"], ids=["energies", "energies unknown"])
+def test_golden_tables_hold(case: dict[str, Any]) -> None:
+    """The accuracy that policies weigh: the expected top-1, else the top-1, else the agreement."""
+    golden = GOLDEN["tables"]
+    certificate = Certificate("disagreement", "always-last", 0.0, 0.0, 0, "0" * 64, "0" * 64)
+    points = [
+        OperatingPoint(
+            **{k: tuple(v) if k == "exit_shares" else v for k, v in values.items()},
+            thresholds=(0.5, 0.5, 0.0),
+            mean_macs=1.0,
+            images=10,
+            data="given",
+            certificate=certificate if values["certified"] else None,
+        )
+        for values in golden["points"]
+    ]
+    rows = power_table(points, case["exit_j"]).rows
+    assert [row.name for row in rows] == [p["name"] for p in golden["points"]]
+    assert [row.certified for row in rows] == [p["certified"] for p in golden["points"]]
+    assert [row.accuracy for row in rows] == golden["accuracy"]
+    if case["exit_j"] is None:
+        assert [row.energy_j for row in rows] == case["energy_j"]
+    else:
+        assert [row.energy_j for row in rows] == pytest.approx(case["energy_j"], rel=GOLDEN["tolerance"])
 
 
 levels = st.one_of(st.none(), st.floats(allow_nan=True), st.floats(0, 1))
