@@ -152,7 +152,7 @@ PRESETS = {
         ),
     )
 }
-# Starting operators weighs less in it: docs/results.md.
+# Products weigh more in it against starting operators. Not shipped with weights.
 PRESETS["dvt_cifar10_wide"] = PRESETS["dvt_cifar10"].replace(name="dvt_cifar10_wide", dim=192, mlp_ratio=3.0)
 
 

@@ -129,6 +129,33 @@ class LogitSource(Protocol):
         ...
 
 
+class Team(Protocol):
+    """Processes that share the work, as one of them sees it (`training.Process` is one)."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world(self) -> int: ...
+
+    def barrier(self) -> None:
+        """Wait for all the others."""
+        ...
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of a team that needs no waiting, such as the only one."""
+
+    rank: int = 0
+    world: int = 1
+
+    def barrier(self) -> None: ...
+
+
+ALONE = Member()
+
+
 class BundleSource:
     """A bundle's own artifacts, one image at a time, every stage run and timed."""
 
@@ -150,10 +177,8 @@ def collect(
     source: LogitSource,
     images: LabelledImages,
     folder: str | os.PathLike[str],
-    *,
     report: Report | None = None,
-    rank: int = 0,
-    world: int = 1,
+    team: Team = ALONE,
 ) -> None:
     """Compute this process's chunks of `images` into `folder`/parts, skipping those that are there.
 
@@ -166,10 +191,10 @@ def collect(
     if (folder / "asked.json").exists():
         if (found := json.loads((folder / "asked.json").read_text())) != asked:
             raise DvtEdgeError(f"{folder}: begun for {found}, not for {asked}; give another folder or delete it")
-    elif rank == 0:
+    elif team.rank == 0:
         write_text(folder / "asked.json", json.dumps(asked))
     done = 0
-    for chunk in range(rank, chunks(total), world):
+    for chunk in range(team.rank, chunks(total), team.world):
         span = range(chunk * CHUNK, min((chunk + 1) * CHUNK, total))
         if not part(folder, chunk).exists():
             pixels = np.stack([source.pixels(images[i]) for i in span])
@@ -178,7 +203,7 @@ def collect(
             write_part(part(folder, chunk), logits=logits, digests=digests, **({} if ms is None else {"ms": ms}))
         done += len(span)
         if report:
-            report(f"{source.target}: logits of {total} images", done, math.ceil(total / world))
+            report(f"{source.target}: logits of {total} images", done, math.ceil(total / team.world))
 
 
 def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike[str]) -> None:
@@ -228,21 +253,18 @@ def compute(
     images: LabelledImages,
     folder: str | os.PathLike[str],
     report: Report | None = None,
-    *,
-    rank: int = 0,
-    world: int = 1,
-    barrier: Callable[[], None] = lambda: None,
+    team: Team = ALONE,
 ) -> ExitLogits:
-    """The logits at `folder`, computed there unless they are; `world` processes that meet at `barrier` share the work.
+    """The logits at `folder`, computed there by the whole team unless they are.
 
     Raises DvtEdgeError when the folder holds, or was begun for, those of another artifact or other images.
     """
     if not (Path(folder) / "about.json").exists():
-        collect(source, images, folder, report=report, rank=rank, world=world)
-        barrier()
-        if rank == 0:
+        collect(source, images, folder, report, team)
+        team.barrier()
+        if team.rank == 0:
             merge(source, images, folder)
-    barrier()
+    team.barrier()
     found = open_logits(folder)
     wanted = (source.artifact_sha256, images.source, len(images))
     if (found.about.artifact_sha256, found.about.data, found.about.images) != wanted:

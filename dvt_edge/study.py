@@ -79,12 +79,11 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
             raise DataError(f"{source.name}: {len(source.classes)} classes; expected {len(reference.classes)}")
     sources: list[LogitSource] = [reference, *bundles, *statics]
     with process_group() as process:
-        together: dict[str, Any] = {"rank": process.rank, "world": process.world, "barrier": process.barrier}
         logits = {}
         for source in sources:
             folder = study.out / "logits" / f"{source.target}-{source.artifact_sha256[:12]}"
             kept = [
-                compute(source, images, folder / name, report, **together)
+                compute(source, images, folder / name, report, process)
                 for name, images in (("search", search), ("test", test))
             ]
             logits[id(source)] = Evidence(*kept)

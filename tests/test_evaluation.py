@@ -34,7 +34,17 @@ from dvt_edge.evaluation import (
     stage_milliseconds,
     take_turns,
 )
-from dvt_edge.exit_logits import CHUNK, BundleSource, ExitLogits, collect, compute, in_memory, merge, open_logits
+from dvt_edge.exit_logits import (
+    CHUNK,
+    BundleSource,
+    ExitLogits,
+    Member,
+    collect,
+    compute,
+    in_memory,
+    merge,
+    open_logits,
+)
 from dvt_edge.runtime import Result, Runtime
 from dvt_edge.study import equal_accuracy
 from dvt_edge.training import normalise
@@ -131,10 +141,10 @@ def test_a_batch_that_images_leave_answers_as_one_by_one(tiny: Cascade, threshol
 
 def test_logits_are_kept_resumed_and_bound_to_their_artifact(tiny: Cascade, tmp_path: Path) -> None:
     images, source = sample("cifar10-calibration").first(CHUNK + 20), TorchSource(tiny, "a" * 64)
-    collect(source, images, tmp_path / "kept", rank=1, world=2)  # one of two processes, then a kill
+    collect(source, images, tmp_path / "kept", team=Member(1, 2))  # one of two processes, then a kill
     with pytest.raises(DataError, match="1 parts of 2 are not there"):
         merge(source, images, tmp_path / "kept")
-    collect(source, images, tmp_path / "kept", rank=0, world=2)
+    collect(source, images, tmp_path / "kept", team=Member(0, 2))
     merge(source, images, tmp_path / "kept")
     kept = open_logits(tmp_path / "kept")
     whole = compute(source, images, tmp_path / "whole")
@@ -150,32 +160,33 @@ def test_logits_are_kept_resumed_and_bound_to_their_artifact(tiny: Cascade, tmp_
     source.artifact_sha256 = "b" * 64
     with pytest.raises(DataError, match="holds the logits of"):
         compute(source, images, tmp_path / "kept")
-    collect(TorchSource(tiny, "a" * 64), images, tmp_path / "begun", rank=0, world=2)
+    collect(TorchSource(tiny, "a" * 64), images, tmp_path / "begun", team=Member(0, 2))
     with pytest.raises(DvtEdgeError, match="begun for"):
         collect(source, images, tmp_path / "begun")
 
 
 def test_processes_that_share_the_work_all_get_the_whole(tiny: Cascade, tmp_path: Path) -> None:
     images, source = sample("cifar10-calibration").first(CHUNK + 20), TorchSource(tiny, "a" * 64)
-    meeting, said = threading.Barrier(2, timeout=60), []
+    meeting, said = threading.Barrier(2, timeout=20), []
 
     done_first = threading.Event()  # the process that merges reaches the barrier before the other one begins
 
     def waited(index: int) -> object:
-        assert done_first.wait(60)
+        assert done_first.wait(20)
         return images.read(index)
+
+    class Meeting(Member):
+        def barrier(self) -> None:
+            if self.rank == 0:
+                done_first.set()
+            meeting.wait()
 
     def work(rank: int) -> ExitLogits:
         def report(what: str, done: int, total: int) -> None:
             said.append((rank, done))
 
-        def meet() -> None:
-            if rank == 0:
-                done_first.set()
-            meeting.wait()
-
         own = dataclasses.replace(images, read=waited) if rank else images
-        return compute(source, own, tmp_path / "shared", report, rank=rank, world=2, barrier=meet)
+        return compute(source, own, tmp_path / "shared", report, Meeting(rank, 2))
 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(work, range(2)))

@@ -322,11 +322,20 @@ def test_a_plan_with_charges_never_runs_dry_where_the_cheapest_does_not(seed: in
             least = min(least, level)
         return least
 
+    def missing(columns: np.ndarray) -> float:
+        """Joules that a battery which is at worst empty could not give."""
+        level, total = 10 * capacity, 0.0
+        for k in range(ticks):
+            level = min(10 * capacity, level + charge[k] - base[k] - energy[k, columns[k]])
+            total, level = total + max(0.0, -level), max(0.0, level)
+        return total
+
     cheapest = np.zeros(ticks, dtype=np.int64)
     columns = timetable(energy, right, charge, base, 10 * capacity, 10 * capacity)
     within = energy.max() + charge.max()  # a charge is spread over its tick, and a plan is made of whole ticks
     if lowest(cheapest) >= 0:
         assert lowest(columns) >= -within
+    assert missing(columns) <= missing(cheapest) + 2 * within
     if lowest(cheapest) > within:
         assert right[np.arange(ticks), columns].sum() >= right[np.arange(ticks), cheapest].sum() - 1e-9
 
