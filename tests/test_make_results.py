@@ -70,14 +70,18 @@ def test_ablations_are_compared_with_the_cascade_of_their_seeds_and_length(resul
 
 
 def test_each_exit_stands_beside_the_static_model_of_its_grid(results: ModuleType, tmp_path: Path) -> None:
-    write_run(tmp_path, "static4", 24, 0, [0.91], side=4)
-    ours = {"evaluations": [{"top1": [0.8, 0.85, 0.9], "macs": [1e6, 2e6, 3e6]}]}
-    text = results.alone_table(ours, results.read_runs(tmp_path), (3, 4, 6))
+    write_run(tmp_path, "static4", 24, 0, [0.87], side=4)
+    write_run(tmp_path, "static6", 24, 0, [0.91], side=6)
+    curve = [{"cost": c, "top1": t} for c, t in ((1e5, 0.8), (4e5, 0.88), (2e5, 0.87), (1e4, 0.86), (3e6, 0.9))]
+    ours = {"evaluations": [{"top1": [0.8, 0.85, 0.9], "macs": [1e6, 2e6, 3e6], "curves": {"joint": curve}}]}
+    runs = results.read_runs(tmp_path)
+    text = results.alone_table(ours, runs, (3, 4, 6))
     rows = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines()[2:]]
-    assert [row[:5] for row in rows] == [
-        ["0", "3x3", "80.00 %", "1.00", "not trained"],
-        ["1", "4x4", "85.00 %", "2.00", "91.00 %"],
-        ["2", "6x6", "90.00 %", "3.00", "not trained"],
+    macs = [run.macs[0] / 1e6 for run in runs]
+    assert rows == [
+        ["0", "3x3", "80.00 %", "1.00", "not trained", "-", "-"],
+        ["1", "4x4", "85.00 %", "2.00", "87.00 %", f"{macs[0]:.2f}", f"0.20, {macs[0] / 0.2:.2f} times fewer"],
+        ["2", "6x6", "90.00 %", "3.00", "91.00 %", f"{macs[1]:.2f}", "never reaches it"],
     ]
 
 
