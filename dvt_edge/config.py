@@ -152,8 +152,6 @@ PRESETS = {
         ),
     )
 }
-# Products weigh more in it against starting operators. Not shipped with weights.
-PRESETS["dvt_cifar10_wide"] = PRESETS["dvt_cifar10"].replace(name="dvt_cifar10_wide", dim=192, mlp_ratio=3.0)
 
 
 def config_for(name: str) -> CascadeConfig:
