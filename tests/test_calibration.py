@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,25 @@ def test_costs_that_do_not_rise_are_refused(per_exit: tuple[float, ...]) -> None
 def test_one_image_leaves_nothing_to_search_on() -> None:
     found = calibrate(logits_of(1), temperature=(1.0,) * 3)
     assert {p.thresholds for p in found.points} == {(2.0, 2.0, 0.0)} and found.record.searched == 0
+
+
+def test_memory_grows_with_images_and_not_with_their_logits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Logits of many classes are larger than everything found in them, and stay on disk."""
+    monkeypatch.setattr(thresholds, "FITTED", 1000)
+    classes, peaks = 300, []
+    for images in (8_000, 24_000):
+        rng = np.random.default_rng(0)
+        logits = np.lib.format.open_memmap(tmp_path / f"{images}.npy", "w+", np.float32, (images, 3, classes))
+        for start in range(0, images, 1000):
+            logits[start : start + 1000] = rng.normal(0, 1, (1000, 3, classes))
+        labels = rng.integers(0, classes, images)
+        logits[np.arange(images), :, labels] += np.array([3.0, 4.0, 5.0], dtype=np.float32)
+        data = in_memory(logits, labels, MACS)
+        tracemalloc.start()
+        calibrate(data, objectives=(Objective("risk", 0.05, "safe"),))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 16_000 < 3 * classes  # bytes; the logits of an image are four times as many
 
 
 def test_images_left_out_have_a_source_of_their_own() -> None:
