@@ -16,7 +16,7 @@ demo: $(READY)
 test: $(READY) lint
 	$(BIN)/python -m pytest
 
-# docs/results.md from CIFAR-10 in the folder DATA (torchvision's layout); trains the static model first, unless it is there.
+# docs/results.md from CIFAR-10 in the folder DATA (torchvision's layout); trains the static models first, unless they are there.
 results: $(READY)
 	$(BIN)/python export_scripts/make_results.py $(DATA)
 

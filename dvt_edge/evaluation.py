@@ -49,7 +49,7 @@ class TorchSource:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.cascade, self.name, self.artifact_sha256 = cascade.eval().to(self.device), config.name, artifact_sha256
         self.classes = tuple(classes) or tuple(map(str, range(config.num_classes)))
-        self.macs = cumulative_macs(cascade)
+        self.grids, self.macs = config.grids, cumulative_macs(cascade)
 
     def pixels(self, image: Any) -> NDArray[np.uint8]:
         config = self.cascade.config

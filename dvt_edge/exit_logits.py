@@ -118,6 +118,7 @@ class LogitSource(Protocol):
     target: str
     artifact_sha256: str
     classes: tuple[str, ...]
+    grids: tuple[int, ...]
     macs: tuple[int, ...]
 
     def pixels(self, image: Any) -> NDArray[np.uint8]:
@@ -163,6 +164,7 @@ class BundleSource:
         manifest = runtime.manifest
         self.runtime, self.name, self.target = runtime, manifest.name, manifest.target
         self.artifact_sha256, self.classes, self.macs = runtime.bundle.artifacts_sha256, runtime.labels, manifest.macs
+        self.grids = tuple(stage.grid for stage in manifest.stages)
 
     def pixels(self, image: Any) -> NDArray[np.uint8]:
         return self.runtime.preprocess(image)

@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,6 +61,13 @@ class Study:
     tolerance: float = 0.0  # top-1 below a static model's that still counts as its equal, such as seed noise
 
 
+class Static(NamedTuple):
+    """A one-exit baseline. Its name is "static 8x8" by its grid, with its hash where a target has several of that."""
+
+    name: str
+    source: LogitSource
+
+
 def run_study(study: Study, report: Report) -> dict[str, Any]:
     """Returns what eval.json holds; empty on the processes of torchrun that do not lead.
 
@@ -73,14 +80,14 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
         raise DataError(f"{study.data}: {len(test.classes)} classes; the model has {cascade.config.num_classes}")
     reference = TorchSource(cascade, digest, test.classes)
     bundles = [BundleSource(Runtime(CascadeBundle.open(path))) for path in study.bundles]
-    statics = [static_source(path, test.classes) for path in study.statics]
-    for source in (*bundles, *statics):
+    statics = named([static_source(path, test.classes) for path in study.statics])
+    for source in (*bundles, *(s.source for s in statics)):
         if len(source.classes) != len(reference.classes):
             raise DataError(f"{source.name}: {len(source.classes)} classes; expected {len(reference.classes)}")
-    sources: list[LogitSource] = [reference, *bundles, *statics]
+    sources: list[LogitSource] = [reference, *bundles]
     with process_group() as process:
         logits = {}
-        for source in sources:
+        for source in (*sources, *(s.source for s in statics)):
             folder = study.out / "logits" / f"{source.target}-{source.artifact_sha256[:12]}"
             kept = [
                 compute(source, images, folder / name, report, process)
@@ -91,7 +98,7 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
             return {}
     own = logits[id(reference)]
     evaluations = [logits[id(s)].evaluation for s in (reference, *bundles)]
-    baselines = [logits[id(s)].evaluation for s in statics]
+    baselines = [{"static": name} | dataclasses.asdict(logits[id(s)].evaluation) for name, s in statics]
     quantized = [s for s in bundles if recipe_for(s.target).quantization]
     floats = {s.runtime.manifest.engine: s for s in bundles if s not in quantized}
     rows = [
@@ -99,17 +106,17 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
         for s in quantized
         if (engine := s.runtime.manifest.engine) in floats
     ]
-    targets = {s.target: s for s in sources if s not in statics}
+    targets = {s.target: s for s in sources}
     result = {
         "model": cascade.config.name,
         "checkpoint_sha256": digest,
         "data": words,
         "machine": machine.describe(),
         "evaluations": [dataclasses.asdict(e) for e in evaluations],
-        "statics": [dataclasses.asdict(e) for e in baselines],
+        "statics": baselines,
         "equal_accuracy": [
-            equal_accuracy(logits[id(targets[s.target])], logits[id(s)], tolerance)
-            for s in statics
+            {"static": name} | equal_accuracy(logits[id(targets[s.target])], logits[id(s)], tolerance)
+            for name, s in statics
             if s.target in targets
             for tolerance in sorted({0.0, study.tolerance})
         ],
@@ -135,6 +142,14 @@ def static_source(path: Path, classes: Sequence[str]) -> LogitSource:
     return source
 
 
+def named(sources: Sequence[LogitSource]) -> list[Static]:
+    kinds = [(source.target, source.grids[0]) for source in sources]
+    return [
+        Static(f"static {grid}x{grid}" + f" {s.artifact_sha256[:6]}" * (kinds.count((target, grid)) > 1), s)
+        for (target, grid), s in zip(kinds, sources, strict=True)
+    ]
+
+
 def equal_accuracy(cascade: Evidence, static: Evidence, tolerance: float) -> dict[str, Any]:
     """The cascade at the static model's accuracy: aimed at on the search images, reported on the test images.
 
@@ -145,8 +160,10 @@ def equal_accuracy(cascade: Evidence, static: Evidence, tolerance: float) -> dic
     point = cascade.at(cascade.reaching(static.search.top1[0] - tolerance))
     crossing = cascade.evaluation.cheapest(top1 - tolerance)
     return {
+        "target": static.test.about.target,
         "tolerance": tolerance,
-        "static": {"target": static.test.about.target, "macs": macs, "top1": top1},
+        "static_macs": macs,
+        "static_top1": top1,
         "cascade": dataclasses.asdict(point),
         "fewer_macs": macs / point.cost,
         "crossing": None if crossing is None else dataclasses.asdict(crossing) | {"fewer_macs": macs / crossing.cost},
@@ -155,7 +172,7 @@ def equal_accuracy(cascade: Evidence, static: Evidence, tolerance: float) -> dic
 
 def times(
     source: BundleSource,
-    statics: Sequence[LogitSource],
+    statics: Sequence[Static],
     logits: dict[int, Evidence],
     images: LabelledImages,
     tolerance: float,
@@ -166,18 +183,15 @@ def times(
     Preprocessing, the same for all, is not counted; confidences and choosing the exit are.
     """
     own, bundle = logits[id(source)], source.runtime.bundle
-    peers = [s for s in statics if isinstance(s, BundleSource) and s.target == source.target]
+    peers = {name: s for name, s in statics if isinstance(s, BundleSource) and s.target == source.target}
     found = {f"loses {100 * loss:g} %": own.losing(loss) for loss in TIMED_LOSSES}
-    for peer in peers:
-        top1, name = logits[id(peer)].search.top1[0], static_name(peer)
-        found[f"as good as {name}"] = own.reaching(top1)
-        if tolerance:
-            found[f"{100 * tolerance:.2f} points below {name}"] = own.reaching(top1 - tolerance)
+    for name, peer in peers.items():
+        for below in sorted({0.0, tolerance}):
+            found[equal_run(name, below)] = own.reaching(logits[id(peer)].search.top1[0] - below)
     points = {name: own.at(t) for name, t in (found | {"always the last exit": never(len(source.macs))}).items()}
     runtimes = {name: Runtime(bundle, thresholds=point.thresholds) for name, point in points.items()}
-    alone = {static_name(s): s for s in peers}
     measured = take_turns(
-        runtimes | {name: s.runtime for name, s in alone.items()},
+        runtimes | {name: s.runtime for name, s in peers.items()},
         images,
         lambda done, of: report(f"{source.target}: timing", done, of),
     )
@@ -192,16 +206,17 @@ def times(
             "p95_ms": float(np.quantile(ms[name], 0.95)),
             "stage_ms": (stage_ms := stage_milliseconds(results)),
             "ran": [statistics.mean(len(r.stage_ms) > k for r in results) for k in range(len(stage_ms))],
-            "macs": points[name].cost if name in points else alone[name].macs[0],
-            "top1": points[name].top1 if name in points else logits[id(alone[name])].test.top1[0],
+            "macs": points[name].cost if name in points else peers[name].macs[0],
+            "top1": points[name].top1 if name in points else logits[id(peers[name])].test.top1[0],
             "thresholds": points[name].thresholds if name in points else None,
         }
         for name, results in measured.items()
     ]
 
 
-def static_name(source: LogitSource) -> str:
-    return f"static, {source.macs[0] / 1e6:.1f} MMACs"
+def equal_run(static: str, tolerance: float) -> str:
+    """What a timed run at a static model's accuracy, less a tolerance, is called."""
+    return f"{100 * tolerance:.2f} points below {static}" if tolerance else f"as good as {static}"
 
 
 def never(exits: int) -> Any:
@@ -209,7 +224,7 @@ def never(exits: int) -> Any:
 
 
 def throughputs(
-    reference: TorchSource, statics: Sequence[LogitSource], own: Evidence, images: LabelledImages
+    reference: TorchSource, statics: Sequence[Static], own: Evidence, images: LabelledImages
 ) -> list[dict[str, Any]]:
     """Images a second at batch 64 in PyTorch, answered images leaving the batch."""
     rows = []
@@ -219,9 +234,10 @@ def throughputs(
         rows.append({"run": f"loses {100 * loss:g} %", "images_per_s": speed, "top1": point.top1, "macs": point.cost})
     last = throughput(reference.cascade, images, never(len(reference.macs)))
     rows.append({"run": "always the last exit", "images_per_s": last, "top1": own.test.top1[-1]})
-    for static in (s for s in statics if isinstance(s, TorchSource)):
-        speed = throughput(static.cascade, images, (0.0,))
-        rows.append({"run": static_name(static), "images_per_s": speed, "macs": static.macs[0]})
+    for name, static in statics:
+        if isinstance(static, TorchSource):
+            speed = throughput(static.cascade, images, (0.0,))
+            rows.append({"run": name, "images_per_s": speed, "macs": static.macs[0]})
     return rows
 
 

@@ -262,7 +262,7 @@ def print_study(console: Console, result: dict[str, Any]) -> None:
     exits = table("anytime: every image leaves at the exit", "artifact", "exit", "MMACs", "top-1", "95 % interval")
     budget = table("budgeted: joint thresholds, found on the search images", "artifact", "MMACs", "top-1", "exits")
     for found in (*result["evaluations"], *result["statics"]):
-        name = found["target"] if found in result["evaluations"] else f"static, {found['target']}"
+        name = ", ".join(filter(None, (found.get("static"), found["target"])))
         for k, top1 in enumerate(found["top1"]):
             low, high = found["interval"][k]
             exits.add_row(name, str(k), f"{found['macs'][k] / 1e6:.2f}", f"{top1:.2%}", f"{low:.2%} .. {high:.2%}")
@@ -270,13 +270,12 @@ def print_study(console: Console, result: dict[str, Any]) -> None:
         if len(curve) > 1:
             for point in curve[:: max(1, len(curve) // 8)]:
                 budget.add_row(name, f"{point['cost'] / 1e6:.2f}", f"{point['top1']:.2%}", shares(point["shares"]))
-    equal = table("at the static model's accuracy", "static", "top-1", "MMACs", "cascade", "MMACs", "times fewer")
+    equal = table("at a static model's accuracy", "static", "top-1", "MMACs", "cascade", "MMACs", "times fewer")
     for row in result["equal_accuracy"]:
-        static, ours = row["static"], row["cascade"]
-        pairs = ((static["top1"], static["macs"]), (ours["top1"], ours["cost"]))
+        pairs = ((row["static_top1"], row["static_macs"]), (row["cascade"]["top1"], row["cascade"]["cost"]))
         both = [text for top1, macs in pairs for text in (f"{top1:.2%}", f"{macs / 1e6:.2f}")]
         note = f", less {100 * row['tolerance']:.2f} points" if row["tolerance"] else ""
-        equal.add_row(static["target"] + note, *both, f"{row['fewer_macs']:.2f}")
+        equal.add_row(f"{row['static']}, {row['target']}{note}", *both, f"{row['fewer_macs']:.2f}")
     timed = table("batch 1", "artifact", "run", "images", "mean ms", "median", "p95", "top-1")
     for t in result["times"]:
         figures = [f"{t[k]:.3f}" for k in ("mean_ms", "median_ms", "p95_ms")]

@@ -2,7 +2,7 @@
 
     python export_scripts/make_results.py data            or `make results DATA=data`
 
-Resumable: the static model is trained unless it is there, bundles and logits are made once and reused.
+Resumable: static models are trained unless they are there, bundles and logits are made once and reused.
 Ablations come from the logs in docs/results/runs (export_scripts/train_baselines.py).
 """
 
@@ -36,7 +36,7 @@ from dvt_edge.demo import exported
 from dvt_edge.evaluation import TURN, cumulative_macs
 from dvt_edge.preprocess import preprocess
 from dvt_edge.recipes import RECIPES
-from dvt_edge.study import Study, run_study
+from dvt_edge.study import Study, equal_run, run_study
 from dvt_edge.tables import print_study
 from dvt_edge.training import normalise
 
@@ -46,7 +46,8 @@ ABLATIONS = ("no-reuse", "no-feature-reuse", "no-relation-reuse")
 COMMAND = "make results DATA=data"
 MODEL = "dvt_cifar10"
 CHECKPOINT = f"zoo:{MODEL}"
-STATIC = "static8"
+STATICS = ("static8", "static4", "static2")
+LARGEST = "static 8x8"
 TIMED = 1000  # images
 RUNNABLE = tuple(r for r in RECIPES if r.engine != "coreml")
 PAPER = """The paper's own figures on CIFAR-10 (arXiv 2105.15075; models of 224 px, pretrained on ImageNet). Nothing
@@ -79,59 +80,52 @@ def mega(value: float) -> str:
 def exits_table(result: dict[str, Any]) -> str:
     rows = []
     for found in (*result["evaluations"], *result["statics"]):
-        name = found["target"] if found in result["evaluations"] else f"static 8x8, {found['target']}"
+        name = ", ".join(filter(None, (found.get("static"), found["target"])))
         for k, top1 in enumerate(found["top1"]):
             low, high = found["interval"][k]
             rows.append([name, str(k), mega(found["macs"][k]), percent(top1), f"{percent(low)} to {percent(high)}"])
     return md(["artifact", "exit", "MMACs", "top-1", "95 % interval"], rows)
 
 
-def equal_table(result: dict[str, Any]) -> str:
-    rows = []
-    for row in result["equal_accuracy"]:
-        static, ours, crossing = row["static"], row["cascade"], row["crossing"]
-        reads = "never reaches it" if crossing is None else f"{crossing['fewer_macs']:.2f}"
-        less = f", less {100 * row['tolerance']:.2f}" if row["tolerance"] else ""
-        rows.append(
-            [
-                static["target"],
-                f"{percent(static['top1'])}{less} at {mega(static['macs'])}",
-                f"{percent(ours['top1'])} at {mega(ours['cost'])}",
-                f"{row['fewer_macs']:.2f}",
-                reads,
-            ]
-        )
-    columns = ["static 8x8", "its top-1 and MMACs", "cascade, thresholds from held-out images", "times fewer MACs"]
-    return md([*columns, "where the test curve itself crosses"], rows)
-
-
 def alone_table(result: dict[str, Any], statics: list[Run], grids: Sequence[int]) -> str:
-    """Each exit beside the static model of its grid, and where the test curve reaches that model's top-1."""
+    """Each exit beside the static model of its grid."""
     alone = {run.config.grids[0]: run for run in statics}
     ours = result["evaluations"][0]
     rows = []
     for k, grid in enumerate(grids):
-        figures = ["not trained", "-", "-"]
-        if run := alone.get(grid):
-            costs = [p["cost"] for p in ours["curves"]["joint"] if p["top1"] >= run.top1[0]]
-            reaches = f"{mega(min(costs))}, {run.macs[0] / min(costs):.2f} times fewer" if costs else "never reaches it"
-            figures = [percent(run.top1[0]), mega(run.macs[0]), reaches]
+        run = alone.get(grid)
+        figures = [percent(run.top1[0]), mega(run.macs[0])] if run else ["not trained", "-"]
         rows.append([str(k), f"{grid}x{grid}", percent(ours["top1"][k]), mega(ours["macs"][k]), *figures])
-    columns = ["exit", "tokens", "its top-1", "MMACs, cumulative", "static model's top-1", "its MMACs"]
-    return md([*columns, "the cascade's MMACs at that top-1, on the test curve itself"], rows)
+    return md(["exit", "tokens", "its top-1", "MMACs, cumulative", "static model's top-1", "its MMACs"], rows)
+
+
+def equal_table(result: dict[str, Any]) -> str:
+    """The cascade at each static model's accuracy, less each tolerance: in MACs and, where timed, in time."""
+    ms = {(t["target"], t["run"]): t["mean_ms"] for t in result["times"]}
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in result["equal_accuracy"]:
+        found.setdefault((row["static"], row["target"]), []).append(row)
+    rows = []
+    for (static, target), group in found.items():
+        alone = ms.get((target, static))
+        cells = [percent(group[0]["static_top1"]), mega(group[0]["static_macs"]), f"{alone:.3f}" if alone else "-"]
+        for row in group:
+            less = f"{alone / ms[target, equal_run(static, row['tolerance'])]:.2f}" if alone else "-"
+            cells += [percent(row["cascade"]["top1"]), f"{row['fewer_macs']:.2f}", less]
+        rows.append([static, target, *cells])
+    columns = ["static model", "artifact", "its top-1", "MMACs", "ms"]
+    for tolerance in sorted({row["tolerance"] for row in result["equal_accuracy"]}):
+        aim = f"at {100 * tolerance:.2f} less" if tolerance else "cascade"
+        columns += [f"{aim}: top-1", "times fewer MACs", "times less time"]
+    return md(columns, rows)
 
 
 def times_table(result: dict[str, Any]) -> str:
     rows = []
     for t in result["times"]:
-        statics = [
-            s["mean_ms"] for s in result["times"] if s["target"] == t["target"] and s["run"].startswith("static")
-        ]
-        gain = f"{statics[0] / t['mean_ms']:.2f}" if statics else "-"
         figures = [f"{t[k]:.3f}" for k in ("mean_ms", "median_ms", "p95_ms")]
-        rows.append([t["target"], t["run"], percent(t["top1"]), mega(t["macs"]), *figures, gain])
-    columns = ["artifact", "run", "top-1", "mean MMACs", "mean ms", "median ms", "p95 ms", "times faster than static"]
-    return md(columns, rows)
+        rows.append([t["target"], t["run"], percent(t["top1"]), mega(t["macs"]), *figures])
+    return md(["artifact", "run", "top-1", "mean MMACs", "mean ms", "median ms", "p95 ms"], rows)
 
 
 def throughput_table(result: dict[str, Any]) -> str:
@@ -272,10 +266,13 @@ def plot_latency(result: dict[str, Any], path: Path) -> None:
         axes.plot(*zip(*early, strict=True), "o-", color=f"C{index}", label=target, markersize=4)
         for t in rows:
             if t["run"].startswith("static"):
-                axes.plot(t["mean_ms"], 100 * t["top1"], "*", color=f"C{index}", markersize=12)
+                where = (t["mean_ms"], 100 * t["top1"])
+                axes.plot(*where, "*", color=f"C{index}", markersize=12)
+                if index == 0:
+                    axes.annotate(t["run"].removeprefix("static "), where, (6, 4), textcoords="offset points")
     axes.set(xlabel="mean milliseconds an image, batch 1, one thread", ylabel="top-1 on the test images, %")
     axes.grid(alpha=0.3)
-    axes.legend(title="stars: static 8x8 of the same target")
+    axes.legend(title="stars: static models")
     save(figure, path)
 
 
@@ -352,10 +349,10 @@ def padded(rows: list[Any], length: int) -> list[Any]:
 
 def overhead_text(result: dict[str, Any], out: Path, target: str = "onnx-int8") -> str:
     """What the time at the static model's accuracy consists of, in this run's numbers."""
-    first, alone = (CascadeBundle.open(out / folder / target).manifest.stages[0] for folder in ("bundles", "static"))
+    folders = (out / name / target for name in ("bundles", STATICS[0]))
+    first, alone = (CascadeBundle.open(folder).manifest.stages[0] for folder in folders)
     rows = {t["run"]: t for t in result["times"] if t["target"] == target}
-    static = next(t for run, t in rows.items() if run.startswith("static"))
-    equal = next(t for run, t in rows.items() if run.startswith("as good as"))
+    static, equal = rows[LARGEST], rows[equal_run(LARGEST, 0)]
     always = rows["always the last exit"]["stage_ms"]
     glue = equal["mean_ms"] - sum(s * ms for s, ms in zip(equal["ran"], equal["stage_ms"], strict=True))
     later = [
@@ -363,9 +360,9 @@ def overhead_text(result: dict[str, Any], out: Path, target: str = "onnx-int8") 
         f"{always[k]:.3f} ms where every image runs it."
         for k in range(1, len(equal["stage_ms"]))
     ]
-    return f"""What the time on {target} consists of, at the static model's accuracy:
+    return f"""What the time on {target} consists of, at the accuracy of {LARGEST}:
 
-- Stage 0 takes {equal["stage_ms"][0]:.3f} ms and the static model {static["stage_ms"][0]:.3f} ms: \
+- Stage 0 takes {equal["stage_ms"][0]:.3f} ms and {LARGEST} {static["stage_ms"][0]:.3f} ms: \
 {static["stage_ms"][0] / equal["stage_ms"][0]:.2f} times less, for {alone.macs / first.macs:.2f} times fewer MACs. \
 The graphs have {first.operators.delegated} and {alone.operators.delegated} operators.
 {chr(10).join(later)}
@@ -403,9 +400,10 @@ All test images, every stage run. Core ML artifacts do not run on Linux and are 
 A static model is one stage, alone and without reuse, trained by the same command for as many epochs as the cascade:
 
 {alone_table(result, statics, grids)}
-What an exit has above the model of its grid, reuse and training with the others give it. More tokens are not always
-better in so short a training, so each static model has its own comparison. From here on the static model is the one of
-the largest grid, 8x8. Thresholds are those that reach its accuracy on the held-out images{within}.
+What an exit has above the model of its grid, reuse and training with the others give it.
+
+At each static model's accuracy, with thresholds that reach it on the held-out images{within}.
+Milliseconds are means, from the next section.
 
 {equal_table(result)}
 ## And in time
@@ -462,19 +460,21 @@ def main(
 ) -> None:
     if load_cascade(CHECKPOINT).config != PRESETS[MODEL]:
         raise typer.BadParameter(f"{CHECKPOINT} is not of the preset {MODEL}, which its static models are of")
-    folders = train_variant(data, runs, MODEL, STATIC, SCHEDULE, 0)
-    for folder in folders:
-        keep_figures(folder, docs / "results/runs")
+    weights: dict[str, str] = {}
+    for variant in STATICS:
+        folders = train_variant(data, runs, MODEL, variant, SCHEDULE, 0)
+        for folder in folders:
+            keep_figures(folder, docs / "results/runs")
+        weights[variant] = str(folders[-1] / "cascade.safetensors")
     trained = [run for run in read_runs(docs / "results/runs") if run.model == MODEL]
-    weights = folders[-1] / "cascade.safetensors"
     with progress() as report:
         for recipe in RUNNABLE:
-            for folder, checkpoint in (("bundles", CHECKPOINT), ("static", str(weights))):
+            for name, checkpoint in {"bundles": CHECKPOINT, **weights}.items():
                 cascade, digest = load_cascade(checkpoint), str(checkpoint_sha256(checkpoint))
-                exported(recipe, cascade, digest, out / folder / recipe.name, report)
+                exported(recipe, cascade, digest, out / name / recipe.name, report)
         bundles = tuple(out / "bundles" / r.name for r in RUNNABLE)
-        statics = (weights, *(out / "static" / r.name for r in RUNNABLE))
-        study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=statics, timed=TIMED)
+        statics = [path for v in STATICS for path in (Path(weights[v]), *(out / v / r.name for r in RUNNABLE))]
+        study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=tuple(statics), timed=TIMED)
         result = run_study(dataclasses.replace(study, tolerance=seed_noise(trained)), report)
     print_study(Console(), result)
     as_long = [r for r in trained if len(r.top1) == 1 and r.name == run_name(r.variant, SCHEDULE, 0)]

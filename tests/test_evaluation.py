@@ -224,21 +224,30 @@ def test_held_out_images_are_the_trainings(tmp_path: Path) -> None:
 def test_eval_of_a_cascade_beside_a_static_model(tiny: Cascade, tmp_path: Path, capsys) -> None:
     write_cifar10(tmp_path / "data", train=60, test=20)
     save_cascade(tiny, tmp_path / "tiny.safetensors")
-    torch.manual_seed(1)
-    config = tiny.config.replace(grids=(6,), feature_reuse=False, relation_reuse=False)
-    save_cascade(Cascade(config), tmp_path / "static.safetensors")
     arguments = ["eval", str(tmp_path / "tiny.safetensors"), "--data", str(tmp_path / "data"), "--holdout", "20"]
-    arguments += ["--static", str(tmp_path / "static.safetensors"), "--out", str(tmp_path / "out"), "--timed", "16"]
-    arguments += ["--tolerance", "0.1"]
+    for seed, grid in ((1, 6), (2, 4), (3, 4)):
+        torch.manual_seed(seed)
+        config = tiny.config.replace(grids=(grid,), feature_reuse=False, relation_reuse=False)
+        save_cascade(Cascade(config), tmp_path / f"{seed}.safetensors")
+        arguments += ["--static", str(tmp_path / f"{seed}.safetensors")]
+    arguments += ["--out", str(tmp_path / "out"), "--timed", "16", "--tolerance", "0.1"]
     assert main(arguments) == 0
-    assert "at the static model's accuracy" in capsys.readouterr().out
+    assert "at a static model's accuracy" in capsys.readouterr().out
     result = json.loads((tmp_path / "out/eval.json").read_text())
-    equal, within = result["equal_accuracy"]
-    assert equal["fewer_macs"] == equal["static"]["macs"] / equal["cascade"]["cost"]
-    assert (equal["tolerance"], within["tolerance"]) == (0.0, 0.1)
-    assert within["cascade"]["cost"] <= equal["cascade"]["cost"]
-    assert {row["run"] for row in result["throughput"]} >= {"always the last exit"}
-    assert main(["eval", arguments[1], "--data", arguments[3], "--static", arguments[1], "--out", arguments[8]]) == 2
+    hashes = [row["artifact_sha256"] for row in result["statics"]]
+    names = ["static 6x6", *(f"static 4x4 {sha[:6]}" for sha in hashes[1:])]  # two of one grid: told by their hash
+    assert len(set(hashes)) == 3 and [row["static"] for row in result["statics"]] == names
+    assert {row["run"] for row in result["throughput"]} >= {"always the last exit", *names}
+    assert [row["static"] for row in result["equal_accuracy"]] == [name for name in names for _ in range(2)]
+    for alone, equal, within in zip(
+        result["statics"], result["equal_accuracy"][::2], result["equal_accuracy"][1::2], strict=True
+    ):
+        assert (equal["static_macs"], equal["static_top1"]) == (alone["macs"][0], alone["top1"][0])
+        assert equal["fewer_macs"] == equal["static_macs"] / equal["cascade"]["cost"]
+        assert (equal["tolerance"], within["tolerance"]) == (0.0, 0.1)
+        assert within["cascade"]["cost"] <= equal["cascade"]["cost"]
+    out = str(tmp_path / "out")
+    assert main(["eval", arguments[1], "--data", arguments[3], "--static", arguments[1], "--out", out]) == 2
     assert "a static model has one" in capsys.readouterr().err
 
 

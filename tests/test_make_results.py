@@ -70,19 +70,41 @@ def test_ablations_are_compared_with_the_cascade_of_their_seeds_and_length(resul
 
 
 def test_each_exit_stands_beside_the_static_model_of_its_grid(results: ModuleType, tmp_path: Path) -> None:
-    write_run(tmp_path, "static4", 24, 0, [0.87], side=4)
-    write_run(tmp_path, "static6", 24, 0, [0.91], side=6)
-    curve = [{"cost": c, "top1": t} for c, t in ((1e5, 0.8), (4e5, 0.88), (2e5, 0.87), (1e4, 0.86), (3e6, 0.9))]
-    ours = {"evaluations": [{"top1": [0.8, 0.85, 0.9], "macs": [1e6, 2e6, 3e6], "curves": {"joint": curve}}]}
-    runs = results.read_runs(tmp_path)
-    text = results.alone_table(ours, runs, (3, 4, 6))
+    write_run(tmp_path, "static4", 24, 0, [0.91], side=4)
+    ours = {"evaluations": [{"top1": [0.8, 0.85, 0.9], "macs": [1e6, 2e6, 3e6]}]}
+    text = results.alone_table(ours, results.read_runs(tmp_path), (3, 4, 6))
     rows = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines()[2:]]
-    macs = [run.macs[0] / 1e6 for run in runs]
-    assert rows == [
-        ["0", "3x3", "80.00 %", "1.00", "not trained", "-", "-"],
-        ["1", "4x4", "85.00 %", "2.00", "87.00 %", f"{macs[0]:.2f}", f"0.20, {macs[0] / 0.2:.2f} times fewer"],
-        ["2", "6x6", "90.00 %", "3.00", "91.00 %", f"{macs[1]:.2f}", "never reaches it"],
+    assert [row[:5] for row in rows] == [
+        ["0", "3x3", "80.00 %", "1.00", "not trained"],
+        ["1", "4x4", "85.00 %", "2.00", "91.00 %"],
+        ["2", "6x6", "90.00 %", "3.00", "not trained"],
     ]
+
+
+def test_the_cascade_is_compared_with_each_static_model_on_its_own_artifact(results: ModuleType) -> None:
+    equal, times = [], []
+    for static, top1, macs in (("static 8x8", 0.9, 40e6), ("static 4x4", 0.8, 20e6)):
+        for target in ("pytorch", "onnx-int8"):
+            for tolerance, cost in ((0.0, 10e6), (0.003, 8e6)):
+                row = {"static": static, "target": target, "tolerance": tolerance, "static_top1": top1}
+                ours = {"top1": top1 + 0.01 - tolerance, "cost": cost}
+                equal.append(row | {"static_macs": macs, "cascade": ours, "fewer_macs": macs / cost})
+    for run, ms in (
+        ("static 8x8", 6.0),
+        ("as good as static 8x8", 3.0),
+        ("0.30 points below static 8x8", 2.0),
+        ("static 4x4", 2.0),
+        ("as good as static 4x4", 1.6),
+        ("0.30 points below static 4x4", 1.0),
+    ):
+        times.append({"target": "onnx-int8", "run": run, "mean_ms": ms})
+    text = results.equal_table({"equal_accuracy": equal, "times": times})
+    head, _, *rows = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines()]
+    assert [cell for cell in head if "top-1" in cell] == ["its top-1", "cascade: top-1", "at 0.30 less: top-1"]
+    assert [row[:2] for row in rows] == [[s, t] for s in ("static 8x8", "static 4x4") for t in ("pytorch", "onnx-int8")]
+    assert rows[0][2:] == ["90.00 %", "40.00", "-", "91.00 %", "4.00", "-", "90.70 %", "5.00", "-"]
+    assert rows[1][2:] == ["90.00 %", "40.00", "6.000", "91.00 %", "4.00", "2.00", "90.70 %", "5.00", "3.00"]
+    assert rows[3][2:] == ["80.00 %", "20.00", "2.000", "81.00 %", "2.00", "1.25", "80.70 %", "2.50", "2.00"]
 
 
 def test_a_schedule_of_cycles_is_a_run_each_from_the_weights_before(
