@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from dvt_edge import evaluation
+from dvt_edge import runtime as runtime_module
 from dvt_edge.bundle import CascadeBundle
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import save_cascade
@@ -46,8 +47,9 @@ from dvt_edge.exit_logits import (
     open_logits,
 )
 from dvt_edge.runtime import Result, Runtime
-from dvt_edge.study import equal_accuracy
+from dvt_edge.study import equal_accuracy, equal_run, named, times
 from dvt_edge.training import normalise
+from tests.fake_bundle import FakeEngine, write_bundle
 from tests.fake_cifar import write_cifar10
 from tests.seeded import state_dict
 from tests.synthetic import cascade_logits
@@ -312,6 +314,40 @@ def test_a_tolerance_is_how_far_below_the_static_model_is_equal() -> None:
     same, below = (equal_accuracy(cascade, Evidence(alone, alone), t) for t in (0.0, 0.1))
     assert below["fewer_macs"] > same["fewer_macs"] and below["cascade"]["top1"] < same["cascade"]["top1"]
     assert below["crossing"]["cost"] < same["crossing"]["cost"]
+
+
+def test_a_bundle_is_timed_at_the_accuracy_of_each_static_model_of_its_target(
+    zoo_bundle: CascadeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_module, "engine_for", lambda name: FakeEngine([[0.0, 9.0, 0.0]]).load_stage)
+    alone = BundleSource(Runtime(write_bundle(tmp_path / "static", stages=1)))
+    monkeypatch.undo()
+    source = BundleSource(Runtime(zoo_bundle))
+    cascade = Evidence(exits_that_learn(2000, 0), exits_that_learn(2000, 0))
+    last = cascade.search
+    about = dataclasses.replace(last.about, exits=1, macs=last.about.macs[-1:])
+    static = Evidence(*[ExitLogits(last.logits[:, 1:2], last.labels, about)] * 2)
+    torch_source = TorchSource(Cascade(config_for("dvt_tiny").replace(grids=(6,))), "a" * 64)  # of another target
+    rows = times(
+        source,
+        named([alone, torch_source]),
+        {id(source): cascade, id(alone): static},
+        sample("cifar10-test").first(4),
+        0.05,
+        lambda words, done, of: None,
+    )
+    found = {row["run"]: row for row in rows}
+    equal, within = (found[equal_run("static 1x1", tolerance)] for tolerance in (0.0, 0.05))
+    assert tuple(equal["thresholds"]) == cascade.at(cascade.reaching(static.search.top1[0])).thresholds
+    assert tuple(within["thresholds"]) == cascade.at(cascade.reaching(static.search.top1[0] - 0.05)).thresholds
+    assert within["macs"] < equal["macs"] and within["top1"] < equal["top1"]
+    itself = found["static 1x1"]
+    assert (itself["macs"], itself["top1"], itself["ran"]) == (1000, static.test.top1[0], [1.0])
+    assert [name for name in found if "static" in name] == [
+        "as good as static 1x1",
+        "5.00 points below static 1x1",
+        "static 1x1",
+    ]
 
 
 def test_thresholds_on_few_held_out_images_lose_what_they_aim_at(monkeypatch: pytest.MonkeyPatch) -> None:
