@@ -400,7 +400,9 @@ All test images, every stage run. Core ML artifacts do not run on Linux and are 
 A static model is one stage, alone and without reuse, trained by the same command for as many epochs as the cascade:
 
 {alone_table(result, statics, grids)}
-What an exit has above the model of its grid, reuse and training with the others give it.
+What an exit has above the model of its grid, reuse and training with the others give it. The coarser a grid, the more
+convolutions its stem has, two for each halving of the image: fewer tokens do not have to mean a weaker model, so every
+static model has its own rows below.
 
 At each static model's accuracy, with thresholds that reach it on the held-out images{within}.
 Milliseconds are means, from the next section.
