@@ -35,7 +35,7 @@ def write_text(path: Path, content: str) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well, and vanishes otherwise.
 
-    A folder that was there is replaced only then; a kill leaves it as it was.
+    A folder that was there is replaced only then, by two renames: a kill between them leaves it in a hidden neighbour.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial-"))

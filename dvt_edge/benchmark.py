@@ -22,9 +22,10 @@ from dvt_edge.checkpoint import load_cascade
 from dvt_edge.config import config_for
 from dvt_edge.data import open_images
 from dvt_edge.engines import engine_for
+from dvt_edge.errors import ConfigError
 from dvt_edge.exporters import exporter_for
 from dvt_edge.exporting import Report
-from dvt_edge.manifest import Operators, StageSpec
+from dvt_edge.manifest import StageSpec
 from dvt_edge.preprocess import preprocess
 from dvt_edge.published import as_published
 from dvt_edge.recipes import Recipe
@@ -60,7 +61,12 @@ def benchmark(
     only: Sequence[int] | None,
     report: Report,
 ) -> list[Timing]:
-    """Median milliseconds per stage and engine, batch 1. PyTorch's own thread count is restored afterwards."""
+    """Median milliseconds per stage and engine, batch 1. PyTorch's own thread count is restored afterwards.
+
+    Raises ConfigError for stages in `only` that the cascade does not have.
+    """
+    if unknown := set(only or ()) - set(range(cascade.config.num_exits)):
+        raise ConfigError(f"stage {min(unknown)}; {cascade.config.name} has 0 to {cascade.config.num_exits - 1}")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -101,7 +107,14 @@ def time_stage(
             split(cascade, recipe.layout)[index], recipe, lambda: real_inputs(cascade, stage, calibration), target
         )
         spec = StageSpec(
-            stage.name, converted.artifact.name, stage.grid, 0, 0, stage.inputs, stage.outputs, Operators(1, 0)
+            name=stage.name,
+            artifact=converted.artifact.name,
+            grid=stage.grid,
+            macs=stage.macs(),
+            parameters=stage.parameter_count(),
+            inputs=stage.inputs,
+            outputs=stage.outputs,
+            operators=converted.operators,
         )
         program = engine_for(recipe.engine)(converted.artifact, spec, recipe.backend, threads)
         runs[recipe.name] = lambda program=program: program(arrays)  # type: ignore[misc]

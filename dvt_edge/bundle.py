@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
+import lzma
 import os
 import shutil
 import stat
 import tempfile
 import weakref
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -31,10 +32,14 @@ from dvt_edge.errors import (
 )
 from dvt_edge.manifest import MANIFEST, FileSpec, Manifest, parse_manifest, to_json
 from dvt_edge.policy import PowerPolicy
+from dvt_edge.schema import parse_json
 
 MAX_MANIFEST = 16 * 2**20  # bytes
 MAX_UNPACKED = 4 * 2**30  # bytes that a .zip may unpack to
 MAX_ENTRIES = 10_000
+DAMAGED = (  # what a .zip that cannot be unpacked raises
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError, EOFError, ValueError, OSError
+)  # fmt: skip
 MAX_RATIO = 200  # of unpacked to packed bytes; weights hardly compress, so a larger one is a bomb
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # so that the same folder gives the same .zip
 
@@ -73,7 +78,7 @@ class CascadeBundle:
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names, one for each logit."""
-        names = json.loads(self.file(self.manifest.labels).read_text())
+        names = parse_json(self.file(self.manifest.labels).read_bytes(), self.manifest.labels)
         if not isinstance(names, list) or len(names) != self.manifest.model.classes:
             raise ManifestError(f"{self.manifest.labels}: expected a list of {self.manifest.model.classes} names")
         return tuple(map(str, names))
@@ -187,8 +192,8 @@ def check_file(folder: Path, name: str, spec: FileSpec) -> None:
 
 
 def files_below(folder: Path) -> Iterable[str]:
-    for root, _, files in os.walk(folder):
-        for name in files:
+    for root, folders, files in os.walk(folder):
+        for name in (*files, *(f for f in folders if (Path(root) / f).is_symlink())):
             yield (Path(root) / name).relative_to(folder).as_posix()
 
 
@@ -222,7 +227,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 if stat.S_ISLNK(member.external_attr >> 16):
                     raise UnsafePathError(f"{archive}: {member.filename!r} is a link; a bundle holds plain files only")
                 limit -= unpack_member(zipped, member, folder / member.filename, limit)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError, OSError) as error:
+    except DAMAGED as error:
         if isinstance(error, BundleError):
             raise
         raise ArchiveError(f"{archive}: not a readable .zip of a bundle ({error})") from error

@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 # Of click, or of the copy that newer typers carry; its subclasses are public, it is not.
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
-console, notes = Console(), Console(stderr=True)
+console, notes = Console(markup=False), Console(stderr=True, markup=False)  # names may hold brackets
 
 Checkpoint = Annotated[str, typer.Argument(help="A .safetensors or .pth.tar file, or zoo:<name>.")]
 BundlePath = Annotated[Path, typer.Argument(help="A bundle's folder or .zip.")]
@@ -69,7 +69,7 @@ def train(
     ],
     out: Annotated[Path, typer.Argument(help="Run folder; a killed run goes on from there.")],
     model: Annotated[str, typer.Option(help="A preset, or timm:<name>.")] = "dvt_cifar10",
-    epochs: int = 100,
+    epochs: Annotated[int, typer.Option(min=1)] = 100,
     batch_size: Annotated[int, typer.Option(min=2, help="Over all processes.")] = 128,
     optimizer: Annotated[str, typer.Option(help="timm's name, such as adamw or muon.")] = "adamw",
     lr: float = 1e-3,
@@ -92,7 +92,7 @@ def train(
     ] = 0.0,
     init: Annotated[str, typer.Option(help="Checkpoint to start from: a file or zoo:<name>.")] = "",
     holdout: Annotated[int, typer.Option(help="Training images kept out for epoch figures and calibration.")] = 2000,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     workers: int = 1,
     amp: Annotated[str, typer.Option(help="auto, bf16 or off.")] = "auto",
 ) -> None:
@@ -183,7 +183,9 @@ def run(
     point: Point = None,
     threshold: Annotated[str, typer.Option(help="Thresholds per exit instead, such as 0.8,0.9,0.")] = "",
     max_stage: Annotated[int | None, typer.Option(min=0, help="Cap: no stage after this one runs.")] = None,
-    battery: Annotated[float | None, typer.Option(help="Battery level, 0 to 1, for the bundle's power policy.")] = None,
+    battery: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Battery level, 0 to 1, for the bundle's power policy.")
+    ] = None,
     charging: Annotated[bool, typer.Option("--charging", help="For the power policy.")] = False,
     low_power: Annotated[bool, typer.Option("--low-power", help="For the power policy.")] = False,
     thermal: Annotated[str, typer.Option(help="nominal, fair, serious or critical, for the power policy.")] = "nominal",
@@ -192,14 +194,17 @@ def run(
 ) -> None:
     """Classify images with early exit: exit, label, confidence and time of each."""
     from dvt_edge.bundle import CascadeBundle
-    from dvt_edge.data import open_images
+    from dvt_edge.data import in_classes, open_images
     from dvt_edge.decision import DeviceState
     from dvt_edge.policy import Thermal
     from dvt_edge.runtime import Runtime
     from dvt_edge.tables import print_results
 
-    sources = [open_images(path) for path in images]
-    runtime = Runtime(CascadeBundle.open(bundle), point, numbers(threshold, float, "--threshold") or None, threads)
+    if point and threshold:
+        raise DvtEdgeError("--point and --threshold: give one of them")
+    given, opened = [open_images(path) for path in images], CascadeBundle.open(bundle)
+    sources = [in_classes(found, opened.labels, opened.manifest.name) for found in given]
+    runtime = Runtime(opened, point, numbers(threshold, float, "--threshold") or None, threads)
     runtime.prewarm()
     state = DeviceState(max_stage, battery, charging, low_power, one_of(thermal, Thermal, "--thermal"))
     items = ((s.name(i), s[i], s.labels[i] if s.labels else None) for s in sources for i in range(len(s)))
@@ -221,7 +226,7 @@ def validate(
 ) -> None:
     """Compare every stage and exit of a bundle with PyTorch; exit code 1 where its bounds are broken."""
     from dvt_edge.bundle import CascadeBundle
-    from dvt_edge.data import open_images
+    from dvt_edge.data import in_classes, open_images
     from dvt_edge.exporting import record_verification
     from dvt_edge.recipes import recipe_for
     from dvt_edge.runtime import Runtime
@@ -235,7 +240,7 @@ def validate(
         raise DvtEdgeError(
             f"{bundle} was made from {opened.manifest.model.name}, whose configuration is not this cascade's"
         )
-    images = open_images(data or "sample:cifar10-test").first(limit)
+    images = in_classes(open_images(data or "sample:cifar10-test"), opened.labels, opened.manifest.name).first(limit)
     with progress() as report:
         steps = iter(range(1, len(images) + 1))
         comparison = compare(
@@ -260,7 +265,7 @@ def evaluate(
     ] = None,
     model: Model = None,
     holdout: Annotated[int, typer.Option(min=1, help="Training images that thresholds are found on.")] = 2000,
-    seed: Annotated[int, typer.Option(help="The training's, so that its held-out images are used.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The training's, so that its held-out images are used.")] = 0,
     timed: Annotated[int, typer.Option(min=1, help="Test images that are timed.")] = 500,
     tolerance: Annotated[
         float,

@@ -9,6 +9,8 @@ import typer
 
 from dvt_edge.errors import DvtEdgeError
 
+WHOLE = 1_000_000  # images: no limit
+
 
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder; its manifest gets the points.")],
@@ -26,10 +28,10 @@ def calibrate(
     cost: Annotated[str, typer.Option(help="Unit of budgets: macs, ms or mJ.")] = "macs",
     stage_cost: Annotated[str, typer.Option(help="What each stage costs on the device, such as 2.1,4.0,7.5.")] = "",
     default: Annotated[str | None, typer.Option(help="Name of the default point.")] = None,
-    split: Annotated[str, typer.Option(help="Of CIFAR or an ImageFolder.")] = "test",
+    split: Annotated[str, typer.Option(help="Of CIFAR or an ImageFolder: test or train.")] = "test",
     skip: Annotated[int, typer.Option(min=0, help="Leave out this many first images.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many images.")] = 1_000_000,
-    seed: int = 0,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many images.")] = WHOLE,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print, and write nothing.")] = False,
 ) -> None:
@@ -41,7 +43,7 @@ def calibrate(
     from dvt_edge.calibration.thresholds import SHARPEST, RiskRule, Unit, parse_objective
     from dvt_edge.calibration.thresholds import calibrate as find_points
     from dvt_edge.cli import console, numbers, one_of, progress
-    from dvt_edge.data import open_images
+    from dvt_edge.data import Split, open_images
     from dvt_edge.manifest import Measure
     from dvt_edge.tables import print_calibration
 
@@ -56,9 +58,11 @@ def calibrate(
     if bool(data) == bool(logits):
         raise DvtEdgeError("calibrate takes images (--data) or logits computed before (--logits): give one of them")
     if logits:
+        if skip or limit < WHOLE or split != "test":
+            raise DvtEdgeError("--split, --skip and --limit choose among --data; logits are taken whole")
         found = steps.cached_logits(opened, logits)
     else:
-        images = steps.some_of(open_images(data, split), skip, limit)
+        images = steps.some_of(open_images(data, one_of(split, Split, "--split")), skip, limit)
         with progress() as report:
             folder = cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
             found = steps.bundle_logits(opened, images, folder, report)

@@ -41,7 +41,7 @@ def simulate(
     allow_uncertified: Annotated[
         bool | None, typer.Option(help="Points without a certificate; default: only where nothing else is there.")
     ] = None,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write everything here, for machines.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a report to look at here, .html.")] = None,
@@ -63,9 +63,16 @@ def simulate(
 
     write_report = report_writer() if report else None
     opened, device = CascadeBundle.open(bundle), open_profile(profile)
+    names = [path.stem for path in policy or []] + ["bundle"] * (opened.manifest.policy is not None)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DvtEdgeError(f"--policy: two policies of the name {twice[0]!r}; name files apart")
     more: dict[str, PowerPolicy] = {path.stem: read_json(PowerPolicy, path) for path in policy or []}
     if opened.manifest.policy:
         more["bundle"] = opened.manifest.policy
+    if target is not None and hours is not None and hours < target:
+        raise DvtEdgeError(
+            f"--hours {hours:g} ends before the --target of {target:g} hours; simulate at least that long"
+        )
     seconds = HOUR * (hours if hours is not None else 1.1 * target if target is not None else 24.0)
     load = workload_of(workload, rate, seconds, hours is not None, seed, tuple(map(charge_window, charge or [])))
     if logits:

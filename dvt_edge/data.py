@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from dvt_edge.errors import DataError
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
+Split = Literal["train", "test"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"})
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -104,7 +106,7 @@ def sample(name: str) -> LabelledImages:
     return open_npz(SAMPLES / f"{name}.npz", source=f"sample:{name}")
 
 
-def open_images(path: str | Path, split: str = "test") -> LabelledImages:
+def open_images(path: str | Path, split: Split = "test") -> LabelledImages:
     """Images at `path`: "sample:<name>", an .npz, one image, CIFAR (its `split`), an ImageFolder or a flat folder."""
     if str(path).startswith("sample:"):
         return sample(str(path).removeprefix("sample:"))
@@ -119,6 +121,12 @@ def open_images(path: str | Path, split: str = "test") -> LabelledImages:
         return open_cifar(cifar, split)
     folder = split_folder(path, split)
     if subfolders := sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        loose = [p.name for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+        if loose:
+            raise DataError(
+                f"{folder}: images beside folders ({min(loose)}, {subfolders[0].name}/); expected images in folders, "
+                "one a class, or images without labels in a folder that has no others"
+            )
         files = [(f, label) for label, sub in enumerate(subfolders) for f in image_files(sub)]
         labels, classes = tuple(label for _, label in files), tuple(p.name for p in subfolders)
     else:
@@ -127,14 +135,35 @@ def open_images(path: str | Path, split: str = "test") -> LabelledImages:
     if not files:
         raise DataError(f"{folder}: no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in it")
     paths = [f for f, _ in files]
-    return LabelledImages(lambda i: paths[i], len(paths), labels, classes, str(path), tuple(map(str, paths)))
+    return LabelledImages(lambda i: paths[i], len(paths), labels, classes, str(folder), tuple(map(str, paths)))
+
+
+def in_classes(images: LabelledImages, classes: Sequence[str], model: str) -> LabelledImages:
+    """The images with labels that index the `classes` of `model`.
+
+    By name where the images' classes are all among them; else the images have to have as many classes, or none and
+    labels that fit, and are taken to be in the same order. Raises DataError.
+    """
+    if images.labels is None or images.classes == tuple(classes):
+        return images
+    if images.classes and set(images.classes) <= set(classes):
+        place = [classes.index(name) for name in images.classes]
+        labels = tuple(place[label] for label in images.labels)
+        return dataclasses.replace(images, labels=labels, classes=tuple(classes))
+    if len(images.classes) not in (0, len(classes)) or not 0 <= min(images.labels) <= max(images.labels) < len(classes):
+        found = f"{len(images.classes)} classes" if images.classes else f"labels up to {max(images.labels)}"
+        raise DataError(
+            f"{images.source}: {found}; {model} has {len(classes)} classes ({', '.join(classes[:3])}, ...). "
+            "Name folders as they are, or put images without labels into one flat folder"
+        )
+    return images
 
 
 def image_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
 
 
-def split_folder(path: Path, split: str) -> Path:
+def split_folder(path: Path, split: Split) -> Path:
     """The folder of a split inside an ImageFolder: train/, or val/ or test/; the folder itself where it has none."""
     for name in ("train",) if split == "train" else ("val", "validation", "test"):
         if (path / name).is_dir():
@@ -191,7 +220,7 @@ def find_cifar(path: Path) -> Path | None:
     return None
 
 
-def open_cifar(folder: Path, split: str) -> LabelledImages:
+def open_cifar(folder: Path, split: Split) -> LabelledImages:
     """CIFAR-10 or CIFAR-100 as torchvision lays it out, in memory."""
     files, label_key, (meta, names_key) = CIFAR_LAYOUTS[folder.name]
     batches = [read_cifar_file(folder / name) for name in files[split]]

@@ -54,6 +54,7 @@ class About:
     macs: tuple[int, ...]  # cumulative, one an exit
     stage_ms: tuple[float, ...] | None
     machine: str
+    read_sha256: str = ""  # `fingerprint` of the images
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class ExitLogits:
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> ExitLogits:
         """These images only, in this order."""
-        kept = np.asarray(indices)
+        kept = np.asarray(indices, dtype=np.int64)
         about = dataclasses.replace(self.about, images=len(kept))
         return ExitLogits(self.logits[kept], None if self.labels is None else self.labels[kept], about)
 
@@ -188,7 +189,7 @@ def collect(
     """
     folder = Path(folder)
     total = len(images)
-    asked = {"artifact_sha256": source.artifact_sha256, "data": images.source, "images": total}
+    asked = {"artifact_sha256": source.artifact_sha256, "data": images.source, "read_sha256": fingerprint(images)}
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     if (folder / "asked.json").exists():
         if (found := json.loads((folder / "asked.json").read_text())) != asked:
@@ -206,6 +207,20 @@ def collect(
         done += len(span)
         if report:
             report(f"{source.target}: logits of {total} images", done, math.ceil(total / team.world))
+
+
+def fingerprint(images: LabelledImages) -> str:
+    """A hash of the images as they lie there, undecoded, and of their labels; the same on every machine.
+
+    Of files it takes the ends of their paths and their sizes, of arrays the pixels.
+    """
+    digest = hashlib.sha256(np.array(images.labels or (), dtype=np.int64).tobytes())
+    for image in images:
+        if isinstance(image, Path):
+            digest.update(f"{'/'.join(image.parts[-3:])} {image.stat().st_size}\n".encode())
+        else:
+            digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
 
 
 def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike[str]) -> None:
@@ -244,6 +259,7 @@ def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike
         macs=tuple(source.macs),
         stage_ms=tuple(np.median(np.concatenate(times), axis=0).round(5).tolist()) if times else None,
         machine=machine.describe(),
+        read_sha256=fingerprint(images),
     )
     write_text(folder / "about.json", dump_json(about))
     shutil.rmtree(folder / "parts")
@@ -268,10 +284,10 @@ def compute(
             merge(source, images, folder)
     team.barrier()
     found = open_logits(folder)
-    wanted = (source.artifact_sha256, images.source, len(images))
-    if (found.about.artifact_sha256, found.about.data, found.about.images) != wanted:
+    wanted = (source.artifact_sha256, images.source, fingerprint(images))
+    if (found.about.artifact_sha256, found.about.data, found.about.read_sha256) != wanted:
         words = f"{found.about.images} images of {found.about.data} through {found.about.target}"
-        raise DataError(f"{folder}: holds the logits of {words}; give another folder or delete it")
+        raise DataError(f"{folder}: holds the logits of {words}, not of these images; give another folder or delete it")
     return found
 
 

@@ -73,11 +73,14 @@ def export(
     ranges, the others measure quality and operating points. A cascade from the zoo brings its own.
     `report` is told of progress. Nothing is left at `out` unless every check passed.
 
-    Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch.
+    Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch or
+    something else than a bundle is at `out`.
     """
-    recipe = recipe_for(target)
+    recipe, out = recipe_for(target), Path(out)
+    if out.exists() and not (out / MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise ExportError(f"{out}: exists and is not a bundle; give another folder, nothing was replaced")
     images = calibration_images(cascade, calibration)
-    return Export(cascade, recipe, images, checkpoint_sha256, name or cascade.config.name, report).run(Path(out))
+    return Export(cascade, recipe, images, checkpoint_sha256, name or cascade.config.name, report).run(out)
 
 
 def calibration_images(cascade: Cascade, given: LabelledImages | str | os.PathLike[str] | None) -> LabelledImages:

@@ -16,6 +16,7 @@ from dvt_edge.schema import dump_json, from_json, parse_json, require, schema_of
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+MAX_SIDE = 8192  # pixels
 
 Dtype = Literal["uint8", "float32"]
 Role = Literal["image", "state", "logits"]
@@ -60,6 +61,7 @@ class StageSpec:
         require(roles.count("image") == 1 and "logits" not in roles, f"{self.name}: inputs of roles {roles}")
         roles = [t.role for t in self.outputs]
         require(roles.count("logits") == 1 and "image" not in roles, f"{self.name}: outputs of roles {roles}")
+        require(self.macs > 0, f"{self.name}: macs {self.macs}; expected above 0")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class Preprocessing:
     resample: Literal["bicubic-antialiased"] = "bicubic-antialiased"
     mean: tuple[float, ...] = ()  # inside the graph already; for the record
     std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        ok = 0 < self.size <= self.resize <= MAX_SIDE
+        require(ok, f"size {self.size}, resize {self.resize}; expected 0 < size <= resize <= {MAX_SIDE}")
 
 
 @dataclass(frozen=True)
@@ -243,15 +249,20 @@ class Manifest:
         require(self.default_operating_point in points, f"no operating point {self.default_operating_point!r}")
         for name in self.policy.points if self.policy else ():
             require(name in points, f"policy: no operating point {name!r}; the bundle has: {', '.join(points)}")
-        available: dict[str, TensorSpec] = {}
+        golden = exits if self.golden.images else 0
+        require(len(self.golden.logits) == golden, f"{len(self.golden.logits)} golden logits; expected {golden}")
+        size = self.preprocessing.size
+        before: tuple[TensorSpec, ...] = ()
         for stage in self.stages:
-            for tensor in stage.inputs:
-                made = available.get(tensor.name)
+            for tensor in (*stage.inputs, *stage.outputs):
+                shape = {"image": (1, size, size, 3), "logits": (1, self.model.classes)}.get(tensor.role, tensor.shape)
                 require(
-                    tensor.role != "state" or (made is not None and made.shape == tensor.shape),
-                    f"{stage.name}: no earlier stage gives the state {tensor.name!r} of shape {tensor.shape}",
+                    tensor.shape == shape, f"{stage.name}: {tensor.name!r} of shape {tensor.shape}; expected {shape}"
                 )
-            available |= {t.name: t for t in stage.outputs if t.role == "state"}
+            for tensor in (t for t in stage.inputs if t.role == "state"):
+                words = f"{tensor.name!r} of {tensor.dtype} {tensor.shape}"
+                require(tensor in before, f"{stage.name}: the stage before does not give the state {words}")
+            before = stage.outputs
 
     @property
     def needed_files(self) -> tuple[str, ...]:

@@ -49,16 +49,19 @@ def open_rgb(image: str | os.PathLike[str] | Image.Image) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:
             raise DataError(f"{name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS} are read")
         return to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file fails in as many ways as there are decoders
         raise DataError(f"{name}: not a readable image ({error})") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     from PIL import Image
 
-    if image.mode.startswith("I") or image.mode == "F":  # 16-bit greys: Pillow would clip them at 255
-        grey = np.asarray(image, dtype=np.float64)
-        high = grey / 256 if grey.size and grey.max() > 255 else grey
+    if image.mode == "F":
+        raise ValueError("pixels in floating point, whose range is not known; expected 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16-bit greys: Pillow would clip them at 255
+        high = np.asarray(image, dtype=np.int64) // 256
         return Image.fromarray(np.clip(high, 0, 255).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         rgba = image.convert("RGBA")
@@ -77,6 +80,8 @@ def centre_crop(image: Image.Image, size: int, resize: int) -> NDArray[np.uint8]
     from PIL import Image
 
     width, height = resized_shape(image.width, image.height, resize)
+    if width * max(height, image.height) > MAX_PIXELS:
+        raise DataError(f"an image of {image.width}x{image.height} pixels, too long for its width once resized")
     # Columns first, in a call of its own: Pillow 13 takes the axes of one call in the order that costs it less.
     for shape in ((width, image.height), (width, height)):
         if shape != image.size:

@@ -76,6 +76,8 @@ class Runtime:
         self.thresholds = tuple(thresholds) if thresholds is not None else None
         if self.thresholds is not None and len(self.thresholds) != len(self.manifest.stages):
             raise ManifestError(f"{len(self.thresholds)} thresholds; the bundle has {len(self.manifest.stages)} exits")
+        if not np.isfinite(self.thresholds or ()).all():
+            raise ManifestError(f"thresholds {self.thresholds}; expected finite ones")
         fixed = operating_point is not None or thresholds is not None
         self.policy = None if fixed else policy or self.manifest.policy
         self.power = power or power_table(self.manifest.operating_points)

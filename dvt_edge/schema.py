@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import sys
 import types
 import typing
 from pathlib import Path
@@ -62,7 +63,7 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
     elif kind is Any:
         return value
     elif kind is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             return float(value)
     elif type(value) is kind:
         return value

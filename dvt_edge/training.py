@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from timm.data import Mixup, create_transform
 from timm.loss import SoftTargetCrossEntropy
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ from dvt_edge.config import CascadeConfig
 from dvt_edge.data import LabelledImages, open_training_data
 from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError
 from dvt_edge.preprocess import open_rgb, preprocess
+from dvt_edge.schema import parse_json
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,8 @@ class Trainer:
             ids = [process.device.index] if process.device.type == "cuda" else None
             self.runner = nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
         self.ema = ModelEmaV3(self.model, decay=options.ema_decay, use_warmup=True)
+        if options.optimizer not in list_optimizers():
+            raise ConfigError(f"optimizer {options.optimizer!r}; timm has: {', '.join(list_optimizers())}")
         self.optimizer = create_optimizer_v2(
             self.model, options.optimizer, lr=options.lr, weight_decay=options.weight_decay, betas=(0.9, 0.999)
         )
@@ -273,14 +276,14 @@ class Trainer:
             t_in_epochs=False,
         )
         self.epoch, self.seconds = 0, 0.0
+        if process.leads:  # nothing is refused from here on
+            write_text(out / "options.json", json.dumps(asked, indent=1))
 
     def check_folder(self) -> None:
         file = self.out / "options.json"
         asked = json.loads(json.dumps(self.asked))
-        if file.exists() and json.loads(file.read_text()) != asked:
+        if file.exists() and parse_json(file.read_bytes(), str(file)) != asked:
             raise DvtEdgeError(f"{self.out}: holds a run of other options (options.json); give another folder")
-        if self.process.leads:
-            write_text(file, json.dumps(asked, indent=1))
 
     def run(self) -> dict[str, Any]:
         self.resume()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -18,7 +20,7 @@ from fake_bundle import write_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dvt_edge.bundle import CascadeBundle
+from dvt_edge.bundle import CascadeBundle, list_files
 from dvt_edge.errors import (
     ArchiveError,
     BundleError,
@@ -28,7 +30,7 @@ from dvt_edge.errors import (
     NewerFormatError,
     UnsafePathError,
 )
-from dvt_edge.manifest import json_schema, parse_manifest, to_json
+from dvt_edge.manifest import FileSpec, json_schema, parse_manifest, to_json
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "dvt_edge/manifest.schema.json").read_text())
 
@@ -109,6 +111,8 @@ def test_links_are_refused(folder: Path, tmp_path: Path) -> None:
         refused(folder, UnsafePathError)
         (folder / name).unlink()
         real.rename(folder / name)
+    (folder / "more").symlink_to(tmp_path / "outside")  # a folder that the manifest does not name
+    refused(folder, MissingFileError, "more")
 
 
 def test_a_newer_format_and_an_unknown_one_are_told_apart(folder: Path) -> None:
@@ -130,6 +134,17 @@ def test_a_newer_format_and_an_unknown_one_are_told_apart(folder: Path) -> None:
         (lambda m: m["stages"][1]["inputs"][1].update(name="tokens_9"), "tokens_9"),
         (lambda m: m["stages"][1]["inputs"][1].update(shape=[1, 6, 2]), "tokens_0"),
         (lambda m: m["stages"][0]["inputs"][0].update(shape=[0]), "shape"),
+        (lambda m: m["stages"][1]["inputs"][1].update(dtype="uint8"), "tokens_0"),
+        (lambda m: m["stages"][2]["inputs"].append(m["stages"][1]["inputs"][1]), "stage before"),
+        (lambda m: m["stages"][0].update(macs=0), "macs 0"),
+        (lambda m: m["stages"][0].update(macs=-5), "macs -5"),
+        (lambda m: m["model"].update(classes=5), "logits"),
+        (lambda m: m["preprocessing"].update(size=-3), "size -3"),
+        (lambda m: m["preprocessing"].update(resize=2), "resize 2"),
+        (lambda m: m["preprocessing"].update(resize=10**30), "resize 1000"),
+        (lambda m: m["preprocessing"].update(size=5, resize=5), "image"),
+        (lambda m: m["golden"]["logits"].pop(), "golden logits"),
+        (lambda m: m["operating_points"][0].update(mean_macs=10**400), "mean_macs"),
         (lambda m: m.update(stages=[]), "stages"),
         (lambda m: m["confidence"].update(temperature=[1.0]), "temperature"),
         (lambda m: m["confidence"].update(temperature=[1.0, 0.0, 1.0]), "temperature"),
@@ -246,6 +261,27 @@ def test_a_zip_that_lies_about_sizes_is_refused(folder: Path, tmp_path: Path) ->
     path.write_bytes(content)
     with pytest.raises(BundleError):
         CascadeBundle.open(path)
+
+
+def test_a_zip_with_a_flipped_byte_is_a_bundle_or_refused(folder: Path, tmp_path: Path) -> None:
+    """Whatever a decompressor says of it."""
+    with (folder / "labels.json").open("a") as file:
+        file.write(" " * 3000)
+    edit(folder, lambda m: m["files"].update({"labels.json": json_like(list_files(folder)["labels.json"])}))
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(tmp_path / "whole.zip", "w", method) as archive:
+            for name in ("manifest.json", *list_files(folder)):
+                archive.write(folder / name, name)
+        whole = (tmp_path / "whole.zip").read_bytes()
+        CascadeBundle.open(tmp_path / "whole.zip")
+        for at in range(0, len(whole), max(1, len(whole) // 60)):
+            (tmp_path / "x.zip").write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+            with contextlib.suppress(BundleError):
+                CascadeBundle.open(tmp_path / "x.zip")
+
+
+def json_like(spec: FileSpec) -> dict[str, Any]:
+    return dataclasses.asdict(spec)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not a zip at all"])

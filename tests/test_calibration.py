@@ -5,27 +5,31 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
 import tracemalloc
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from fake_bundle import write_bundle
+from PIL import Image
 from synthetic import cascade_logits
 
 from dvt_edge import CascadeBundle
 from dvt_edge.calibration import thresholds
 from dvt_edge.calibration.confidence import exit_confidences, wilson
 from dvt_edge.calibration.paper_search import paper_thresholds
-from dvt_edge.calibration.recalibrate import cost_of, some_of, write_points
+from dvt_edge.calibration.recalibrate import bundle_logits, cost_of, some_of, write_points
 from dvt_edge.calibration.thresholds import Cost, Objective, RiskRule, calibrate, deal, parse_objective
 from dvt_edge.cli import main
-from dvt_edge.data import sample
+from dvt_edge.data import Split, open_images, sample
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError, ManifestError
-from dvt_edge.exit_logits import ExitLogits, in_memory
+from dvt_edge.exit_logits import BundleSource, ExitLogits, compute, in_memory
 from dvt_edge.manifest import ConfidenceSpec
 from dvt_edge.policy import PowerPolicy, power_table
+from dvt_edge.runtime import Runtime
 from dvt_edge.schema import dump_json
 
 MACS = (1000, 3000, 6000)
@@ -195,6 +199,9 @@ def test_costs_that_do_not_rise_are_refused(per_exit: tuple[float, ...]) -> None
 def test_one_image_leaves_nothing_to_search_on() -> None:
     found = calibrate(logits_of(1), temperature=(1.0,) * 3)
     assert {p.thresholds for p in found.points} == {(2.0, 2.0, 0.0)} and found.record.searched == 0
+    assert calibrate(logits_of(1)).confidence.temperature == (1.0,) * 3
+    with pytest.raises(DataError, match="no images"):
+        calibrate(logits_of(1).take([]))
 
 
 def test_memory_grows_with_images_and_not_with_their_logits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -288,8 +295,8 @@ def test_the_command_writes_points_into_the_manifest(
         (["--logits", "LOGITS", "--cost", "mJ"], "no cost of the stages in mJ"),
         (["--logits", "LOGITS", "--cost", "mJ", "--stage-cost", "1,2"], "3 stages"),
         (["--logits", "LOGITS", "--cost", "mJ", "--stage-cost", "1,0,2"], "rising"),
-        (["--logits", "LOGITS", "--temperature", "1,1"], "expected 3 above 0"),
-        (["--logits", "LOGITS", "--temperature", "1,0,1"], "expected 3 above 0"),
+        (["--logits", "LOGITS", "--temperature", "1,1"], "expected 3 of 0.001 to 1000"),
+        (["--logits", "LOGITS", "--temperature", "1,0,1"], "expected 3 of 0.001 to 1000"),
         (["--logits", "LOGITS", "--default", "best"], "best"),
     ],
 )
@@ -347,8 +354,6 @@ def test_a_policy_that_names_a_point_which_would_go_is_an_error(bundle: CascadeB
 
 
 def test_the_bundles_own_outputs_are_computed_once_and_kept(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "b"
     shutil.copytree(zoo_bundle.folder, copy)
     args = ["calibrate", str(copy), "--data", "sample:cifar10-test", "--limit", "40", "--objective", "eco=budget:15e6"]
@@ -359,3 +364,32 @@ def test_the_bundles_own_outputs_are_computed_once_and_kept(zoo_bundle: CascadeB
     manifest = json.loads((copy / "manifest.json").read_text())
     assert manifest["calibration"]["searched"] == 20
     assert main(["run", str(copy), "sample:cifar10-test", "--limit", "3", "--point", "eco"]) == 0
+
+
+def test_logits_of_one_split_are_not_those_of_another(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:
+    """Nor of images that took the place of others under the same name."""
+    images, folder = sample("cifar10-test"), tmp_path / "photos"
+    assert images.labels is not None
+
+    def fill(split: str, first: int) -> None:
+        for i in range(first, first + 6):
+            place = folder / split / images.classes[images.labels[i]]  # type: ignore[index]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[i]).save(place / f"{i - first}.png")
+
+    def found(split: Split) -> np.ndarray:
+        return np.array(bundle_logits(zoo_bundle, open_images(folder, split), tmp_path / "cache").logits)
+
+    fill("train", 0)
+    fill("val", 6)
+    train, val = found("train"), found("test")
+    assert not np.array_equal(train, val) and np.array_equal(train, found("train"))
+    shutil.rmtree(folder / "val")
+    fill("val", 12)
+    assert not np.array_equal(val, found("test"))
+    kept = tmp_path / "kept"
+    first, other = (open_images(folder, split) for split in get_args(Split))
+    source = BundleSource(Runtime(zoo_bundle))
+    compute(source, first, kept)
+    with pytest.raises(DataError, match="give another folder or delete it"):
+        compute(source, dataclasses.replace(other, source=first.source), kept)

@@ -11,6 +11,7 @@ from PIL import Image
 from dvt_edge import CascadeBundle
 from dvt_edge.cli import main
 from dvt_edge.data import sample
+from tests.fake_cifar import write_cifar10
 
 
 @pytest.fixture
@@ -87,6 +88,19 @@ def test_validate_record_makes_a_bundle_verified(
         (["run", "BUNDLE", "sample:cifar10-test", "--point", "best"], "accurate"),
         (["run", "BUNDLE", "sample:cifar10-test", "--threshold", "0.5"], "3 exits"),
         (["run", "BUNDLE", "sample:cifar10-test", "--threshold", "high"], "numbers"),
+        (["run", "BUNDLE", "sample:cifar10-test", "--threshold", "nan,nan,0"], "expected finite ones"),
+        (["run", "BUNDLE", "sample:cifar10-test", "--threshold", "0,0,0", "--point", "full"], "give one of them"),
+        (["run", "BUNDLE", "sample:cifar10-test", "--battery", "50"], "--battery"),
+        (["run", "BUNDLE", "two"], "2 classes; dvt_cifar10 has 10 classes (airplane"),
+        (["validate", "BUNDLE", "zoo:dvt_cifar10", "--data", "two"], "2 classes"),
+        (["calibrate", "BUNDLE", "--data", "two"], "2 classes"),
+        (["calibrate", "BUNDLE", "--data", "sample:cifar10-test", "--seed", "-1"], "--seed"),
+        (["calibrate", "BUNDLE", "--data", "sample:cifar10-test", "--split", "zzz"], "expected train or test"),
+        (["calibrate", "BUNDLE", "--logits", "two", "--skip", "9"], "logits are taken whole"),
+        (["bench", "random:dvt_tiny", "--stage", "7"], "stage 7; dvt_tiny has 0 to 2"),
+        (["train", "CIFAR", "out", "--holdout", "16", "--optimizer", "nosuch"], "timm has: "),
+        (["train", "CIFAR", "out", "--epochs", "0"], "--epochs"),
+        (["train", "CIFAR", "out", "--holdout", "100000"], "images to hold out of"),
         (["export", "zoo:none", "out"], "dvt_cifar10"),
         (["export", "zoo:dvt_cifar10", "out", "--target", "tflite"], "onnx-int8"),
         (["export", "absent.pth.tar", "out"], "absent.pth.tar"),
@@ -107,10 +121,41 @@ def test_errors_are_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "README.txt").write_text("no image")
-    assert main([str(zoo_bundle.folder) if a == "BUNDLE" else a for a in args]) == 2
+    for name in ("two/kitten", "two/puppy"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / name / "a.png")
+    if "CIFAR" in args:
+        write_cifar10(tmp_path)
+    known = {"BUNDLE": str(zoo_bundle.folder), "CIFAR": str(tmp_path)}
+    before = (zoo_bundle.folder / "manifest.json").read_bytes()
+    assert main([known.get(a, a) for a in args]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1 and words in err and "Traceback" not in err
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and (zoo_bundle.folder / "manifest.json").read_bytes() == before
+
+
+def test_brackets_in_names_are_shown(
+    zoo_bundle: CascadeBundle, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("photo [edited].png", "a[/b]c.png"):
+        (pictures / "picture0.png").rename(pictures / name.replace("/", "-"))
+        assert name.replace("/", "-") in ok(capsys, "run", zoo_bundle.folder, pictures)
+        (pictures / name.replace("/", "-")).rename(pictures / "picture0.png")
+
+
+def test_folders_named_as_classes_are_those_classes(
+    zoo_bundle: CascadeBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = sample("cifar10-test")
+    assert images.labels is not None
+    kept = [i for i in range(256) if images.classes[images.labels[i]] in ("cat", "ship")][:20]
+    for i in kept:
+        folder = tmp_path / "some" / images.classes[images.labels[i]]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[i]).save(folder / f"{i}.png")
+    out = ok(capsys, "run", zoo_bundle.folder, tmp_path / "some", "--point", "full")
+    right = float(out.split("top-1 ")[1].split("%")[0])
+    assert "20 images" in out and right >= 70
 
 
 def test_every_command_has_help_and_stands_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:

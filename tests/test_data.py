@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dvt_edge.data import LabelledImages, from_arrays, open_images, open_training_data
+from dvt_edge.data import LabelledImages, from_arrays, in_classes, open_images, open_training_data
 from dvt_edge.errors import DataError
 
 
@@ -143,6 +143,30 @@ def test_a_flat_folder_has_images_and_no_labels(tmp_path: Path) -> None:
     (tmp_path / "readme.md").write_text("no image")
     images = open_images(tmp_path)
     assert list(images) == files and images.labels is None and images.classes == ()
+
+
+def test_images_beside_folders_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "thumbs" / "a.png")
+    with pytest.raises(DataError, match=r"a\.png, thumbs/"):
+        open_images(tmp_path)
+
+
+def test_labels_go_by_the_names_of_classes_where_these_are_known() -> None:
+    pixels, wanted = np.zeros((3, 4, 4, 3), np.uint8), ("bird", "cat", "dog")
+
+    def labelled(labels: list[int], classes: tuple[str, ...]) -> LabelledImages:
+        return from_arrays(pixels, np.array(labels), classes, "mine")
+
+    assert in_classes(labelled([0, 1, 0], ("cat", "dog")), wanted, "m").labels == (1, 2, 1)
+    assert in_classes(labelled([0, 1, 2], ("dog", "cat", "bird")), wanted, "m").labels == (2, 1, 0)
+    assert in_classes(labelled([0, 1, 2], ("n1", "n2", "n3")), wanted, "m").labels == (0, 1, 2)  # as many: in order
+    assert in_classes(labelled([0, 2, 2], ()), wanted, "m").labels == (0, 2, 2)
+    unlabelled = from_arrays(pixels, None, (), "mine")
+    assert in_classes(unlabelled, wanted, "m") is unlabelled
+    for labels, classes in (([0, 1, 1], ("kitten", "dog")), ([0, 1, 3], ()), ([-1, 0, 0], ())):
+        with pytest.raises(DataError, match=r"mine: .*; m has 3 classes \(bird, cat, dog"):
+            in_classes(labelled(labels, classes), wanted, "m")
 
 
 def test_a_single_file_is_one_image(tmp_path: Path) -> None:

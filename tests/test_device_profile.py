@@ -194,6 +194,8 @@ def test_a_screen_that_was_not_logged_stays_an_estimate(tmp_path: Path) -> None:
         (lambda lines: lines.__delitem__(slice(1, 15)), "6 idle events with the screen off; expected at least 10"),
         (lambda lines: [line.update(stage_ms=[2.0]) for line in lines[41:]], "stage 1 ran 0 times"),
         (lambda lines: [line.update(current_ua=1.0) for line in lines[41:]], "expected more"),
+        (lambda lines: [line.update(stage_ms=[0.0] * 3, image_ms=0.0) for line in lines[41:]], "work takes 0% of"),
+        (lambda lines: [line.update(stage_ms=[1e5] * 3) for line in lines[41:]], "are times in ms"),
     ],
 )
 def test_a_bad_log_is_one_line_with_the_place(tmp_path: Path, change: Any, words: str) -> None:

@@ -109,6 +109,9 @@ def test_profile_is_made_of_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["simulate", "BUNDLE", "--workload", "back.csv", "--charge", "1-2@5"], "does not go with a trace"),
         (["simulate", "BUNDLE", "--policy", "mine.json"], "names the operating point 'best'"),
         (["simulate", "BUNDLE", "--target", "-3"], "expected above 0"),
+        (["simulate", "BUNDLE", "--target", "24", "--hours", "17"], "ends before the --target"),
+        (["simulate", "BUNDLE", "--policy", "ok.json", "--policy", "more/ok.json"], "two policies of the name 'ok'"),
+        (["simulate", "BUNDLE", "--policy", "rules.json"], "'rules': the name of a standard policy"),
         (["simulate", "BUNDLE", "--level", "2"], "start_level 2; expected 0 to 1"),
         (["simulate", "BUNDLE", "--logits", "."], "no about.json"),
         (["policy", "BUNDLE", "--set", "mine.json"], "no operating point 'best'"),
@@ -130,6 +133,9 @@ def test_errors_are_one_line_and_nothing_is_written(
     Path("bad.json").write_text(json.dumps(profile))
     Path("back.csv").write_text("time_s\n2\n1\n")
     Path("mine.json").write_text(json.dumps({"otherwise": "best"}))
+    Path("more").mkdir()
+    for name in ("ok.json", "more/ok.json", "rules.json"):
+        Path(name).write_text(json.dumps({"otherwise": "fast"}))
     manifest = (bundle / "manifest.json").read_bytes()
     written = ["--json", "out.json"] if args[0] == "simulate" else []
     assert main([str(bundle) if a == "BUNDLE" else a for a in args] + written) == 2

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dvt_edge.errors import DataError
 from dvt_edge.preprocess import preprocess, resized_shape
@@ -113,6 +114,36 @@ def test_transparency_is_laid_over_black(tmp_path: Path) -> None:
 def test_arrays_of_another_form_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(DataError, match="expected"):
         preprocess(bad, 4, 4)
+
+
+def test_greys_of_16_bits_keep_their_high_byte(tmp_path: Path) -> None:
+    """Of each pixel alone: a dark picture is not stretched."""
+    grey = np.array([[255, 256], [511, 65535]], np.uint16)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    assert preprocess(tmp_path / "grey.png", 2, 2)[..., 0].tolist() == [[0, 1], [1, 255]]
+    Image.fromarray(np.full((4, 4), 200, np.uint16)).save(tmp_path / "dark.tif")
+    assert preprocess(tmp_path / "dark.tif", 2, 2).max() == 0
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(DataError, match=r"float\.tif.*floating point"):
+        preprocess(tmp_path / "float.tif", 2, 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 3_000_000), (3_000_000, 1), (7, 60_000)])
+def test_images_that_would_be_huge_once_resized_are_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
+    Image.new("L", shape).save(tmp_path / "long.png")
+    with pytest.raises(DataError, match="too long"):
+        preprocess(tmp_path / "long.png", 224, 256)
+
+
+def test_a_decoder_may_fail_in_any_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow raises struct.error for some damaged EXIF, for one."""
+
+    def fail(image: Image.Image) -> Image.Image:
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", fail)
+    with pytest.raises(DataError, match=r"wide\.png: not a readable image"):
+        preprocess(GOLDEN / "wide.png", 4, 4)
 
 
 def test_files_that_are_no_images_are_refused_in_one_line(tmp_path: Path) -> None:

@@ -282,6 +282,16 @@ def test_the_plan_keeps_its_budget_and_no_plan_beats_the_bound(
     assert right[np.arange(rows), grid].sum(axis=1)[feasible].max() <= plan.bound + 1e-9
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("gain", [0.0, 1e-200, 1e-9])
+def test_a_plan_ends_where_dear_points_give_nothing_more(gain: float) -> None:
+    energy = np.tile([2.0, 1.0], (10, 1))
+    right = np.tile([gain, 0.0], (10, 1))
+    plan = knapsack(energy, right, 15.0)
+    spent = float(energy[np.arange(10), plan.columns].sum())
+    assert spent <= 15.0 and plan.bound >= right[np.arange(10), plan.columns].sum() and (gain or spent == 10.0)
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(workload=workloads, charging=charges, joules=st.floats(5.0, 60.0), shift=st.sampled_from([None, 11.0]))
 def test_no_policy_beats_the_bound(

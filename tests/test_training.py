@@ -180,6 +180,22 @@ def test_a_folder_with_another_run_is_refused_and_left_alone(change: str, data: 
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
 
 
+def test_a_run_that_was_refused_leaves_its_folder_free(data: Path, tmp_path: Path) -> None:
+    options = dataclasses.replace(QUICK, epochs=1)
+    for wrong in (
+        dataclasses.replace(options, holdout=100_000),
+        dataclasses.replace(options, batch_size=100_000),
+        dataclasses.replace(options, optimizer="nosuch"),
+    ):
+        with pytest.raises(DvtEdgeError):
+            train(TINY, data, tmp_path / "run", wrong)
+        assert not (tmp_path / "run").exists()
+    train(TINY, data, tmp_path / "run", options)
+    (tmp_path / "run/options.json").write_text("{")
+    with pytest.raises(DvtEdgeError, match="not JSON"):
+        train(TINY, data, tmp_path / "run", options)
+
+
 def test_data_that_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
     """Another class count than the model's, and fewer images than a batch."""
     with pytest.raises(DataError, match="10 classes; the model has 7"):

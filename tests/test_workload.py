@@ -72,6 +72,8 @@ def test_a_trace_is_read_with_its_charger(tmp_path: Path) -> None:
             assert sum(t.charge_j for t in trace.ticks(control)) == pytest.approx(10.0)
         ticks = list(Trace(tmp_path / name, 3.0).ticks(1.0))
         assert [(t.count, t.charging, t.charge_j) for t in ticks] == [(1, False, 0), (1, False, 0), (1, True, 5)]
+        # a charger that goes off just as a tick begins is off in it
+        assert [t.charging for t in Trace(tmp_path / name, 6.0).ticks(2.0)] == [False, True, False]
         assert list(Trace(tmp_path / name, 12.0).ticks(5.0))[-1].seconds == pytest.approx(2.0)
 
 

@@ -40,8 +40,8 @@ class Front:
     """Points by rising cost and rising quality.
 
     `thresholds` is (points, exits) float32; `cost`, in the unit given, and `quality`, a fraction, are (points,) means
-    over the images searched: smoothed ones where the search smoothed. `last` is the quality of always running every
-    stage, in the same terms.
+    over the images searched: smoothed ones where the search smoothed, of up to four exits. `last` is the quality of
+    always running every stage.
     """
 
     thresholds: NDArray[np.float32]

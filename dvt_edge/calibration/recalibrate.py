@@ -14,9 +14,9 @@ from pathlib import Path
 from dvt_edge.atomic import write_text
 from dvt_edge.bundle import CascadeBundle
 from dvt_edge.calibration.thresholds import Calibration, Cost, Unit
-from dvt_edge.data import LabelledImages
+from dvt_edge.data import LabelledImages, in_classes
 from dvt_edge.errors import DataError, DvtEdgeError
-from dvt_edge.exit_logits import About, BundleSource, ExitLogits, Report, compute, open_logits
+from dvt_edge.exit_logits import About, BundleSource, ExitLogits, Report, compute, fingerprint, open_logits
 from dvt_edge.manifest import MANIFEST, to_json
 from dvt_edge.runtime import Runtime
 
@@ -34,17 +34,20 @@ def some_of(images: LabelledImages, skip: int, limit: int) -> LabelledImages:
 def bundle_logits(
     bundle: CascadeBundle, images: LabelledImages, cache: Path, report: Report | None = None
 ) -> ExitLogits:
-    """Logits of the bundle's artifacts on `images`, kept in `logits_folder` below `cache` and reused from there."""
+    """Logits of the bundle's artifacts on `images`, kept in `logits_folder` below `cache` and reused from there.
+
+    Raises DataError for images with labels of other classes.
+    """
+    images = in_classes(images, bundle.labels, bundle.manifest.name)
     folder = logits_folder(bundle, images, cache)
     return belonging(compute(BundleSource(Runtime(bundle)), images, folder, report), bundle)
 
 
 def logits_folder(bundle: CascadeBundle, images: LabelledImages, cache: Path) -> Path:
-    """Its name has the artifacts' hash, the images' source and their number; images that change under the same name
-    need another cache.
-    """
+    """Its name has the hash of the artifacts, the images' source, their number and `fingerprint`."""
+    images = in_classes(images, bundle.labels, bundle.manifest.name)
     source = re.sub(r"[^A-Za-z0-9]+", "-", images.source).strip("-")[-80:]
-    return cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}"
+    return cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}-{fingerprint(images)[:8]}"
 
 
 def cached_logits(bundle: CascadeBundle, folder: Path) -> ExitLogits:

@@ -160,8 +160,9 @@ def calibrate(
 ) -> Calibration:
     """The points of STANDARD, those of `objectives`, and "full" (always the last exit).
 
-    `temperature` is one an exit; None fits them. `cost` is in MACs unless given. `name_of` names an image in errors.
-    Raises DataError for logits that are not finite, an objective that no thresholds meet, or too few images.
+    `temperature` is one an exit; None fits them, or takes 1 without an image to search on. `cost` is in MACs unless
+    given. `name_of` names an image in errors. Raises DataError for logits that are not finite, an objective that no
+    thresholds meet, or too few images.
     """
     rule = rule or RiskRule()
     cost = cost or Cost("macs", tuple(map(float, data.about.macs)), "counted on the graphs that ship")
@@ -171,11 +172,15 @@ def calibrate(
     names = [o.name for o in wanted] + ["full"]
     if twice := {n for n in names if names.count(n) > 1}:
         raise DataError(f"two operating points of the name {min(twice)!r}; give one another name with NAME=")
+    if not len(data):
+        raise DataError(f"{data.about.data}: no images")
     check_finite(data, name_of)
     parts = deal(len(data), seed, any(o.kind == "risk" for o in wanted))
-    temperature = temperature or fit_temperatures(data.take(parts.search[:FITTED]))
-    if len(temperature) != data.about.exits or not all(np.float32(t) > 0 and np.isfinite(t) for t in temperature):
-        raise DataError(f"temperatures {tuple(temperature)}; expected {data.about.exits} above 0, one an exit")
+    if not temperature:
+        searched = data.take(parts.search[:FITTED])
+        temperature = fit_temperatures(searched) if len(searched) else (1.0,) * data.about.exits
+    if len(temperature) != data.about.exits or not all(1e-3 <= t <= 1e3 for t in temperature):
+        raise DataError(f"temperatures {tuple(temperature)}; expected {data.about.exits} of 0.001 to 1000, one an exit")
     spec = ConfidenceSpec(measure, tuple(temperature))
     search = Search(data, spec, cost, rule, parts)
     points = [search.point(o.name, *search.find(o)) for o in wanted]

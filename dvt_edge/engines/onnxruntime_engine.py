@@ -14,6 +14,7 @@ from dvt_edge.errors import EngineError
 from dvt_edge.manifest import StageSpec
 
 CPU = "CPUExecutionProvider"
+DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 
 def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> StageProgram:
@@ -35,8 +36,8 @@ def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> 
         raise EngineError(f"{stage.name}: onnxruntime cannot load {artifact.name} ({str(error)[:160]})") from error
     if session.get_providers()[0] != backend:
         raise EngineError(f"{stage.name}: runs on {session.get_providers()[0]}; the bundle says {backend}")
-    found = [(t.name, tuple(t.shape)) for t in (*session.get_inputs(), *session.get_outputs())]
-    expected = [(t.name, t.shape) for t in (*stage.inputs, *stage.outputs)]
+    found = [(t.name, DTYPES.get(t.type), tuple(t.shape)) for t in (*session.get_inputs(), *session.get_outputs())]
+    expected = [(t.name, t.dtype, t.shape) for t in (*stage.inputs, *stage.outputs)]
     if found != expected:
         raise EngineError(f"{stage.name}: {artifact.name} has the tensors {found}; the manifest says {expected}")
     names = [t.name for t in stage.outputs]

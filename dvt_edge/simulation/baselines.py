@@ -25,6 +25,7 @@ from dvt_edge.simulation.simulator import Chooser, Scenario, compare
 
 CLAIRVOYANT = "clairvoyant"
 LOOK_AHEAD = 16  # beginnings of charges
+LEAST_PRICE = 1e-300  # right answers a joule
 
 
 def uncertified_allowed(points: Sequence[OperatingPoint]) -> bool:
@@ -76,7 +77,7 @@ class Plan:
 
     @property
     def bound(self) -> float | None:
-        """No policy over these points has more right of those that arrive; None where none do."""
+        """No policy over these points that drops none has more right of those that arrive; None where none do."""
         return self.bound_right / self.arrived if self.arrived else None
 
 
@@ -99,7 +100,8 @@ def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
 
     The bound lets the device be off in any tick, at no base power; takes every image to be answered that it is on for,
     and the battery never to be full while it charges; and lends energy from a later charge. So it holds for every
-    policy without caps; one that dies on the way may have the rest of that tick more. Raises SimulationError without a
+    policy without caps that answers all that arrive while it is on: which images a slow device drops is luck, and may
+    be good. One that dies on the way may have the rest of that tick more. Raises SimulationError without a
     target or labels.
     """
     target_s = scenario.target_s
@@ -172,7 +174,9 @@ def knapsack(energy: NDArray[np.float64], right: NDArray[np.float64], budget: fl
     rows = np.arange(len(energy))
 
     def at(price: float) -> tuple[NDArray[np.int64], float]:
-        chosen = (right - price * energy).argmax(axis=1)
+        worth = right - price * energy
+        best = worth == worth.max(axis=1, keepdims=True)  # of equals the cheapest: at price 0 there may be many
+        chosen = np.where(best, energy, np.inf).argmin(axis=1)
         return chosen, float(energy[rows, chosen].sum())
 
     lavish, cost = at(0.0)
@@ -184,7 +188,7 @@ def knapsack(energy: NDArray[np.float64], right: NDArray[np.float64], budget: fl
     low, high = 0.0, 1.0
     while at(high)[1] > budget:
         low, high = high, high * 2
-    while high - low > 1e-9 * high:
+    while high - low > 1e-9 * high and high > LEAST_PRICE:
         middle = (low + high) / 2
         low, high = (middle, high) if at(middle)[1] > budget else (low, middle)
     frugal, cost = at(high)
@@ -278,6 +282,14 @@ class Comparison:
         }
 
 
+def with_own(standard: dict[str, PowerPolicy], own: dict[str, PowerPolicy]) -> dict[str, PowerPolicy]:
+    """Both. Raises SimulationError where one's own has a standard name."""
+    for name in own:
+        if name in (*standard, CLAIRVOYANT):
+            raise SimulationError(f"own policy {name!r}: the name of a standard policy; give it another")
+    return {**standard, **own}
+
+
 def compare_policies(
     scenario: Scenario,
     default: str,
@@ -286,11 +298,11 @@ def compare_policies(
 ) -> Comparison:
     """The standard policies, `more`, and the clairvoyant where there is a target and labels are known.
 
-    `allow_uncertified` None: `uncertified_allowed`.
+    `allow_uncertified` None: `uncertified_allowed`. Raises SimulationError where one of `more` has a standard name.
     """
     allow = uncertified_allowed(scenario.points) if allow_uncertified is None else allow_uncertified
     table = scenario.power_table
-    policies: dict[str, PowerPolicy | Chooser] = {**standard_policies(table, default, allow), **(more or {})}
+    policies: dict[str, PowerPolicy | Chooser] = {**with_own(standard_policies(table, default, allow), more or {})}
     plan = None
     if scenario.target_s is not None and scenario.logits.labels is not None:
         plan = best_plan(scenario, allow)

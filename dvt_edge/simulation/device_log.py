@@ -121,7 +121,12 @@ def measured_profile(base: DeviceProfile, log: DeviceLog) -> DeviceProfile:
         raise SchemaError(f"{where}: no idle events with the screen {'on' if screen_on else 'off'}, as in the images")
     active_w = mean_power(log, list(log.images), screen_on)
     start_s = log.images[0].time_s - log.images[0].busy_s
-    use = sum(e.busy_s for e in log.images) / (log.images[-1].time_s - start_s)
+    span_s = log.images[-1].time_s - start_s
+    use = sum(e.busy_s for e in log.images) / span_s if span_s > 0 else 0.0
+    if not 0 < use <= 1 + 1e-6:
+        raise SchemaError(
+            f"{where}: work takes {use:.0%} of the time of the images; are times in ms and time_s in seconds?"
+        )
     busy_w = (active_w - idle_w[screen_on]) / use
     if not busy_w > 0:
         raise SchemaError(f"{where}: images draw {active_w:.3f} W and idling {idle_w[screen_on]:.3f} W; expected more")

@@ -133,6 +133,7 @@ class Fleet:
     def __post_init__(self) -> None:
         require(self.format == FORMAT, f"format {self.format}; this reads {FORMAT}")
         require(self.devices >= 1, f"devices {self.devices}; expected 1 or more")
+        require(self.policies != (), "policies is empty; expected names, or null for all of them")
         require(1 <= self.days <= 3660, f"days {self.days}; expected 1 to 3660")
         require(self.seed >= 0, f"seed {self.seed}; expected 0 or more")
         names = [kind.name for kind in self.kinds]

@@ -17,7 +17,14 @@ from dvt_edge.errors import SimulationError
 from dvt_edge.exit_logits import ExitLogits
 from dvt_edge.manifest import ConfidenceSpec, OperatingPoint
 from dvt_edge.policy import Choice, PowerPolicy, PowerTable
-from dvt_edge.simulation.baselines import CLAIRVOYANT, PlanChooser, best_plan, standard_policies, uncertified_allowed
+from dvt_edge.simulation.baselines import (
+    CLAIRVOYANT,
+    PlanChooser,
+    best_plan,
+    standard_policies,
+    uncertified_allowed,
+    with_own,
+)
 from dvt_edge.simulation.device_profile import DeviceProfile
 from dvt_edge.simulation.fleet import HOUR, Drawn, Fleet, draw, profile_of, workload_of
 from dvt_edge.simulation.replay import Replay
@@ -72,11 +79,7 @@ class Parts:
 
     def power_policies(self, table: PowerTable) -> dict[str, PowerPolicy]:
         """The standard policies and the fleet's own. Raises SimulationError where one of them has a standard name."""
-        standard = standard_policies(table, self.default, self.allow_uncertified)
-        for name in self.fleet.own_policies:
-            if name in (*standard, CLAIRVOYANT):
-                raise SimulationError(f"own policy {name!r}: the name of a standard policy; give it another")
-        return {**standard, **self.fleet.own_policies}
+        return with_own(standard_policies(table, self.default, self.allow_uncertified), self.fleet.own_policies)
 
     def chooser(self, policy: PowerPolicy, table: PowerTable) -> Chooser:
         """Raises SimulationError where the policy names a point that is not there."""

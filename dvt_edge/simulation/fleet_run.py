@@ -29,6 +29,7 @@ from dvt_edge.atomic import write_bytes, write_text
 from dvt_edge.bundle import CascadeBundle
 from dvt_edge.errors import MissingPackageError, SimulationError
 from dvt_edge.exit_logits import ExitLogits, open_logits
+from dvt_edge.simulation.baselines import CLAIRVOYANT
 from dvt_edge.simulation.device_profile import open_profile, own_macs, shipped_profiles
 from dvt_edge.simulation.fleet import HOUR, draw, fleet_path, open_fleet
 from dvt_edge.simulation.fleet_device import TALLIED, Parts, scenario_of_device, simulate_device
@@ -131,7 +132,10 @@ def check_fit(parts: Parts, logits: ExitLogits) -> None:
     drawn = draw(parts.fleet, 0, parts.profiles)
     for kind in parts.fleet.kinds:
         scenario = scenario_of_device(parts, logits, dataclasses.replace(drawn, kind=kind.name))
-        parts.policy_names(scenario.power_table)
+        if parts.policy_names(scenario.power_table) == (CLAIRVOYANT,) and logits.labels is None:
+            raise SimulationError(
+                f"{logits.about.data}: no labels, and no policy but the clairvoyant, which needs them"
+            )
         for policy in parts.fleet.own_policies.values():
             parts.chooser(policy, scenario.power_table)
 
@@ -258,10 +262,15 @@ class Summary:
 
 
 def summed_up(out: Path, parts: Parts, description: dict[str, Any]) -> Summary:
+    import pyarrow as pa
     from pyarrow import parquet
 
     fleet = parts.fleet
-    table = parquet.read_table(out / "devices.parquet")
+    try:
+        table = parquet.read_table(out / "devices.parquet")
+    except (OSError, pa.ArrowException) as error:
+        path = out / "devices.parquet"
+        raise SimulationError(f"{path}: damaged ({error}); delete it and run again, which computes all anew") from error
     exits = [name for name in table.column_names if name.startswith("answered_exit")]
     sums = [*exits, *TALLIED, "answered", "base_j", "inference_j", "went_empty"]
     grouped = table.group_by(["policy", "device"], use_threads=False).aggregate(

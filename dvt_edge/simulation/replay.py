@@ -107,7 +107,7 @@ class Replay:
         if shift is not None:
             rank = np.empty(len(logits))
             rank[np.argsort(-self.values[:, 0], kind="stable")] = np.linspace(0, 1, len(logits))
-            weights = np.exp(shift.strength * (rank - 1))
+            weights = np.exp(shift.strength * (rank - (shift.strength > 0)))  # the largest is 1, of either sign
             self.orders.append(random.choice(len(logits), size=len(logits), p=weights / weights.sum()))
         self.shift_s = np.inf if shift is None else shift.at_s
         self.streams: dict[tuple[bool, int, int | None], Stream] = {}

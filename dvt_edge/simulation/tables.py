@@ -68,7 +68,7 @@ def print_comparison(console: Console, scenario: Scenario, comparison: Compariso
         costs.add_row(o.policy, *(f"{j / HOUR:.2f}" for j in joules))
     console.print(lives)
     if comparison.bound is not None:
-        line = f"no policy over these points has more than {comparison.bound:.2%} right of all"
+        line = f"no policy over these points that drops no image has more than {comparison.bound:.2%} right of all"
         console.print(line, highlight=False, soft_wrap=True)
     console.print(times)
     console.print(costs)

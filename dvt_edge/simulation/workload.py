@@ -278,7 +278,7 @@ class Trace:
             else:
                 charge_j += watts * (time_s - charged_until)
                 watts, charged_until = new_watts, time_s
-                charging = charging or (time_s == k * control_s and watts > 0)
+                charging = watts > 0 if time_s == k * control_s else charging
         last = (k + 1) * control_s if math.isinf(end_s) else end_s
         while k * control_s < last:
             yield made(min((k + 1) * control_s, last))
