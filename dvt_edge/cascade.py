@@ -82,14 +82,14 @@ class PatchStem(nn.Module):
 
 def stem_convolutions(config: CascadeConfig, grid: int) -> list[tuple[int, int]]:
     """(channels, stride) of the convolutions that `config.stem` puts before the patches of one grid."""
+    if config.stem != "pyramid":
+        return []
     width, size = config.stem_width, config.image_size
     layers: list[tuple[int, int]] = []
-    if config.stem == "pyramid":
-        while size // 2 >= 2 * grid:
-            layers.append((width * 2 ** len(layers), 2))
-            size //= 2
-        layers.append((layers[-1][0] if layers else width, 1))
-    return layers
+    while size // 2 >= 2 * grid:
+        layers += [(width, 2), (width, 1)]
+        width, size = width + config.stem_width, size // 2
+    return layers or [(width, 1)]
 
 
 class Performer(nn.Module):

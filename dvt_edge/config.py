@@ -25,8 +25,8 @@ class CascadeConfig:
 
     `grids` are token-grid sides, one exit each; stage k sees `grids[k]**2` tokens and a class token.
     `stem` makes tokens from the image: "patch" is one convolution with kernel = stride,
-    "pyramid" first halves the image by convolutions of doubling width until a token is two pixels wide,
-    "t2t" is tokens-to-token with performer blocks.
+    "pyramid" first halves the image until a token is two pixels wide, by two convolutions each time, which are
+    `stem_width` channels wider than the two before, "t2t" is tokens-to-token with performer blocks.
     """
 
     name: str
@@ -40,7 +40,7 @@ class CascadeConfig:
     qkv_bias: bool = True
     norm_eps: float = 1e-6
     stem: str = "patch"
-    stem_width: int = 32  # channels of the first convolution of the "pyramid" stem
+    stem_width: int = 32  # channels of the first two convolutions of the "pyramid" stem
     feature_reuse: bool = True
     relation_reuse: bool = True
     reuse_hidden: int = 128  # hidden width of the feature-reuse MLP

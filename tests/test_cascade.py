@@ -248,7 +248,7 @@ def test_configuration_survives_json_and_names_unknown_fields() -> None:
 def test_a_pyramid_stem_halves_the_image_until_a_token_is_two_pixels_wide() -> None:
     config = PRESETS["dvt_cifar10"]
     assert stem_convolutions(config, 8) == [(32, 2), (32, 1)]
-    assert stem_convolutions(config, 2) == [(32, 2), (64, 2), (128, 2), (128, 1)]
+    assert stem_convolutions(config, 2) == [(32, 2), (32, 1), (64, 2), (64, 1), (96, 2), (96, 1)]
     assert stem_convolutions(config, 32) == [(32, 1)]
     for grid in (1, 2, 3, 4, 6, 8, 16):
         stem = PatchStem(32, grid, 16, stem_convolutions(config, grid))
