@@ -48,6 +48,7 @@ MODEL = "dvt_cifar10"
 CHECKPOINT = f"zoo:{MODEL}"
 STATICS = ("static8", "static4", "static2")
 LARGEST = "static 8x8"
+SHOWN_LOSSES = (0.0025, 0.005, 0.01, 0.02)  # of TIMED_LOSSES
 TIMED = 1000  # images
 RUNNABLE = tuple(r for r in RECIPES if r.engine != "coreml")
 PAPER = """The paper's own figures on CIFAR-10 (arXiv 2105.15075; models of 224 px, pretrained on ImageNet). Nothing
@@ -118,6 +119,42 @@ def equal_table(result: dict[str, Any]) -> str:
         aim = f"at {100 * tolerance:.2f} less" if tolerance else "cascade"
         columns += [f"{aim}: top-1", "times fewer MACs", "times less time"]
     return md(columns, rows)
+
+
+def last_table(result: dict[str, Any]) -> str:
+    """Early exit against running every stage of the same cascade, for a few of the losses that were aimed at."""
+    found: dict[str, dict[str, Any]] = {}
+    for t in result["times"]:
+        found.setdefault(t["target"], {})[t["run"]] = t
+    rows = []
+    for target, runs in found.items():
+        last = runs["always the last exit"]
+        for loss in SHOWN_LOSSES:
+            t = runs[f"loses {100 * loss:g} %"]
+            lost = f"{100 * (last['top1'] - t['top1']):.2f}"
+            gains = f"{last['macs'] / t['macs']:.2f}", f"{last['mean_ms'] / t['mean_ms']:.2f}"
+            rows.append([target, percent(last["top1"]), f"{100 * loss:g}", lost, *gains])
+    columns = ["artifact", "last exit's top-1", "aimed loss, points", "loss on the test images"]
+    return md([*columns, "times fewer MACs", "times less time"], rows)
+
+
+def best_static_text(result: dict[str, Any]) -> str:
+    """What the best of the static models leaves to the cascade, in PyTorch."""
+    target = result["evaluations"][0]["target"]
+    best = max((s for s in result["statics"] if s["target"] == target), key=lambda s: s["top1"][0])
+    curve = result["evaluations"][0]["curves"]["joint"]
+    words = (
+        f"The most accurate of them is {best['static']}: {percent(best['top1'][0])} at {mega(best['macs'][0])} MMACs"
+    )
+    costs = [p["cost"] for p in curve if p["top1"] >= best["top1"][0]]
+    if not costs:
+        return f"{words}, which the cascade does not reach."
+    times = min(costs) / best["macs"][0]
+    top = max(curve, key=lambda p: p["top1"])
+    return (
+        f"{words}. The cascade's test curve reaches that at {mega(min(costs))} MMACs, {times:.2f} times as many, and goes\n"
+        f"on to {percent(top['top1'])} at {mega(top['cost'])}."
+    )
 
 
 def times_table(result: dict[str, Any]) -> str:
@@ -365,7 +402,7 @@ def overhead_text(result: dict[str, Any], out: Path, target: str = "onnx-int8") 
 - Stage 0 takes {equal["stage_ms"][0]:.3f} ms and {LARGEST} {static["stage_ms"][0]:.3f} ms: \
 {static["stage_ms"][0] / equal["stage_ms"][0]:.2f} times less, for {alone.macs / first.macs:.2f} times fewer MACs. \
 The graphs have {first.operators.delegated} and {alone.operators.delegated} operators.
-{chr(10).join(later)}
+{"".join(line + chr(10) for line in later)}\
 - Confidences, the choice of exit and Python take {glue:.3f} ms an image, of a mean of {equal["mean_ms"]:.3f}."""
 
 
@@ -402,12 +439,15 @@ A static model is one stage, alone and without reuse, trained by the same comman
 {alone_table(result, statics, grids)}
 What an exit has above the model of its grid, reuse and training with the others give it. The coarser a grid, the more
 convolutions its stem has, two for each halving of the image: fewer tokens do not have to mean a weaker model, so every
-static model has its own rows below.
+static model has its own rows below. {best_static_text(result)}
 
 At each static model's accuracy, with thresholds that reach it on the held-out images{within}.
 Milliseconds are means, from the next section.
 
 {equal_table(result)}
+Against running every stage of the same cascade:
+
+{last_table(result)}
 ## And in time
 
 Batch 1, one thread, {TIMED} test images; all runs of a target take turns, {TURN} images each. Stages, confidences and

@@ -107,6 +107,38 @@ def test_the_cascade_is_compared_with_each_static_model_on_its_own_artifact(resu
     assert rows[3][2:] == ["80.00 %", "20.00", "2.000", "81.00 %", "2.00", "1.25", "80.70 %", "2.50", "2.00"]
 
 
+def test_early_exit_is_compared_with_every_stage_and_with_the_best_static_model(results: ModuleType) -> None:
+    rows = [{"target": "onnx-int8", "run": "always the last exit", "top1": 0.9, "macs": 60e6, "mean_ms": 1.2}]
+    for loss in ("0.25", "0.5", "1", "2"):
+        top1, macs = 0.9 - 1.5 * float(loss) / 100, 20e6 / float(loss)
+        rows.append(
+            {"target": "onnx-int8", "run": f"loses {loss} %", "top1": top1, "macs": macs, "mean_ms": macs / 40e6}
+        )
+    lines = results.last_table({"times": rows}).splitlines()[2:]
+    cells = [re.split(r" *\| *", line)[1:-1] for line in lines]
+    assert cells[1] == ["onnx-int8", "90.00 %", "0.5", "0.75", "1.50", "1.20"]
+    assert [row[2] for row in cells] == ["0.25", "0.5", "1", "2"] and cells[3][3:] == ["3.00", "6.00", "4.80"]
+    statics = [
+        {"static": f"static {k}x{k}", "target": target, "top1": [top1], "macs": [macs]}
+        for k, target, top1, macs in (
+            (8, "pytorch", 0.86, 40e6),
+            (2, "pytorch", 0.87, 12e6),
+            (4, "onnx-int8", 0.99, 1e6),
+        )
+    ]
+    curve = [{"cost": c * 1e6, "top1": t} for c, t in ((8, 0.85), (10, 0.87), (15, 0.89), (11, 0.88))]
+    result = {"evaluations": [{"target": "pytorch", "curves": {"joint": curve}}], "statics": statics}
+    assert (
+        results.best_static_text(result).split()
+        == (
+            "The most accurate of them is static 2x2: 87.00 % at 12.00 MMACs. The cascade's test curve reaches that at "
+            "10.00 MMACs, 0.83 times as many, and goes on to 89.00 % at 15.00."
+        ).split()
+    )
+    statics[1]["top1"] = [0.9]
+    assert results.best_static_text(result).endswith("which the cascade does not reach.")
+
+
 def test_a_schedule_of_cycles_is_a_run_each_from_the_weights_before(
     results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
