@@ -152,8 +152,8 @@ def best_static_text(result: dict[str, Any]) -> str:
     times = min(costs) / best["macs"][0]
     top = max(curve, key=lambda p: p["top1"])
     return (
-        f"{words}. The cascade's test curve reaches that at {mega(min(costs))} MMACs, {times:.2f} times as many, and goes\n"
-        f"on to {percent(top['top1'])} at {mega(top['cost'])}."
+        f"{words}. The cascade's test curve reaches that at {mega(min(costs))} MMACs, {times:.2f} times as many,\n"
+        f"and goes on to {percent(top['top1'])} at {mega(top['cost'])}."
     )
 
 
