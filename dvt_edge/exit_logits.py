@@ -234,11 +234,14 @@ def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike
     logits = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
     digest, times = hashlib.sha256(), []
     for chunk in range(chunks(len(images))):
-        with np.load(part(folder, chunk)) as arrays:
-            logits[chunk * CHUNK : (chunk + 1) * CHUNK] = arrays["logits"]
-            digest.update(arrays["digests"].tobytes())
-            if "ms" in arrays:
-                times.append(arrays["ms"])
+        try:
+            with np.load(part(folder, chunk), allow_pickle=False) as arrays:
+                logits[chunk * CHUNK : (chunk + 1) * CHUNK] = arrays["logits"]
+                digest.update(arrays["digests"].tobytes())
+                if "ms" in arrays:
+                    times.append(arrays["ms"])
+        except Exception as error:  # a damaged archive can fail in any way
+            raise DataError(f"{part(folder, chunk)}: damaged ({error}); delete it and run again") from error
     logits.flush()
     temporary.replace(folder / "logits.npy")
     if images.labels is not None:

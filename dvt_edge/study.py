@@ -76,7 +76,7 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
     search, test, words = search_and_test(study.data, study.holdout, study.seed)
     cascade = load_cascade(study.checkpoint, study.model)
     digest = checkpoint_sha256(study.checkpoint)
-    if digest is None or len(test.classes) != cascade.config.num_classes:
+    if len(test.classes) != cascade.config.num_classes:
         raise DataError(f"{study.data}: {len(test.classes)} classes; the model has {cascade.config.num_classes}")
     reference = TorchSource(cascade, digest, test.classes)
     bundles = [BundleSource(Runtime(CascadeBundle.open(path))) for path in study.bundles]
@@ -133,10 +133,10 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
 
 def static_source(path: Path, classes: Sequence[str]) -> LogitSource:
     """A model of one exit, as a bundle's folder or a checkpoint."""
-    if (path / MANIFEST).is_file():
+    if (path / MANIFEST).is_file() or path.suffix == ".zip":
         source: LogitSource = BundleSource(Runtime(CascadeBundle.open(path)))
     else:
-        source = TorchSource(load_cascade(path), str(checkpoint_sha256(path)), classes)
+        source = TorchSource(load_cascade(path), checkpoint_sha256(path), classes)
     if len(source.macs) != 1:
         raise DataError(f"{path}: {len(source.macs)} exits; a static model has one (dvt-edge train --grids 8 ...)")
     return source

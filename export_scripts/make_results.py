@@ -512,7 +512,7 @@ def main(
     with progress() as report:
         for recipe in RUNNABLE:
             for name, checkpoint in {"bundles": CHECKPOINT, **weights}.items():
-                cascade, digest = load_cascade(checkpoint), str(checkpoint_sha256(checkpoint))
+                cascade, digest = load_cascade(checkpoint), checkpoint_sha256(checkpoint)
                 exported(recipe, cascade, digest, out / name / recipe.name, report)
         bundles = tuple(out / "bundles" / r.name for r in RUNNABLE)
         statics = [path for v in STATICS for path in (Path(weights[v]), *(out / v / r.name for r in RUNNABLE))]

@@ -367,6 +367,17 @@ def test_thresholds_on_few_held_out_images_lose_what_they_aim_at(monkeypatch: py
     assert helped < 0.6 * error()
 
 
+def test_a_damaged_part_is_named(tiny: Cascade, tmp_path: Path) -> None:
+    source, images = TorchSource(tiny, "a" * 64), sample("cifar10-test").first(6)
+    collect(source, images, tmp_path)
+    (damaged,) = (tmp_path / "parts").iterdir()
+    damaged.write_bytes(b"xx")
+    with pytest.raises(DataError, match=f"{damaged.name}: damaged .*; delete it and run again"):
+        compute(source, images, tmp_path)
+    damaged.unlink()
+    assert len(compute(source, images, tmp_path)) == 6
+
+
 def test_the_hash_of_the_data_is_of_its_pixels_and_its_labels(tiny: Cascade, tmp_path: Path) -> None:
     source, images = TorchSource(tiny, "a" * 64), sample("cifar10-test").first(6)
     other_pixels = dataclasses.replace(images, read=lambda index: images[5 - index])
