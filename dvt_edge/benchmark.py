@@ -24,8 +24,7 @@ from dvt_edge.data import open_images
 from dvt_edge.engines import engine_for
 from dvt_edge.errors import ConfigError
 from dvt_edge.exporters import exporter_for
-from dvt_edge.exporting import Report
-from dvt_edge.manifest import StageSpec
+from dvt_edge.exporting import Report, stage_spec
 from dvt_edge.preprocess import preprocess
 from dvt_edge.published import as_published
 from dvt_edge.recipes import Recipe
@@ -106,16 +105,7 @@ def time_stage(
         converted = exporter_for(recipe)(
             split(cascade, recipe.layout)[index], recipe, lambda: real_inputs(cascade, stage, calibration), target
         )
-        spec = StageSpec(
-            name=stage.name,
-            artifact=converted.artifact.name,
-            grid=stage.grid,
-            macs=stage.macs(),
-            parameters=stage.parameter_count(),
-            inputs=stage.inputs,
-            outputs=stage.outputs,
-            operators=converted.operators,
-        )
+        spec = stage_spec(stage, converted, stage.inputs)
         program = engine_for(recipe.engine)(converted.artifact, spec, recipe.backend, threads)
         runs[recipe.name] = lambda program=program: program(arrays)  # type: ignore[misc]
     times: dict[str, list[float]] = {name: [] for name in runs}

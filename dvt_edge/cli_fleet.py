@@ -29,7 +29,7 @@ def fleet(
     from dvt_edge.bundle import CascadeBundle
     from dvt_edge.calibration import recalibrate
     from dvt_edge.cli import console, progress
-    from dvt_edge.data import open_images
+    from dvt_edge.data import in_classes, open_images
     from dvt_edge.simulation.fleet_run import parts_of, run_fleet
 
     opened = CascadeBundle.open(bundle)
@@ -38,7 +38,8 @@ def fleet(
         if logits:
             recalibrate.cached_logits(opened, logits)
         else:
-            images, cache = open_images(data), cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
+            images = in_classes(open_images(data), opened.labels, opened.manifest.name)
+            cache = cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
             logits = recalibrate.logits_folder(opened, images, cache)
             recalibrate.bundle_logits(opened, images, cache, report)
         summary = run_fleet(parts, logits, out, engine, workers, report)

@@ -54,7 +54,7 @@ class About:
     macs: tuple[int, ...]  # cumulative, one an exit
     stage_ms: tuple[float, ...] | None
     machine: str
-    read_sha256: str = ""  # `fingerprint` of the images
+    read_sha256: str = ""  # the images' `fingerprint`
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def collect(
     """
     folder = Path(folder)
     total = len(images)
-    asked = {"artifact_sha256": source.artifact_sha256, "data": images.source, "read_sha256": fingerprint(images)}
+    asked = {"artifact_sha256": source.artifact_sha256, "data": images.source, "read_sha256": images.fingerprint}
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     if (folder / "asked.json").exists():
         if (found := json.loads((folder / "asked.json").read_text())) != asked:
@@ -207,20 +207,6 @@ def collect(
         done += len(span)
         if report:
             report(f"{source.target}: logits of {total} images", done, math.ceil(total / team.world))
-
-
-def fingerprint(images: LabelledImages) -> str:
-    """A hash of the images as they lie there, undecoded, and of their labels; the same on every machine.
-
-    Of files it takes the ends of their paths and their sizes, of arrays the pixels.
-    """
-    digest = hashlib.sha256(np.array(images.labels or (), dtype=np.int64).tobytes())
-    for image in images:
-        if isinstance(image, Path):
-            digest.update(f"{'/'.join(image.parts[-3:])} {image.stat().st_size}\n".encode())
-        else:
-            digest.update(np.ascontiguousarray(image).data)
-    return digest.hexdigest()
 
 
 def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike[str]) -> None:
@@ -262,7 +248,7 @@ def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike
         macs=tuple(source.macs),
         stage_ms=tuple(np.median(np.concatenate(times), axis=0).round(5).tolist()) if times else None,
         machine=machine.describe(),
-        read_sha256=fingerprint(images),
+        read_sha256=images.fingerprint,
     )
     write_text(folder / "about.json", dump_json(about))
     shutil.rmtree(folder / "parts")
@@ -287,7 +273,7 @@ def compute(
             merge(source, images, folder)
     team.barrier()
     found = open_logits(folder)
-    wanted = (source.artifact_sha256, images.source, fingerprint(images))
+    wanted = (source.artifact_sha256, images.source, images.fingerprint)
     if (found.about.artifact_sha256, found.about.data, found.about.read_sha256) != wanted:
         words = f"{found.about.images} images of {found.about.data} through {found.about.target}"
         raise DataError(f"{folder}: holds the logits of {words}, not of these images; give another folder or delete it")

@@ -26,7 +26,7 @@ from dvt_edge.cascade import Cascade
 from dvt_edge.data import LabelledImages, open_images
 from dvt_edge.errors import DataError, EngineError, ExportError
 from dvt_edge.exit_logits import ExitLogits, data_sha256, in_memory
-from dvt_edge.exporters import exporter_for
+from dvt_edge.exporters import Converted, exporter_for
 from dvt_edge.manifest import (
     FORMAT,
     MANIFEST,
@@ -36,6 +36,7 @@ from dvt_edge.manifest import (
     ModelSpec,
     Preprocessing,
     StageSpec,
+    TensorSpec,
     Verification,
     to_json,
 )
@@ -100,6 +101,20 @@ def calibration_images(cascade: Cascade, given: LabelledImages | str | os.PathLi
     return images
 
 
+def stage_spec(stage: StageGraph, converted: Converted, inputs: tuple[TensorSpec, ...]) -> StageSpec:
+    """A converted stage as the manifest has it."""
+    return StageSpec(
+        name=stage.name,
+        artifact=converted.artifact.name,
+        grid=stage.grid,
+        macs=stage.macs(),
+        parameters=stage.parameter_count(),
+        inputs=inputs,
+        outputs=stage.outputs,
+        operators=converted.operators,
+    )
+
+
 class Export:
     def __init__(
         self,
@@ -138,16 +153,7 @@ class Export:
             inputs = (split(self.cascade)[index].inputs[0], *stage.inputs[1:])
         else:
             inputs = stage.inputs
-        return StageSpec(
-            name=stage.name,
-            artifact=converted.artifact.name,
-            grid=stage.grid,
-            macs=stage.macs(),
-            parameters=stage.parameter_count(),
-            inputs=inputs,
-            outputs=stage.outputs,
-            operators=converted.operators,
-        )
+        return stage_spec(stage, converted, inputs)
 
     def pixels(self, image: NDArray[np.uint8] | Path) -> NDArray[np.uint8]:
         return preprocess(image, self.cascade.config.image_size, self.cascade.config.resize)

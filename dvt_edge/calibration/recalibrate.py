@@ -16,7 +16,7 @@ from dvt_edge.bundle import CascadeBundle
 from dvt_edge.calibration.thresholds import Calibration, Cost, Unit
 from dvt_edge.data import LabelledImages, in_classes
 from dvt_edge.errors import DataError, DvtEdgeError
-from dvt_edge.exit_logits import About, BundleSource, ExitLogits, Report, compute, fingerprint, open_logits
+from dvt_edge.exit_logits import About, BundleSource, ExitLogits, Report, compute, open_logits
 from dvt_edge.manifest import MANIFEST, to_json
 from dvt_edge.runtime import Runtime
 
@@ -45,9 +45,8 @@ def bundle_logits(
 
 def logits_folder(bundle: CascadeBundle, images: LabelledImages, cache: Path) -> Path:
     """Its name has the hash of the artifacts, the images' source, their number and `fingerprint`."""
-    images = in_classes(images, bundle.labels, bundle.manifest.name)
     source = re.sub(r"[^A-Za-z0-9]+", "-", images.source).strip("-")[-80:]
-    return cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}-{fingerprint(images)[:8]}"
+    return cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}-{images.fingerprint[:8]}"
 
 
 def cached_logits(bundle: CascadeBundle, folder: Path) -> ExitLogits:
