@@ -61,7 +61,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("pixels in floating point, whose range is not known; expected 8 or 16 bits")
     if image.mode.startswith("I"):  # 16-bit greys: Pillow would clip them at 255
-        high = np.asarray(image, dtype=np.int64) // 256
+        grey = np.asarray(image, dtype=np.int64)
+        high = np.where(grey == image.info.get("transparency", -1), 0, grey // 256)
         return Image.fromarray(np.clip(high, 0, 255).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         rgba = image.convert("RGBA")

@@ -110,6 +110,7 @@ def test_profile_is_made_of_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["simulate", "BUNDLE", "--policy", "mine.json"], "names the operating point 'best'"),
         (["simulate", "BUNDLE", "--target", "-3"], "expected above 0"),
         (["simulate", "BUNDLE", "--target", "24", "--hours", "17"], "ends before the --target"),
+        (["simulate", "BUNDLE", "--workload", "short.csv", "--target", "2"], "ends after 1 h, the target is 2 h"),
         (["simulate", "BUNDLE", "--policy", "ok.json", "--policy", "more/ok.json"], "two policies of the name 'ok'"),
         (["simulate", "BUNDLE", "--policy", "rules.json"], "'rules': the name of a standard policy"),
         (["simulate", "BUNDLE", "--level", "2"], "start_level 2; expected 0 to 1"),
@@ -132,6 +133,7 @@ def test_errors_are_one_line_and_nothing_is_written(
     profile["battery"]["capacity_mah"] = -1
     Path("bad.json").write_text(json.dumps(profile))
     Path("back.csv").write_text("time_s\n2\n1\n")
+    Path("short.csv").write_text("time_s\n0.5\n3599\n")
     Path("mine.json").write_text(json.dumps({"otherwise": "best"}))
     Path("more").mkdir()
     for name in ("ok.json", "more/ok.json", "rules.json"):

@@ -121,6 +121,8 @@ def test_greys_of_16_bits_keep_their_high_byte(tmp_path: Path) -> None:
     grey = np.array([[255, 256], [511, 65535]], np.uint16)
     Image.fromarray(grey).save(tmp_path / "grey.png")
     assert preprocess(tmp_path / "grey.png", 2, 2)[..., 0].tolist() == [[0, 1], [1, 255]]
+    Image.fromarray(grey).save(tmp_path / "hole.png", transparency=511)
+    assert preprocess(tmp_path / "hole.png", 2, 2)[..., 0].tolist() == [[0, 1], [0, 255]]
     Image.fromarray(np.full((4, 4), 200, np.uint16)).save(tmp_path / "dark.tif")
     assert preprocess(tmp_path / "dark.tif", 2, 2).max() == 0
     Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "float.tif")

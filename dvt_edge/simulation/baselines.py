@@ -22,6 +22,7 @@ from dvt_edge.policy import Choice, EnergyQueue, PowerPolicy, PowerTable, Rule, 
 from dvt_edge.simulation.outcome import Outcome
 from dvt_edge.simulation.replay import Replay
 from dvt_edge.simulation.simulator import Chooser, Scenario, compare
+from dvt_edge.simulation.workload import HOUR
 
 CLAIRVOYANT = "clairvoyant"
 LOOK_AHEAD = 16  # beginnings of charges
@@ -298,7 +299,8 @@ def compare_policies(
 ) -> Comparison:
     """The standard policies, `more`, and the clairvoyant where there is a target and labels are known.
 
-    `allow_uncertified` None: `uncertified_allowed`. Raises SimulationError where one of `more` has a standard name.
+    `allow_uncertified` None: `uncertified_allowed`. Raises SimulationError where one of `more` has a standard name, and
+    where the workload ends before the target.
     """
     allow = uncertified_allowed(scenario.points) if allow_uncertified is None else allow_uncertified
     table = scenario.power_table
@@ -307,4 +309,9 @@ def compare_policies(
     if scenario.target_s is not None and scenario.logits.labels is not None:
         plan = best_plan(scenario, allow)
         policies[CLAIRVOYANT] = PlanChooser(plan, table)
-    return Comparison(compare(scenario, policies), plan.bound if plan else None, allow)
+    outcomes = compare(scenario, policies)
+    first = next(iter(outcomes.values()))
+    if first.target_s is not None and first.until_target is None:
+        ends, target = f"{first.simulated_s / HOUR:.4g} h", f"{first.target_s / HOUR:.4g} h"
+        raise SimulationError(f"the workload ends after {ends}, the target is {target}; simulate at least that long")
+    return Comparison(outcomes, plan.bound if plan else None, allow)

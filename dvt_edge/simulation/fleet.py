@@ -19,11 +19,10 @@ import numpy as np
 from dvt_edge.policy import PowerPolicy
 from dvt_edge.schema import read_json, require, shipped_names, shipped_or_given
 from dvt_edge.simulation.device_profile import DeviceProfile
-from dvt_edge.simulation.workload import DAY, ChargeWindow, Diurnal, FixedRate, Workload
+from dvt_edge.simulation.workload import DAY, HOUR, ChargeWindow, Diurnal, FixedRate, Workload
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "fleets"
-HOUR = 3600.0
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from dvt_edge.simulation.baselines import (
     with_own,
 )
 from dvt_edge.simulation.device_profile import DeviceProfile
-from dvt_edge.simulation.fleet import HOUR, Drawn, Fleet, draw, profile_of, workload_of
+from dvt_edge.simulation.fleet import Drawn, Fleet, draw, profile_of, workload_of
 from dvt_edge.simulation.replay import Replay
 from dvt_edge.simulation.simulator import Chooser, Device, PolicyChooser, Scenario
-from dvt_edge.simulation.workload import DAY, Tick
+from dvt_edge.simulation.workload import DAY, HOUR, Tick
 
 DRAWN = (
     *("device", "kind", "capacity", "ambient_c", "start_level", "screen", "images_per_s"),

@@ -31,11 +31,11 @@ from dvt_edge.errors import MissingPackageError, SimulationError
 from dvt_edge.exit_logits import ExitLogits, open_logits
 from dvt_edge.simulation.baselines import CLAIRVOYANT
 from dvt_edge.simulation.device_profile import open_profile, own_macs, shipped_profiles
-from dvt_edge.simulation.fleet import HOUR, draw, fleet_path, open_fleet
+from dvt_edge.simulation.fleet import draw, fleet_path, open_fleet
 from dvt_edge.simulation.fleet_device import TALLIED, Parts, scenario_of_device, simulate_device
 from dvt_edge.simulation.fleet_engines import Engine, compute
 from dvt_edge.simulation.replay import Replay
-from dvt_edge.simulation.workload import DAY
+from dvt_edge.simulation.workload import DAY, HOUR
 
 if TYPE_CHECKING:
     import pyarrow

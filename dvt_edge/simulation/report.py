@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from dvt_edge.html import COLORS, LINES, figure_svg, legend_below, new_figure, styled, write_page
 from dvt_edge.simulation.summary import LEVEL_BINS, SHOWN_ROWS
+from dvt_edge.simulation.workload import HOUR
 
-HOUR = 3600.0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 WIDTH = 5.0
 

@@ -7,9 +7,8 @@ from rich.console import Console
 from dvt_edge.simulation.baselines import Comparison
 from dvt_edge.simulation.outcome import Outcome
 from dvt_edge.simulation.simulator import Scenario
+from dvt_edge.simulation.workload import HOUR
 from dvt_edge.tables import percent, shares, table
-
-HOUR = 3600.0
 
 
 def basis_line(outcome: Outcome) -> str:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from dvt_edge.errors import WorkloadError
 
-DAY = 86400.0
+HOUR = 3600.0
+DAY = 24 * HOUR
 MOST_IMAGES = 10_000_000  # in one tick: what is held in memory at a time
 FASTEST = 1e6  # images a second
 LONGEST_GAP = 366 * DAY  # of a trace: past it the times are surely no seconds from its beginning
@@ -189,11 +190,11 @@ class Diurnal:
 
     def relative(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """The rate over its mean."""
-        return 1 + self.depth * np.cos(2 * math.pi / DAY * (times - self.peak_hour * 3600))
+        return 1 + self.depth * np.cos(2 * math.pi / DAY * (times - self.peak_hour * HOUR))
 
     def expected(self, start_s: float, end_s: float) -> float:
         """The mean number of arrivals: the integral of the rate."""
-        turn, peak = 2 * math.pi / DAY, self.peak_hour * 3600
+        turn, peak = 2 * math.pi / DAY, self.peak_hour * HOUR
         wave = math.sin(turn * (end_s - peak)) - math.sin(turn * (start_s - peak))
         return self.images_per_s * (end_s - start_s + self.depth / turn * wave)
 
