@@ -24,9 +24,9 @@ from dvt_edge.simulation.device_profile import DeviceProfile, open_profile
 from dvt_edge.simulation.outcome import Outcome
 from dvt_edge.simulation.replay import Shift
 from dvt_edge.simulation.simulator import Scenario, scenario_of, simulate
-from dvt_edge.simulation.workload import DAY, ChargeWindow, Diurnal, FixedRate, Poisson, Workload
+from dvt_edge.simulation.workload import DAY, HOUR, ChargeWindow, Diurnal, FixedRate, Poisson, Workload
 
-HOUR, LONGER = 3600.0, 1.15  # simulated past the target, to see when the battery is empty
+LONGER = 1.15  # simulated past the target, to see when the battery is empty
 RATE = 20  # images a second on the camera, which has 50 ms for each: enough for the last exit
 
 
