@@ -125,7 +125,7 @@ def real_inputs(cascade: Cascade, stage: StageGraph, calibration: str | None) ->
     """Inputs of one stage from images at `calibration`, or from random pixels where there is none."""
     config, chain = cascade.config, StageChain(split(cascade))
     if calibration:
-        images: Any = (preprocess(i, config.image_size, config.resize) for i in open_images(calibration, "train"))
+        images: Any = (preprocess(i, config.image_size, config.resize) for i in open_images(calibration).shuffled())
     else:
         generator = np.random.default_rng(0)
         size = (config.image_size, config.image_size, 3)

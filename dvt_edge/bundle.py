@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import lzma
+import math
 import os
 import shutil
 import stat
@@ -17,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,14 +86,20 @@ class CascadeBundle:
         return tuple(map(str, names))
 
     def golden(self) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
-        """Images (n, size, size, 3) uint8 and, for each exit, logits (n, classes) float32."""
+        """Images (n, size, size, 3) uint8 and, for each exit, logits (n, classes) float32.
+
+        Raises ManifestError for files of another length.
+        """
         golden, size = self.manifest.golden, self.manifest.preprocessing.size
-        images = np.frombuffer(self.file(golden.image).read_bytes(), dtype=np.uint8)
-        logits = [np.frombuffer(self.file(name).read_bytes(), dtype="<f4") for name in golden.logits]
-        return (
-            images.reshape(golden.images, size, size, 3),
-            [z.reshape(golden.images, self.manifest.model.classes) for z in logits],
-        )
+
+        def read(name: str, dtype: str, *shape: int) -> NDArray[Any]:
+            content = self.file(name).read_bytes()
+            if len(content) != math.prod(shape) * np.dtype(dtype).itemsize:
+                raise ManifestError(f"{name}: {len(content)} bytes; expected {shape} {dtype}")
+            return np.frombuffer(content, dtype=dtype).reshape(shape)
+
+        images = read(golden.image, "u1", golden.images, size, size, 3)
+        return images, [read(name, "<f4", golden.images, self.manifest.model.classes) for name in golden.logits]
 
     @property
     def size(self) -> int:

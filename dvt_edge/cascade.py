@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import wrap_torch_function
 
-from dvt_edge.config import T2T_DIM, T2T_SPLITS, CascadeConfig
+from dvt_edge.config import T2T_DIM, T2T_SPLITS, CascadeConfig, TrainedOn
 
 
 def patch_geometry(size: int, grid: int) -> tuple[int, int]:
@@ -285,6 +285,7 @@ class Cascade(nn.Module):
     def __init__(self, config: CascadeConfig) -> None:
         super().__init__()
         self.config = config
+        self.trained_on: TrainedOn | None = None  # None: not known
         self.stages = nn.ModuleList(Stage(config, index) for index in range(config.num_exits))
         self.apply(init_weights)
         for stage in self.stages:

@@ -5,6 +5,7 @@ Nothing is unpickled beyond tensors (`weights_only=True`), and every tensor must
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -20,8 +21,9 @@ from torch import Tensor
 
 from dvt_edge.atomic import write_bytes
 from dvt_edge.cascade import Cascade
-from dvt_edge.config import PRESETS, CascadeConfig, config_for
-from dvt_edge.errors import CheckpointError, ConfigError
+from dvt_edge.config import PRESETS, CascadeConfig, TrainedOn, config_for
+from dvt_edge.errors import CheckpointError, ConfigError, SchemaError
+from dvt_edge.schema import from_json
 
 ZOO = Path(__file__).parent / "zoo"
 
@@ -69,14 +71,14 @@ def resolve_checkpoint(path: str | os.PathLike[str]) -> Path:
 def load_cascade(path: str | os.PathLike[str], model: str | None = None) -> Cascade:
     """A trained cascade in eval mode, float32.
 
-    `path` is a .safetensors written by `save_cascade` (its configuration is inside), a published .pth.tar,
-    or "zoo:<name>". `model` names the configuration (`config_for`) where the file has none; without it
+    `path` is a .safetensors written by `save_cascade` (configuration and `trained_on` are inside), a published
+    .pth.tar, or "zoo:<name>". `model` names the configuration (`config_for`) where the file has none; without it
     a published file is recognised by its tensors.
 
     Raises CheckpointError with the first missing, extra or misshapen tensor, before memory is taken for the model.
     """
     file = resolve_checkpoint(path)
-    weights, config = read_weights(file)
+    weights, config, trained_on = read_weights(file)
     if model is not None:
         config = config_for(model)
     if config is None:
@@ -84,16 +86,20 @@ def load_cascade(path: str | os.PathLike[str], model: str | None = None) -> Casc
     require_match(skeleton(config, file), weights, config.name, file)
     cascade = Cascade(config)
     cascade.load_state_dict(weights, strict=True)
+    cascade.trained_on = trained_on
     return cascade.eval()
 
 
 def save_cascade(cascade: Cascade, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
-    """Write weights and configuration to a .safetensors, atomically; float tensors are stored as `dtype`."""
+    """Write weights, configuration and `trained_on` to a .safetensors, atomically; floats are stored as `dtype`."""
     tensors = {
         name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
         for name, t in cascade.state_dict().items()
     }
-    metadata = {"config": json.dumps(cascade.config.to_dict())}  # one entry: safetensors writes several in any order
+    config = cascade.config.to_dict()
+    if cascade.trained_on is not None:
+        config["trained_on"] = dataclasses.asdict(cascade.trained_on)
+    metadata = {"config": json.dumps(config)}  # one entry: safetensors writes several in any order
     write_bytes(Path(path), to_safetensors(tensors, metadata))
 
 
@@ -101,25 +107,30 @@ def checkpoint_sha256(path: str | os.PathLike[str]) -> str:
     return hashlib.sha256(resolve_checkpoint(path).read_bytes()).hexdigest()
 
 
-def read_weights(file: Path) -> tuple[dict[str, Tensor], CascadeConfig | None]:
-    """Tensors by our names, as float32 where they are floats, and the configuration if the file holds one."""
+def read_weights(file: Path) -> tuple[dict[str, Tensor], CascadeConfig | None, TrainedOn | None]:
+    """Tensors by our names, as float32 where they are floats; configuration and `trained_on` if the file has them."""
+    config = trained_on = None
     if file.suffix == ".safetensors":
         try:
             with safe_open(file, framework="pt") as reader:
                 metadata = reader.metadata() or {}
                 weights = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118 (not a dict)
-            config = CascadeConfig.from_dict(json.loads(metadata["config"])) if "config" in metadata else None
-        except (SafetensorError, ConfigError, ValueError, RecursionError) as error:
+            if "config" in metadata:
+                found = json.loads(metadata["config"])
+                if isinstance(found, dict) and "trained_on" in found:
+                    trained_on = from_json(TrainedOn, found.pop("trained_on"), "trained_on")
+                config = CascadeConfig.from_dict(found)
+        except (SafetensorError, ConfigError, SchemaError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{file}: damaged or not a cascade's .safetensors ({one_line(error)})") from error
     else:
-        weights, config = read_torch_file(file), None
+        weights = read_torch_file(file)
     named: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         key = from_published_name(name)
         if key in named:
             raise CheckpointError(f"{file}: tensor {name!r} is extra; another one is {key!r} too")
         named[key] = tensor.float() if tensor.is_floating_point() else tensor
-    return named, config
+    return named, config, trained_on
 
 
 def read_torch_file(file: Path) -> dict[str, Tensor]:

@@ -69,6 +69,7 @@ def train(
     ],
     out: Annotated[Path, typer.Argument(help="Run folder; a killed run goes on from there.")],
     model: Annotated[str, typer.Option(help="A preset, or timm:<name>.")] = "dvt_cifar10",
+    name: Annotated[str, typer.Option(help="What to call the cascade; default: as the model.")] = "",
     epochs: Annotated[int, typer.Option(min=1)] = 100,
     batch_size: Annotated[int, typer.Option(min=2, help="Over all processes.")] = 128,
     optimizer: Annotated[str, typer.Option(help="timm's name, such as adamw or muon.")] = "adamw",
@@ -102,8 +103,12 @@ def train(
     from dvt_edge.training import TrainingOptions
     from dvt_edge.training import train as run_training
 
-    config = config_for(model).replace(
-        feature_reuse=feature_reuse, relation_reuse=relation_reuse, num_classes=len(open_images(data, "train").classes)
+    preset, classes = config_for(model), open_images(data, "train").classes
+    config = preset.replace(
+        name=name or preset.name,
+        feature_reuse=feature_reuse,
+        relation_reuse=relation_reuse,
+        num_classes=len(classes),
     )
     if grids:
         config = config.replace(grids=numbers(grids, int, "--grids"))
@@ -140,6 +145,8 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder of the bundles; each goes into <out>/<target>.")],
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help="A recipe; may be repeated.")] = None,
     calibration: Annotated[str | None, typer.Option(help="Real images: a folder, an .npz, CIFAR.")] = None,
+    limit: Limit = 2048,
+    name: Annotated[str | None, typer.Option(help="Name of the bundles; default: the model's.")] = None,
     model: Model = None,
     zip_: Annotated[bool, typer.Option("--zip", help="Also write <out>/<target>.zip.")] = False,
 ) -> None:
@@ -150,20 +157,22 @@ def export(
 
     targets = [recipe_for(name).name for name in target or ["onnx-int8"]]
     cascade = load(checkpoint, model)
-    for name in targets:
+    for recipe in targets:
         with progress() as report:
             bundle = run_export(
                 cascade,
-                name,
-                out / name,
+                recipe,
+                out / recipe,
                 calibration=calibration,
+                limit=limit,
+                name=name,
                 checkpoint_sha256=checkpoint_sha256(checkpoint),
                 report=report,
             )
         if zip_:
-            bundle.save_zip(out / f"{name}.zip")
+            bundle.save_zip(out / f"{recipe}.zip")
         checked = "verified" if bundle.manifest.verification.verified else "NOT verified here"
-        console.print(f"{out / name}: {bundle.size / 1e6:.2f} MB, {checked}: {bundle.manifest.verification.reason}")
+        console.print(f"{out / recipe}: {bundle.size / 1e6:.2f} MB, {checked}: {bundle.manifest.verification.reason}")
 
 
 @app.command()
@@ -226,7 +235,7 @@ def validate(
 ) -> None:
     """Compare every stage and exit of a bundle with PyTorch; exit code 1 where its bounds are broken."""
     from dvt_edge.bundle import CascadeBundle
-    from dvt_edge.data import in_classes, open_images
+    from dvt_edge.data import task_images
     from dvt_edge.exporting import record_verification
     from dvt_edge.recipes import recipe_for
     from dvt_edge.runtime import Runtime
@@ -240,7 +249,7 @@ def validate(
         raise DvtEdgeError(
             f"{bundle} was made from {opened.manifest.model.name}, whose configuration is not this cascade's"
         )
-    images = in_classes(open_images(data or "sample:cifar10-test"), opened.labels, opened.manifest.name).first(limit)
+    images = task_images(data, opened.labels, opened.manifest.name).shuffled().first(limit)
     with progress() as report:
         steps = iter(range(1, len(images) + 1))
         comparison = compare(
@@ -264,8 +273,10 @@ def evaluate(
         list[Path] | None, typer.Option("--static", "-s", help="A one-exit baseline: a checkpoint or a bundle.")
     ] = None,
     model: Model = None,
-    holdout: Annotated[int, typer.Option(min=1, help="Training images that thresholds are found on.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="The training's, so that its held-out images are used.")] = 0,
+    holdout: Annotated[
+        int | None, typer.Option(min=1, help="Training images held out, where the checkpoint does not say.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of that hold-out.")] = None,
     timed: Annotated[int, typer.Option(min=1, help="Test images that are timed.")] = 500,
     tolerance: Annotated[
         float,

@@ -28,7 +28,7 @@ def calibrate(
     cost: Annotated[str, typer.Option(help="Unit of budgets: macs, ms or mJ.")] = "macs",
     stage_cost: Annotated[str, typer.Option(help="What each stage costs on the device, such as 2.1,4.0,7.5.")] = "",
     default: Annotated[str | None, typer.Option(help="Name of the default point.")] = None,
-    split: Annotated[str, typer.Option(help="Of CIFAR or an ImageFolder: test or train.")] = "test",
+    split: Annotated[str, typer.Option(help="test, train, or held-out: what training kept out of train.")] = "test",
     skip: Annotated[int, typer.Option(min=0, help="Leave out this many first images.")] = 0,
     limit: Annotated[int, typer.Option(min=1, help="At most this many images.")] = WHOLE,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -43,7 +43,6 @@ def calibrate(
     from dvt_edge.calibration.thresholds import SHARPEST, RiskRule, Unit, parse_objective
     from dvt_edge.calibration.thresholds import calibrate as find_points
     from dvt_edge.cli import console, numbers, one_of, progress
-    from dvt_edge.data import Split, open_images
     from dvt_edge.manifest import Measure
     from dvt_edge.tables import print_calibration
 
@@ -62,7 +61,7 @@ def calibrate(
             raise DvtEdgeError("--split, --skip and --limit choose among --data; logits are taken whole")
         found = steps.cached_logits(opened, logits)
     else:
-        images = steps.some_of(open_images(data, one_of(split, Split, "--split")), skip, limit)
+        images = steps.some_of(steps.images_of(opened, data, one_of(split, steps.Part, "--split")), skip, limit)
         with progress() as report:
             folder = cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
             found = steps.bundle_logits(opened, images, folder, report)

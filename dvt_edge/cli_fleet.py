@@ -16,7 +16,7 @@ def fleet(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder or .zip.")],
     description: Annotated[str, typer.Argument(help="A shipped fleet, or a JSON file: docs/fleet.md.")],
     out: Annotated[Path, typer.Argument(help="Folder of the results; a killed run goes on from there.")],
-    data: Annotated[str, typer.Option(help="Images to replay, with labels.")] = "sample:cifar10-test",
+    data: Annotated[str | None, typer.Option(help="Images to replay; default: the package's test sample.")] = None,
     logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
     devices: Annotated[int | None, typer.Option(min=1, help="So many devices instead of the description's.")] = None,
@@ -29,7 +29,7 @@ def fleet(
     from dvt_edge.bundle import CascadeBundle
     from dvt_edge.calibration import recalibrate
     from dvt_edge.cli import console, progress
-    from dvt_edge.data import in_classes, open_images
+    from dvt_edge.data import task_images
     from dvt_edge.simulation.fleet_run import parts_of, run_fleet
 
     opened = CascadeBundle.open(bundle)
@@ -38,7 +38,7 @@ def fleet(
         if logits:
             recalibrate.cached_logits(opened, logits)
         else:
-            images = in_classes(open_images(data), opened.labels, opened.manifest.name)
+            images = task_images(data, opened.labels, opened.manifest.name)
             cache = cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
             logits = recalibrate.logits_folder(opened, images, cache)
             recalibrate.bundle_logits(opened, images, cache, report)

@@ -24,7 +24,7 @@ def simulate(
     context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder or .zip.")],
     profile: Annotated[str, typer.Option(help="A shipped device profile, or a JSON file.")] = "camera-a53",
-    data: Annotated[str, typer.Option(help="Images to replay, with labels.")] = "sample:cifar10-test",
+    data: Annotated[str | None, typer.Option(help="Images to replay; default: the package's test sample.")] = None,
     logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
     workload: Annotated[str, typer.Option(help="fixed, poisson, diurnal, or a trace: .csv or .jsonl.")] = "fixed",
     rate: Annotated[float, typer.Option(help="Images a second, on average.")] = 20.0,
@@ -51,7 +51,7 @@ def simulate(
     from dvt_edge.bundle import CascadeBundle
     from dvt_edge.calibration import recalibrate
     from dvt_edge.cli import console, progress
-    from dvt_edge.data import open_images
+    from dvt_edge.data import task_images
     from dvt_edge.policy import PowerPolicy
     from dvt_edge.schema import read_json
     from dvt_edge.simulation.baselines import compare_policies
@@ -80,7 +80,8 @@ def simulate(
     else:
         folder = cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
         with progress() as show:
-            found = recalibrate.bundle_logits(opened, open_images(data), folder, show)
+            images = task_images(data, opened.labels, opened.manifest.name)
+            found = recalibrate.bundle_logits(opened, images, folder, show)
     scenario = scenario_of(
         opened,
         found,

@@ -105,6 +105,20 @@ class CascadeConfig:
             raise ConfigError(f"config {data['name']!r}: a field of the wrong type ({error})") from error
 
 
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a cascade was trained on, as its checkpoint and its bundles say.
+
+    Of the images of `source`, `holdout` were kept out, drawn by `seed` (`dvt_edge.data.deal`).
+    """
+
+    source: str
+    fingerprint: str  # of all of them: `dvt_edge.data.LabelledImages.fingerprint`
+    classes: tuple[str, ...]
+    holdout: int
+    seed: int
+
+
 # Tokens-to-token at 224 px: (kernel, stride, padding) of the first soft split for each final grid; then 3/2/1 twice.
 T2T_SPLITS = {7: (14, 8, 3), 10: (11, 6, 5), 14: (7, 4, 2)}
 T2T_DIM = 64

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dvt_edge.config import TrainedOn
 from dvt_edge.errors import DataError
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
@@ -93,6 +94,10 @@ class LabelledImages:
     def first(self, count: int) -> LabelledImages:
         return self.take(range(min(count, self.count)))
 
+    def shuffled(self, seed: int = 0) -> LabelledImages:
+        """All of them in a random order. Folders come class by class: the first few are of few classes."""
+        return self.take(np.random.default_rng(seed).permutation(self.count).tolist())
+
 
 def from_arrays(
     images: NDArray[np.uint8], labels: NDArray[Any] | None, classes: Sequence[str], source: str
@@ -154,11 +159,23 @@ def open_images(path: str | Path, split: Split = "test") -> LabelledImages:
     return LabelledImages(lambda i: paths[i], len(paths), labels, classes, str(folder), tuple(map(str, paths)))
 
 
+def task_images(path: str | Path | None, classes: Sequence[str], model: str) -> LabelledImages:
+    """The images at `path` with labels that index the `classes` of `model`; None: the package's test sample.
+
+    Raises DataError for images of other classes.
+    """
+    if path is not None:
+        return in_classes(open_images(path), classes, model)
+    if (images := sample("cifar10-test")).classes != tuple(classes):
+        raise DataError(f"{model} has other classes than the images in the package; give some of its own (--data)")
+    return images
+
+
 def in_classes(images: LabelledImages, classes: Sequence[str], model: str) -> LabelledImages:
     """The images with labels that index the `classes` of `model`.
 
-    By name where the images' classes are all among them; else the images have to have as many classes, or none and
-    labels that fit, and are taken to be in the same order. Raises DataError.
+    By name where the images' classes are all among them. Where one side has no names but numbers, the images have to
+    have as many classes, or labels that fit, and are taken to be in the same order. Raises DataError.
     """
     if images.labels is None or images.classes == tuple(classes):
         return images
@@ -166,13 +183,21 @@ def in_classes(images: LabelledImages, classes: Sequence[str], model: str) -> La
         place = [classes.index(name) for name in images.classes]
         labels = tuple(place[label] for label in images.labels)
         return dataclasses.replace(images, labels=labels, classes=tuple(classes))
-    if len(images.classes) not in (0, len(classes)) or not 0 <= min(images.labels) <= max(images.labels) < len(classes):
-        found = f"{len(images.classes)} classes" if images.classes else f"labels up to {max(images.labels)}"
+    numbers = tuple(map(str, range(len(classes))))
+    unnamed = not images.classes or numbers in (images.classes, tuple(classes))
+    same_count = len(images.classes) in (0, len(classes))
+    if not (unnamed and same_count and 0 <= min(images.labels) <= max(images.labels) < len(classes)):
+        found = counted(images.classes) if images.classes else f"labels up to {max(images.labels)}"
         raise DataError(
-            f"{images.source}: {found}; {model} has {len(classes)} classes ({', '.join(classes[:3])}, ...). "
+            f"{images.source}: {found}; {model} has {counted(classes)}. "
             "Name folders as they are, or put images without labels into one flat folder"
         )
     return images
+
+
+def counted(classes: Sequence[str]) -> str:
+    more = ", ..." if len(classes) > 3 else ""
+    return f"{len(classes)} classes ({', '.join(classes[:3])}{more})"
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -266,7 +291,37 @@ def open_training_data(
         raise DataError(
             f"{path}: no test images apart, of the same classes; expected CIFAR, or train/ and val/ folders"
         )
+    return *deal(train, holdout, seed), test
+
+
+def has_training_split(path: str | Path) -> bool:
+    """Whether there are training images apart from the test images at `path`."""
+    path = Path(path)
+    return path.is_dir() and (find_cifar(path) is not None or split_folder(path, "train") != path)
+
+
+def deal(train: LabelledImages, holdout: int, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """(images to train on, `holdout` images held out, in random order). Raises DataError where none would be left."""
     if not 0 < holdout < len(train):
-        raise DataError(f"{path}: {holdout} images to hold out of {len(train)}; expected fewer, and at least one")
+        raise DataError(
+            f"{train.source}: {holdout} images to hold out of {len(train)}; expected fewer, and at least one"
+        )
     order = np.random.default_rng(seed).permutation(len(train))
-    return train.take(sorted(order[holdout:].tolist())), train.take(order[:holdout].tolist()), test
+    held_out = train.take(order[:holdout].tolist())
+    words = f"{train.source} (held out: {holdout}, seed {seed})"
+    return train.take(sorted(order[holdout:].tolist())), dataclasses.replace(held_out, source=words)
+
+
+def trained_on(path: str | Path, holdout: int, seed: int) -> TrainedOn:
+    """What `open_training_data` with the same arguments gives to training, for the checkpoint to say."""
+    train = open_images(path, "train")
+    source = "/".join(Path(train.source).parts[-2:])  # no more of a path than says what it is
+    return TrainedOn(source, train.fingerprint, train.classes, holdout, seed)
+
+
+def held_out_images(path: str | Path, known: TrainedOn | None) -> LabelledImages | None:
+    """The images at `path` that a training kept out; None where they are not those that it was on, or not known."""
+    if known is None or not has_training_split(path):
+        return None
+    train = open_images(path, "train")
+    return deal(train, known.holdout, known.seed)[1] if train.fingerprint == known.fingerprint else None

@@ -8,9 +8,10 @@ cascade + test images + thresholds -> images a second at batch 64, answered imag
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -24,7 +25,8 @@ from dvt_edge.calibration.gains import predicted_gains, steadied
 from dvt_edge.calibration.paper_search import paper_curve
 from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
 from dvt_edge.cascade import Cascade
-from dvt_edge.data import LabelledImages, open_images, open_training_data
+from dvt_edge.config import TrainedOn
+from dvt_edge.data import LabelledImages, has_training_split, open_images, open_training_data
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError
 from dvt_edge.exit_logits import ExitLogits
@@ -66,24 +68,33 @@ def cumulative_macs(cascade: Cascade) -> tuple[int, ...]:
     return tuple(np.cumsum([stage.macs() for stage in split(cascade)]).tolist())
 
 
-def search_and_test(data: str, holdout: int, seed: int) -> tuple[LabelledImages, LabelledImages, str]:
+def search_and_test(
+    data: str, known: TrainedOn | None, holdout: int | None = None, seed: int | None = None
+) -> tuple[LabelledImages, LabelledImages, str]:
     """(images to find thresholds on, images to report on, where they come from, in words).
 
-    The first are those that `dvt-edge train` with the same `holdout` and `seed` kept out of training. Data without a
-    training split is dealt into two halves. Raises DataError where labels are not known.
+    The first are those of the training split that training kept out: `known` says which, else `holdout` and `seed`
+    do. Where neither does, or there is no training split, the test images are dealt into two halves. Raises DataError
+    where labels are not known, and for a `holdout` or `seed` that `known` contradicts.
     """
-    try:
-        _, held_out, test = open_training_data(data, holdout, seed)
-        words = f"thresholds from {len(held_out)} held-out images of {held_out.source} (seed {seed})"
+    apart = has_training_split(data)
+    if apart and known and known.fingerprint == open_images(data, "train").fingerprint:
+        if (holdout, seed) not in itertools.product((None, known.holdout), (None, known.seed)):
+            words = f"{known.holdout} held out by seed {known.seed}"
+            raise DataError(f"the cascade was trained on these images with {words}; leave --holdout and --seed out")
+        holdout, seed = known.holdout, known.seed
+    if apart and holdout is not None:
+        _, held_out, test = open_training_data(data, holdout, seed or 0)
+        words = f"thresholds from {len(held_out)} images of {held_out.source}"
         return held_out, test, f"{words}, figures from {len(test)} images of {test.source}"
-    except DataError:
-        images = open_images(data, "test")
-        if images.labels is None or len(images) < 2:
-            raise
-    order = np.random.default_rng(seed).permutation(len(images))
+    images = open_images(data, "test")
+    if images.labels is None or len(images) < 2:
+        raise DataError(f"{images.source}: {len(images)} images, labels or not; expected two or more with labels")
+    order = np.random.default_rng(seed or 0).permutation(len(images))
     half = len(images) // 2
     search, test = images.take(np.sort(order[:half]).tolist()), images.take(np.sort(order[half:]).tolist())
-    words = f"{images.source} has no training split: thresholds from {half} of its images, drawn by seed {seed}"
+    why = "which of its training images were held out is not known" if apart else "it has no training split"
+    words = f"{images.source}, {why}: thresholds from {half} of its images, drawn by seed {seed or 0}"
     return search, test, f"{words}, figures from the other {len(test)}"
 
 
@@ -112,7 +123,7 @@ class Evaluation:
     top1: tuple[float, ...]
     interval: tuple[tuple[float, float], ...]
     curves: dict[Method, tuple[Point, ...]]
-    last_share: float  # of images that no exit but the last answers rightly: the most that early exit can lose
+    last_share: float  # of images that no exit but the last answers rightly
 
     def cheapest(self, top1: float, method: Method = "joint") -> Point | None:
         """The cheapest point of a curve of at least this test top-1; None where there is none."""
@@ -195,7 +206,7 @@ def point_at(test: ExitLogits, values: NDArray[np.float32], thresholds: NDArray[
     left = simulate_exits(values, thresholds.tolist())
     macs = np.asarray(test.about.macs)
     return Point(
-        tuple(round(float(t), 6) for t in thresholds),
+        tuple(float(t) for t in thresholds),
         float(macs[left].mean()),
         float(test.correct[np.arange(len(test)), left].mean()),
         tuple(float((left == k).mean()) for k in range(len(macs))),
@@ -246,23 +257,26 @@ def stage_milliseconds(results: Sequence[Result]) -> tuple[float, ...]:
 
 
 @torch.inference_mode()
-def throughput(
-    cascade: Cascade, images: LabelledImages, thresholds: Sequence[float], batch: int = 64, rounds: int = 3
-) -> float:
-    """Images a second through PyTorch in batches, answered images leaving the batch; the best of `rounds`.
+def throughputs(
+    runs: Mapping[str, tuple[Cascade, Sequence[float]]], images: LabelledImages, batch: int = 64, rounds: int = 3
+) -> dict[str, float]:
+    """Images a second of each run, a cascade at thresholds, through PyTorch in batches; answered images leave these.
 
-    Counts the stages, the confidences and the regrouping, not decoding and preprocessing.
+    Of `rounds` in which the runs take turns, the best. Counts the stages, the confidences and the regrouping, not
+    decoding and preprocessing.
     """
-    config = cascade.config
-    device = next(cascade.parameters()).device
-    pixels = torch.from_numpy(np.stack([preprocess(i, config.image_size, config.resize) for i in images])).to(device)
-    best = float("inf")
-    for _ in range(rounds):
+    best = dict.fromkeys(runs, 0.0)
+    pixels: dict[tuple[int, int], torch.Tensor] = {}
+    for name, (cascade, thresholds) in list(runs.items()) * rounds:
+        config, device = cascade.config, next(cascade.parameters()).device
+        key = config.image_size, config.resize
+        if key not in pixels:
+            pixels[key] = torch.from_numpy(np.stack([preprocess(image, *key) for image in images])).to(device)
         start = time.perf_counter()
-        for first in range(0, len(pixels), batch):
-            answer_batch(cascade, normalise(pixels[first : first + batch], config), thresholds)
-        best = min(best, time.perf_counter() - start)
-    return len(pixels) / best
+        for first in range(0, len(images), batch):
+            answer_batch(cascade, normalise(pixels[key][first : first + batch], config), thresholds)
+        best[name] = max(best[name], len(images) / (time.perf_counter() - start))
+    return best
 
 
 def answer_batch(cascade: Cascade, images: torch.Tensor, thresholds: Sequence[float]) -> torch.Tensor:

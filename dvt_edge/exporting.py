@@ -23,7 +23,8 @@ from dvt_edge.atomic import new_folder
 from dvt_edge.bundle import CascadeBundle, list_files
 from dvt_edge.calibration.thresholds import DEFAULT, Calibration, calibrate
 from dvt_edge.cascade import Cascade
-from dvt_edge.data import LabelledImages, open_images
+from dvt_edge.checkpoint import load_cascade
+from dvt_edge.data import LabelledImages, held_out_images, in_classes, open_images, sample
 from dvt_edge.errors import DataError, EngineError, ExportError
 from dvt_edge.exit_logits import ExitLogits, data_sha256, in_memory
 from dvt_edge.exporters import Converted, exporter_for
@@ -47,8 +48,9 @@ from dvt_edge.stages import StageChain, StageGraph, split
 from dvt_edge.validation import Comparison, artifact_logits, compare, pytorch_logits
 
 GOLDEN_IMAGES = 4
+SHIPPED, SAMPLE = "dvt_cifar10", "cifar10-calibration"  # images that the shipped cascade was not trained on
 CHECKED_IMAGES = 64  # compared with PyTorch, output by output
-SAMPLES = {"dvt_cifar10": "sample:cifar10-calibration"}
+DRAWN_IMAGES = 2048  # of those given, at most: more take longer and say little more
 TOOLS = {
     "onnxruntime": ("torch", "onnx", "onnxscript", "onnxruntime"),
     "executorch": ("torch", "torchao", "executorch"),
@@ -64,15 +66,16 @@ def export(
     out: str | os.PathLike[str],
     *,
     calibration: LabelledImages | str | os.PathLike[str] | None = None,
+    limit: int = DRAWN_IMAGES,
     checkpoint_sha256: str | None = None,
     name: str | None = None,
     report: Report | None = None,
 ) -> CascadeBundle:
     """Export `cascade` for `target` into the folder `out`, replacing a bundle that was there.
 
-    `calibration` are real images, as an object or a path for `open_images`; the first ones set the quantization
-    ranges, the others measure quality and operating points. A cascade from the zoo brings its own.
-    `report` is told of progress. Nothing is left at `out` unless every check passed.
+    `calibration` are real images, as an object or a path: `calibration_images`. At most `limit` are drawn of them; the
+    first set the quantization ranges, the others measure quality and operating points. `report` is told of progress.
+    Nothing is left at `out` unless every check passed.
 
     Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch or
     something else than a bundle is at `out`.
@@ -80,25 +83,36 @@ def export(
     recipe, out = recipe_for(target), Path(out)
     if out.exists() and not (out / MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise ExportError(f"{out}: exists and is not a bundle; give another folder, nothing was replaced")
-    images = calibration_images(cascade, calibration)
+    images = calibration_images(cascade, calibration).shuffled().first(limit)
     return Export(cascade, recipe, images, checkpoint_sha256, name or cascade.config.name, report).run(out)
 
 
 def calibration_images(cascade: Cascade, given: LabelledImages | str | os.PathLike[str] | None) -> LabelledImages:
-    config = cascade.config
+    """Images that the cascade was not trained on, their labels in its classes.
+
+    Of the data that it was trained on those that were held out, where its checkpoint says which; else a path's test
+    images. Without any, the package's sample, for cascades trained as the shipped one. Raises DataError.
+    """
+    name, known = cascade.config.name, cascade.trained_on
     if given is None:
-        if config.name not in SAMPLES:
-            raise DataError(f"{config.name} brings no images: give real ones of its task to calibrate and check with")
-        given = SAMPLES[config.name]
-    images = given if isinstance(given, LabelledImages) else open_images(os.fspath(given), "train")
-    if images.labels is not None and len(images.classes) not in (0, config.num_classes):
+        if known is None or known != load_cascade(f"zoo:{SHIPPED}").trained_on:
+            raise DataError(
+                f"the package has no images that {name} was not trained on: give real ones of its task (--calibration)"
+            )
+        given = sample(SAMPLE)
+    if not isinstance(given, LabelledImages):
+        path = os.fspath(given)
+        given = held_out_images(path, known) or open_images(path, "test")
+    if known is not None:
+        given = in_classes(given, known.classes, name)
+    elif given.labels is not None and len(given.classes) not in (0, cascade.config.num_classes):
         raise DataError(
-            f"{images.source}: {len(images.classes)} classes; {config.name} has {config.num_classes}. "
+            f"{given.source}: {len(given.classes)} classes; {name} has {cascade.config.num_classes}. "
             "Images without labels go into one flat folder"
         )
-    if len(images) < 2:
-        raise DataError(f"{images.source}: one image; expected at least two, one to calibrate and one to check")
-    return images
+    if len(given) < 2:
+        raise DataError(f"{given.source}: one image; expected at least two, one to calibrate and one to check")
+    return given
 
 
 def stage_spec(stage: StageGraph, converted: Converted, inputs: tuple[TensorSpec, ...]) -> StageSpec:
@@ -131,7 +145,8 @@ class Export:
         wanted = recipe.quantization.calibration_images if recipe.quantization else 0
         used = min(wanted, len(images) // 2)
         self.calibration, self.measured = images.first(used), images.take(range(used, len(images)))
-        self.classes = images.classes or tuple(str(i) for i in range(cascade.config.num_classes))
+        numbers = tuple(map(str, range(cascade.config.num_classes)))
+        self.classes = cascade.trained_on.classes if cascade.trained_on else images.classes or numbers
 
     def run(self, out: Path) -> CascadeBundle:
         with new_folder(out) as folder:
@@ -185,7 +200,13 @@ class Export:
             target=recipe.name,
             engine=recipe.engine,
             backend=recipe.backend,
-            model=ModelSpec(config.name, json.loads(json.dumps(config.to_dict())), self.checkpoint, config.num_classes),
+            model=ModelSpec(
+                config.name,
+                json.loads(json.dumps(config.to_dict())),
+                self.checkpoint,
+                config.num_classes,
+                self.cascade.trained_on,
+            ),
             preprocessing=Preprocessing(
                 config.image_size, config.resize, recipe.layout, mean=config.mean, std=config.std
             ),
@@ -231,15 +252,21 @@ class Export:
 
     def measure_with_pytorch(self, bundle: CascadeBundle) -> Manifest:
         """For an engine that cannot run here: everything from PyTorch, and marked as not verified."""
-        pixels = [self.pixels(image) for image in self.measured]
-        logits = pytorch_logits(self.cascade, pixels)
+        total = len(self.measured)
+        steps = iter(range(1, total + 1))
+        logits = pytorch_logits(
+            self.cascade,
+            map(self.pixels, self.measured),
+            lambda: self.report(f"{self.recipe.name}: PyTorch's answers", next(steps), total),
+        )
+        pixels = [self.pixels(image) for image in self.measured.first(GOLDEN_IMAGES)]
         tolerance = 0.02 * float(max(np.abs(z).max() for z in logits))
         reason = "Core ML predicts on macOS only: run `dvt-edge validate --record` there; figures are PyTorch's"
         return dataclasses.replace(
             bundle.manifest,
             operating_points=self.points(logits, bundle).points,
             verification=dataclasses.replace(bundle.manifest.verification, reason=reason),
-            golden=self.golden(bundle.folder, pixels[:GOLDEN_IMAGES], logits, "pytorch", tolerance),
+            golden=self.golden(bundle.folder, pixels, logits, "pytorch", tolerance),
         )
 
     def points(self, logits: list[NDArray[np.float32]], bundle: CascadeBundle) -> Calibration:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dvt_edge.config import TrainedOn
 from dvt_edge.errors import ManifestError, NewerFormatError, SchemaError
 from dvt_edge.policy import PowerPolicy
 from dvt_edge.schema import dump_json, from_json, parse_json, require, schema_of
@@ -59,6 +60,10 @@ class StageSpec:
     def __post_init__(self) -> None:
         roles = [t.role for t in self.inputs]
         require(roles.count("image") == 1 and "logits" not in roles, f"{self.name}: inputs of roles {roles}")
+        named = all((t.name == "image") == (t.role == "image") for t in self.inputs)
+        require(
+            named, f"{self.name}: inputs {[t.name for t in self.inputs]}; expected the image, and it alone, as 'image'"
+        )
         roles = [t.role for t in self.outputs]
         require(roles.count("logits") == 1 and "image" not in roles, f"{self.name}: outputs of roles {roles}")
         require(self.macs > 0, f"{self.name}: macs {self.macs}; expected above 0")
@@ -70,6 +75,7 @@ class ModelSpec:
     config: dict[str, Any]
     checkpoint_sha256: str | None
     classes: int
+    trained_on: TrainedOn | None = None  # null: not known
 
 
 @dataclass(frozen=True)

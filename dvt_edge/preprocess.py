@@ -17,7 +17,7 @@ from dvt_edge.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_PIXELS = 100_000_000  # larger images are refused before they are decoded
+MAX_PIXELS = 100_000_000  # larger images are refused, files before they are decoded
 
 
 def preprocess(image: str | os.PathLike[str] | NDArray[np.uint8] | Any, size: int, resize: int) -> NDArray[np.uint8]:
@@ -30,6 +30,7 @@ def preprocess(image: str | os.PathLike[str] | NDArray[np.uint8] | Any, size: in
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise DataError(f"an image array of shape {image.shape} and {image.dtype}; expected (H, W, 3) uint8 RGB")
+        check_pixels("the image", image.shape[1], image.shape[0])
         if image.shape[:2] == (size, size) and resize == size:
             return np.ascontiguousarray(image)
         from PIL import Image
@@ -46,13 +47,18 @@ def open_rgb(image: str | os.PathLike[str] | Image.Image) -> Image.Image:
     try:
         if not isinstance(image, Image.Image):
             image = Image.open(image)
-        if image.width * image.height > MAX_PIXELS:
-            raise DataError(f"{name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS} are read")
+        check_pixels(name, image.width, image.height)
         return to_rgb(ImageOps.exif_transpose(image))
     except DataError:
         raise
     except Exception as error:  # a damaged file fails in as many ways as there are decoders
         raise DataError(f"{name}: not a readable image ({error})") from error
+
+
+def check_pixels(name: str, width: int, height: int) -> None:
+    """Raises DataError where an image has more pixels than are read."""
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{name}: {width}x{height} pixels; at most {MAX_PIXELS} are read")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -19,6 +19,7 @@ import numpy as np
 from dvt_edge import machine
 from dvt_edge.atomic import write_text
 from dvt_edge.bundle import CascadeBundle
+from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.data import LabelledImages
 from dvt_edge.decision import simulate_exits
@@ -30,7 +31,7 @@ from dvt_edge.evaluation import (
     search_and_test,
     stage_milliseconds,
     take_turns,
-    throughput,
+    throughputs,
 )
 from dvt_edge.exit_logits import BundleSource, ExitLogits, LogitSource, compute
 from dvt_edge.manifest import MANIFEST
@@ -55,8 +56,8 @@ class Study:
     model: str | None = None
     bundles: tuple[Path, ...] = ()
     statics: tuple[Path, ...] = ()
-    holdout: int = 2000
-    seed: int = 0
+    holdout: int | None = None  # where the checkpoint does not say what was held out
+    seed: int | None = None
     timed: int = 500  # images at batch 1, and through the batched cascade
     tolerance: float = 0.0  # top-1 below a static model's that still counts as its equal, such as seed noise
 
@@ -73,13 +74,13 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
 
     Raises DataError where images have no labels, or a bundle or static model is of other classes.
     """
-    search, test, words = search_and_test(study.data, study.holdout, study.seed)
     cascade = load_cascade(study.checkpoint, study.model)
+    search, test, words = search_and_test(study.data, cascade.trained_on, study.holdout, study.seed)
     digest = checkpoint_sha256(study.checkpoint)
     if len(test.classes) != cascade.config.num_classes:
         raise DataError(f"{study.data}: {len(test.classes)} classes; the model has {cascade.config.num_classes}")
     reference = TorchSource(cascade, digest, test.classes)
-    bundles = [BundleSource(Runtime(CascadeBundle.open(path))) for path in study.bundles]
+    bundles = [bundle_source(path, cascade, digest) for path in study.bundles]
     statics = named([static_source(path, test.classes) for path in study.statics])
     for source in (*bundles, *(s.source for s in statics)):
         if len(source.classes) != len(reference.classes):
@@ -107,6 +108,7 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
         if (engine := s.runtime.manifest.engine) in floats
     ]
     targets = {s.target: s for s in sources}
+    timed = test.shuffled().first(study.timed)
     result = {
         "model": cascade.config.name,
         "checkpoint_sha256": digest,
@@ -121,14 +123,24 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
             for tolerance in sorted({0.0, study.tolerance})
         ],
         "carry_over": [dataclasses.asdict(row) for group in rows for row in group],
-        "times": [
-            t for s in bundles for t in times(s, statics, logits, test.first(study.timed), study.tolerance, report)
-        ],
-        "throughput": throughputs(reference, statics, own, test.first(study.timed)),
+        "times": [t for s in bundles for t in times(s, statics, logits, timed, study.tolerance, report)],
+        "throughput": batched(reference, statics, own, timed),
         "examples": easy_and_hard(own),
     }
     write_text(study.out / "eval.json", json.dumps(result, indent=1) + "\n")
     return result
+
+
+def bundle_source(path: Path, cascade: Cascade, digest: str) -> BundleSource:
+    """Raises DataError for a bundle that was not made from this checkpoint."""
+    bundle = CascadeBundle.open(path)
+    model = bundle.manifest.model
+    if model.checkpoint_sha256 not in (None, digest) or model.config != json.loads(
+        json.dumps(cascade.config.to_dict())
+    ):
+        made_from = f"{model.name}, checkpoint {(model.checkpoint_sha256 or 'unknown')[:12]}"
+        raise DataError(f"{path}: a bundle of {made_from}; expected one of {cascade.config.name}, {digest[:12]}")
+    return BundleSource(Runtime(bundle))
 
 
 def static_source(path: Path, classes: Sequence[str]) -> LogitSource:
@@ -223,22 +235,24 @@ def never(exits: int) -> Any:
     return np.array([2.0] * (exits - 1) + [0.0], np.float32)
 
 
-def throughputs(
+def batched(
     reference: TorchSource, statics: Sequence[Static], own: Evidence, images: LabelledImages
 ) -> list[dict[str, Any]]:
     """Images a second at batch 64 in PyTorch, answered images leaving the batch."""
-    rows = []
-    for loss in LOSSES:
-        point = own.at(own.losing(loss))
-        speed = throughput(reference.cascade, images, point.thresholds)
-        rows.append({"run": f"loses {100 * loss:g} %", "images_per_s": speed, "top1": point.top1, "macs": point.cost})
-    last = throughput(reference.cascade, images, never(len(reference.macs)))
-    rows.append({"run": "always the last exit", "images_per_s": last, "top1": own.test.top1[-1]})
-    for name, static in statics:
-        if isinstance(static, TorchSource):
-            speed = throughput(static.cascade, images, (0.0,))
-            rows.append({"run": name, "images_per_s": speed, "macs": static.macs[0]})
-    return rows
+    points = {f"loses {100 * loss:g} %": own.at(own.losing(loss)) for loss in LOSSES}
+    points["always the last exit"] = own.at(never(len(reference.macs)))
+    runs = {name: (reference.cascade, point.thresholds) for name, point in points.items()}
+    peers = {name: static for name, static in statics if isinstance(static, TorchSource)}
+    speeds = throughputs(runs | {name: (static.cascade, (0.0,)) for name, static in peers.items()}, images)
+    return [
+        {
+            "run": name,
+            "images_per_s": speed,
+            "top1": points[name].top1 if name in points else None,
+            "macs": points[name].cost if name in points else peers[name].macs[0],
+        }
+        for name, speed in speeds.items()
+    ]
 
 
 def easy_and_hard(own: Evidence) -> dict[str, Any]:

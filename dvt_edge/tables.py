@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -145,11 +146,11 @@ def print_calibration(
 
 def print_results(console: Console, manifest: Manifest, rows: Sequence[tuple[str, int | None, Result]]) -> None:
     """Each image, and a summary; past SHOWN_ROWS images the rest is in the summary only."""
+    names = short_names([name for name, _, _ in rows[:SHOWN_ROWS]])
     shown = table(f"operating point {rows[0][2].operating_point}", "image", "exit", "label", "confidence", "ms", "")
-    for name, label, r in rows[:SHOWN_ROWS]:
+    for name, (_, label, r) in zip(names, rows, strict=False):
         mark = "degraded" if r.degraded else "" if label is None else "right" if label == r.label else "wrong"
-        short = name if name.endswith("]") else Path(name).name
-        shown.add_row(short, str(r.exit), r.label_name, f"{r.confidence:.3f}", f"{r.total_ms:.2f}", mark)
+        shown.add_row(name, str(r.exit), r.label_name, f"{r.confidence:.3f}", f"{r.total_ms:.2f}", mark)
     console.print(shown)
     if len(rows) > SHOWN_ROWS:
         console.print(f"... and {len(rows) - SHOWN_ROWS} more")
@@ -167,6 +168,13 @@ def print_results(console: Console, manifest: Manifest, rows: Sequence[tuple[str
     if known:
         line += f", top-1 {percent(statistics.mean(a == b for a, b in known))}"
     console.print(line, soft_wrap=True)
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Paths without the folders that they all are in; others, such as sample:cifar10-test[3], as they are."""
+    paths = [Path(name) for name in names if not name.endswith("]")]
+    common = os.path.commonpath([path.resolve().parent for path in paths]) if paths else ""
+    return [name if name.endswith("]") else os.path.relpath(Path(name).resolve(), common) for name in names]
 
 
 def print_comparison(console: Console, comparison: Comparison, manifest: Manifest) -> None:

@@ -39,7 +39,7 @@ from dvt_edge.atomic import write_bytes, write_text
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.config import CascadeConfig
-from dvt_edge.data import LabelledImages, open_training_data
+from dvt_edge.data import LabelledImages, open_training_data, trained_on
 from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError
 from dvt_edge.preprocess import open_rgb, preprocess
 from dvt_edge.schema import parse_json
@@ -165,7 +165,7 @@ def initial_cascade(config: CascadeConfig, checkpoint: str) -> Cascade:
     if not checkpoint:
         return Cascade(config)
     cascade = load_cascade(checkpoint)
-    if cascade.config != config:
+    if cascade.config.replace(name=config.name) != config:
         raise ConfigError(f"{checkpoint}: a checkpoint of another configuration than {config.name} has here")
     return cascade
 
@@ -218,7 +218,7 @@ class Trainer:
     def __init__(
         self, config: CascadeConfig, data: Path, out: Path, options: TrainingOptions, process: Process
     ) -> None:
-        self.config, self.out, self.options, self.process = config, out, options, process
+        self.config, self.data, self.out, self.options, self.process = config, data, out, options, process
         asked: dict[str, Any] = {"model": config.to_dict(), "options": asdict(options), "data": data.name}
         if options.init:  # by what it is: its place is this machine's
             asked["options"]["init"] = "/".join(Path(options.init).parts[-2:])
@@ -390,6 +390,7 @@ class Trainer:
             cascade.load_state_dict(
                 {k: v.half().float() if v.is_floating_point() else v for k, v in cascade.state_dict().items()}
             )
+            cascade.trained_on = trained_on(self.data, self.options.holdout, self.options.seed)
             save_cascade(cascade, self.out / "cascade.safetensors", torch.float16)
             result = {
                 "model": self.config.name,

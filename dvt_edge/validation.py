@@ -7,7 +7,7 @@ as on the device.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,8 +167,13 @@ def artifact_logits(runtime: Runtime, images: LabelledImages, tick: Tick | None 
     return [np.stack(column) for column in zip(*rows, strict=True)]
 
 
-def pytorch_logits(cascade: Cascade, pixels: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-    """(images, classes) of each exit, from PyTorch; `pixels` are (size, size, 3) uint8."""
-    chain = StageChain(split(cascade))
-    rows = [[out["logits"][0].numpy() for _, out in chain.run(torch.from_numpy(p)[None])] for p in pixels]
+def pytorch_logits(
+    cascade: Cascade, pixels: Iterable[NDArray[np.uint8]], tick: Tick | None = None
+) -> list[NDArray[np.float32]]:
+    """(images, classes) of each exit, from PyTorch; each of `pixels` is (size, size, 3) uint8."""
+    chain, rows = StageChain(split(cascade)), []
+    for image in pixels:
+        rows.append([out["logits"][0].numpy() for _, out in chain.run(torch.from_numpy(image)[None])])
+        if tick:
+            tick()
     return [np.stack(column) for column in zip(*rows, strict=True)]

@@ -428,7 +428,7 @@ Made by `{command}`; every figure below is from that run, its numbers in [eval.j
 All test images, every stage run. Core ML artifacts do not run on Linux and are not in any table.
 
 {exits_table(result)}
-{percent(last)} of the test images are answered rightly by the last exit alone: the most that early exit can lose.
+{percent(last)} of the test images are answered rightly by the last exit alone, whatever earlier one is chosen.
 
 ## Less compute at the same accuracy
 
@@ -450,15 +450,16 @@ Against running every stage of the same cascade:
 {last_table(result)}
 ## And in time
 
-Batch 1, one thread, {TIMED} test images; all runs of a target take turns, {TURN} images each. Stages, confidences and
-the choice of exit are counted, decoding is not. Top-1 is that of the same thresholds on all test images.
+Batch 1, one thread, {TIMED} test images drawn at random; all runs of a target take turns, {TURN} images each.
+Stages, confidences and the choice of exit are counted, decoding is not. Top-1 is that of the same thresholds on all
+test images.
 
 ![top-1 against milliseconds](results/latency.svg)
 
 {times_table(result)}
 {overhead}
 
-In batches of 64 in PyTorch, answered images leaving the batch:
+In batches of 64 in PyTorch, answered images leaving the batch; the runs take turns, the best of three:
 
 {throughput_table(result)}
 ## Quantized artifacts: thresholds carried over, or found anew

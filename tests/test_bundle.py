@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -63,9 +64,31 @@ def test_a_whole_bundle_opens_and_gives_its_parts(folder: Path) -> None:
     assert bundle.manifest.macs == (1000, 3000, 6000)
 
 
+@pytest.mark.parametrize("name", ["golden/image.bin", "golden/stage1.bin"])
+def test_golden_files_of_another_length_are_refused(name: str, folder: Path) -> None:
+    bundle = CascadeBundle.open(folder)
+    (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+    with pytest.raises(ManifestError, match=rf"{name}: \d+ bytes; expected"):
+        bundle.golden()
+
+
 def test_writing_and_reading_a_manifest_loses_nothing(folder: Path) -> None:
     manifest = CascadeBundle.open(folder).manifest
     assert parse_manifest(to_json(manifest)) == manifest
+
+
+def test_the_hash_of_the_artifacts_is_the_golden_one(folder: Path) -> None:
+    """tests/golden/artifacts_sha256.json is for the other languages."""
+    golden = json.loads((Path(__file__).parent / "golden/artifacts_sha256.json").read_text())
+    manifest = CascadeBundle.open(folder).manifest
+    named = zip(manifest.stages, golden["artifacts"], strict=True)
+    manifest = dataclasses.replace(
+        manifest,
+        stages=tuple(dataclasses.replace(stage, artifact=artifact) for stage, artifact in named),
+        files={path: FileSpec(sha256, 1) for path, sha256 in golden["files"].items()},
+    )
+    assert CascadeBundle(folder, manifest).artifacts_sha256 == golden["artifacts_sha256"]
+    assert hashlib.sha256("".join(golden["hashed"]).encode()).hexdigest() == golden["artifacts_sha256"]
 
 
 def test_any_changed_byte_is_found(folder: Path) -> None:
@@ -131,6 +154,7 @@ def test_a_newer_format_and_an_unknown_one_are_told_apart(folder: Path) -> None:
         (lambda m: m["stages"][0].update(macs="many"), "stages[0].macs"),
         (lambda m: m["stages"][0].update(macs=True), "stages[0].macs"),
         (lambda m: m["stages"][1]["inputs"].pop(0), "roles"),
+        (lambda m: m["stages"][0]["inputs"][0].update(name="picture"), "expected the image"),
         (lambda m: m["stages"][1]["inputs"][1].update(name="tokens_9"), "tokens_9"),
         (lambda m: m["stages"][1]["inputs"][1].update(shape=[1, 6, 2]), "tokens_0"),
         (lambda m: m["stages"][0]["inputs"][0].update(shape=[0]), "shape"),

@@ -19,7 +19,7 @@ from torch import Tensor
 from dvt_edge import checkpoint
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, from_published_name, load_cascade, save_cascade
-from dvt_edge.config import PRESETS, CascadeConfig
+from dvt_edge.config import PRESETS, CascadeConfig, TrainedOn
 from dvt_edge.errors import CheckpointError
 
 TINY = PRESETS["dvt_tiny"]
@@ -60,6 +60,18 @@ def test_a_saved_cascade_comes_back_as_it_was(preset: str, tmp_path: Path) -> No
     after = load_cascade(tmp_path / "deep" / "a.safetensors")
     assert after.config == before.config and same_weights(before, after) and not after.training
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.safetensors"]
+
+
+def test_what_it_was_trained_on_goes_along(cascade: Cascade, tmp_path: Path) -> None:
+    cascade.trained_on = TrainedOn("mine/train", "ab" * 32, ("cat", "dog"), 200, 7)
+    save_cascade(cascade, tmp_path / "a.safetensors")
+    assert load_cascade(tmp_path / "a.safetensors").trained_on == cascade.trained_on
+    content = (tmp_path / "a.safetensors").read_bytes()
+    damaged = content.replace(b'\\"holdout\\": 200', b'\\"holdout\\": 2.5')
+    assert damaged != content
+    (tmp_path / "a.safetensors").write_bytes(damaged)
+    assert "trained_on.holdout: found 2.5" in refused(tmp_path / "a.safetensors")
+    cascade.trained_on = None
 
 
 def test_a_half_precision_file_loads_as_float32(cascade: Cascade, tmp_path: Path) -> None:

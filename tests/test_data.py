@@ -160,12 +160,14 @@ def test_labels_go_by_the_names_of_classes_where_these_are_known() -> None:
 
     assert in_classes(labelled([0, 1, 0], ("cat", "dog")), wanted, "m").labels == (1, 2, 1)
     assert in_classes(labelled([0, 1, 2], ("dog", "cat", "bird")), wanted, "m").labels == (2, 1, 0)
-    assert in_classes(labelled([0, 1, 2], ("n1", "n2", "n3")), wanted, "m").labels == (0, 1, 2)  # as many: in order
+    assert in_classes(labelled([0, 1, 2], ("0", "1", "2")), wanted, "m").labels == (0, 1, 2)  # numbers: in order
+    assert in_classes(labelled([2, 1, 0], wanted), ("0", "1", "2"), "m").labels == (2, 1, 0)
     assert in_classes(labelled([0, 2, 2], ()), wanted, "m").labels == (0, 2, 2)
     unlabelled = from_arrays(pixels, None, (), "mine")
     assert in_classes(unlabelled, wanted, "m") is unlabelled
-    for labels, classes in (([0, 1, 1], ("kitten", "dog")), ([0, 1, 3], ()), ([-1, 0, 0], ())):
-        with pytest.raises(DataError, match=r"mine: .*; m has 3 classes \(bird, cat, dog"):
+    renamed = ("0_bird", "1_cat", "2_dog")  # as many, in an order that may be another
+    for labels, classes in (([0, 1, 1], ("kitten", "dog")), ([0, 1, 2], renamed), ([0, 1, 3], ()), ([-1, 0, 0], ())):
+        with pytest.raises(DataError, match=r"mine: .*; m has 3 classes \(bird, cat, dog\)"):
             in_classes(labelled(labels, classes), wanted, "m")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,10 @@ from dvt_edge import evaluation
 from dvt_edge import runtime as runtime_module
 from dvt_edge.bundle import CascadeBundle
 from dvt_edge.cascade import Cascade
-from dvt_edge.checkpoint import save_cascade
+from dvt_edge.checkpoint import load_cascade, save_cascade
 from dvt_edge.cli import main
 from dvt_edge.config import config_for
-from dvt_edge.data import sample
+from dvt_edge.data import open_training_data, sample, trained_on
 from dvt_edge.decision import confidence, decide, leaves
 from dvt_edge.errors import DataError, DvtEdgeError
 from dvt_edge.evaluation import (
@@ -47,7 +48,7 @@ from dvt_edge.exit_logits import (
     open_logits,
 )
 from dvt_edge.runtime import Result, Runtime
-from dvt_edge.study import equal_accuracy, equal_run, named, times
+from dvt_edge.study import bundle_source, equal_accuracy, equal_run, named, times
 from dvt_edge.training import normalise
 from tests.fake_bundle import FakeEngine, write_bundle
 from tests.fake_cifar import write_cifar10
@@ -219,8 +220,42 @@ def test_damaged_logits_are_refused_in_one_line(tiny: Cascade, tmp_path: Path) -
 
 def test_held_out_images_are_the_trainings(tmp_path: Path) -> None:
     write_cifar10(tmp_path, train=60, test=20)
-    search, test, words = search_and_test(str(tmp_path), 10, 0)
-    assert (len(search), len(test)) == (10, 20) and "held-out" in words
+    data, known = str(tmp_path), trained_on(tmp_path, 12, 5)
+    held_out = open_training_data(data, 12, 5)[1]
+    for asked in ((None, None), (12, None), (12, 5)):
+        search, test, words = search_and_test(data, known, *asked)
+        assert search.fingerprint == held_out.fingerprint and len(test) == 20 and "held out: 12, seed 5" in words
+    for asked in ((13, None), (12, 0), (None, 0)):  # some of those were trained on
+        with pytest.raises(DataError, match="12 held out by seed 5; leave --holdout and --seed out"):
+            search_and_test(data, known, *asked)
+    elsewhere = dataclasses.replace(known, fingerprint="0" * 64)
+    for record in (None, elsewhere):  # asked for, or else unknown: then no training image is used at all
+        assert len(search_and_test(data, record, 10, 0)[0]) == 10
+        search, test, words = search_and_test(data, record)
+        assert len(search) == len(test) == 10 and search.source == test.source and "is not known" in words
+    with pytest.raises(DataError, match="60 images to hold out of 60"):
+        search_and_test(data, None, 60, 0)
+
+
+def test_thresholds_are_reported_to_the_last_digit() -> None:
+    """What is timed is what was counted: close to 1 a sixth decimal moves images."""
+    evidence = Evidence(exits_that_learn(500, 0), exits_that_learn(500, 0))
+    thresholds = np.array([0.99999934, 0.1234567, 0.0], np.float32)
+    assert np.array(evidence.at(thresholds).thresholds, np.float32).tolist() == thresholds.tolist()
+
+
+def test_a_bundle_of_another_checkpoint_is_refused(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:
+    cascade = load_cascade("zoo:dvt_cifar10")
+    assert bundle_source(zoo_bundle.folder, cascade, "a" * 64).target == "onnx-fp32"  # it does not say which
+    manifest = json.loads((zoo_bundle.folder / "manifest.json").read_text())
+    shutil.copytree(zoo_bundle.folder, tmp_path / "b")
+    manifest["model"]["checkpoint_sha256"] = "b" * 64
+    (tmp_path / "b/manifest.json").write_text(json.dumps(manifest))
+    assert bundle_source(tmp_path / "b", cascade, "b" * 64).target == "onnx-fp32"
+    other = Cascade(cascade.config.replace(relation_reuse=False))
+    for model, digest in ((cascade, "a" * 64), (other, "b" * 64)):
+        with pytest.raises(DataError, match="b: a bundle of dvt_cifar10, checkpoint bbbbbb"):
+            bundle_source(tmp_path / "b", model, digest)
 
 
 def test_eval_of_a_cascade_beside_a_static_model(tiny: Cascade, tmp_path: Path, capsys) -> None:

@@ -15,10 +15,12 @@ from conftest import needs
 from dvt_edge import CascadeBundle, Runtime, export, load_cascade
 from dvt_edge.cascade import Cascade
 from dvt_edge.config import PRESETS
-from dvt_edge.data import LabelledImages, sample
+from dvt_edge.data import LabelledImages, held_out_images, open_images, open_training_data, sample, trained_on
 from dvt_edge.errors import DataError, ExportError, MissingPackageError, UnknownTargetError
+from dvt_edge.exporting import calibration_images
 from dvt_edge.recipes import RECIPES, Bounds, recipe_for
 from dvt_edge.validation import ErrorMeter, compare
+from tests.fake_cifar import write_cifar10
 
 
 def test_only_a_bundle_is_replaced(zoo: Cascade, tmp_path: Path) -> None:
@@ -177,9 +179,72 @@ def test_images_that_do_not_fit_are_refused(zoo: Cascade, tmp_path: Path) -> Non
 def test_images_without_labels_give_agreement_only(zoo: Cascade, tmp_path: Path) -> None:
     needs("onnxruntime")
     images: LabelledImages = dataclasses.replace(sample("cifar10-test").first(12), labels=None, classes=())
-    m = export(zoo, "onnx-fp32", tmp_path / "b", calibration=images).manifest
-    assert m.operating_points[0].top1 is None and m.verification.exits[0].top1 is None
-    assert json.loads((tmp_path / "b/labels.json").read_text()) == [str(i) for i in range(10)]
+    for known in (zoo, unrecorded(zoo)):
+        m = export(known, "onnx-fp32", tmp_path / "b", calibration=images).manifest
+        assert m.operating_points[0].top1 is None and m.verification.exits[0].top1 is None
+        named = known.trained_on.classes if known.trained_on else [str(i) for i in range(10)]
+        assert json.loads((tmp_path / "b/labels.json").read_text()) == list(named)
+
+
+def unrecorded(cascade: Cascade) -> Cascade:
+    """The same, as from a file that does not say what it was trained on."""
+    after = Cascade(cascade.config)
+    after.load_state_dict(cascade.state_dict())
+    return after.eval()
+
+
+def test_a_cascade_of_other_classes_is_never_given_the_shipped_ones(zoo: Cascade, tmp_path: Path) -> None:
+    """Ten classes are not CIFAR-10's ten: no sample stands in, and labels are those that it was trained with."""
+    assert zoo.trained_on is not None
+    mine = unrecorded(zoo)
+    animals = tuple(f"animal{i}" for i in range(10))
+    for record in (
+        None,
+        dataclasses.replace(zoo.trained_on, classes=animals),
+        dataclasses.replace(zoo.trained_on, seed=1),
+    ):
+        mine.trained_on = record
+        with pytest.raises(DataError, match=r"give real ones of its task \(--calibration\)"):
+            export(mine, "onnx-fp32", tmp_path / "b")
+    mine.trained_on = dataclasses.replace(zoo.trained_on, classes=animals)
+    with pytest.raises(DataError, match=r"10 classes \(airplane, .*; dvt_cifar10 has 10 classes \(animal0"):
+        export(mine, "onnx-fp32", tmp_path / "b", calibration="sample:cifar10-test")
+    assert not list(tmp_path.iterdir())
+    turned = dataclasses.replace(sample("cifar10-test").first(12), classes=animals[::-1])
+    given = calibration_images(mine, turned)
+    assert turned.labels and given.labels == tuple(9 - label for label in turned.labels) and given.classes == animals
+
+
+def test_images_are_those_that_training_held_out_where_the_checkpoint_says_which(tmp_path: Path) -> None:
+    data, other = write_cifar10(tmp_path), write_cifar10(tmp_path / "other", train=70)
+    cascade = Cascade(PRESETS["dvt_tiny"])
+    known = cascade.trained_on = trained_on(data, 20, 3)
+    _, held_out, test = open_training_data(data, 20, 3)
+    found = calibration_images(cascade, str(tmp_path))
+    assert found.source == held_out.source and found.fingerprint == held_out.fingerprint
+    assert calibration_images(cascade, str(other)).labels == open_images(other, "test").labels  # not its training
+    cascade.trained_on = None
+    assert calibration_images(cascade, str(tmp_path)).fingerprint == test.fingerprint
+    assert held_out_images(other, known) is None and held_out_images(tmp_path, None) is None
+    assert held_out_images("sample:cifar10-test", known) is None
+
+
+def test_images_of_folders_are_drawn_from_all_classes(zoo: Cascade, tmp_path: Path) -> None:
+    """They come class by class; the first few must not set ranges and points alone."""
+    needs("onnxruntime")
+    from dvt_edge import exporting
+
+    ordered = sample("cifar10-test")
+    assert ordered.labels is not None
+    ordered = ordered.take(np.argsort(ordered.labels, kind="stable"))
+    made = exporting.Export(zoo, recipe_for("onnx-int8"), ordered.shuffled().first(200), None, "m", None)
+    assert set(made.calibration.labels or ()) == set(range(10))
+    limited = export(zoo, "onnx-fp32", tmp_path / "b", calibration=ordered, limit=40).manifest
+    record = limited.calibration
+    assert record is not None and record.searched + record.certified + record.measured == 40
+    assert limited.verification.exits[0].top1 != 1.0
+    first = CascadeBundle.open(tmp_path / "b").golden()[0]
+    assert not any((first[0] == ordered[i]).all() for i in range(4))
 
 
 def test_error_meter_against_plain_numpy() -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from make_preprocess_golden import png_of_16_bits
+from PIL import Image, ImageCms, ImageOps
 
 from dvt_edge.errors import DataError
-from dvt_edge.preprocess import preprocess, resized_shape
+from dvt_edge.preprocess import open_rgb, preprocess, resized_shape, to_rgb
 
 GOLDEN = Path(__file__).parent / "golden/preprocess"
 CASES = json.loads((GOLDEN / "cases.json").read_text())["cases"]
@@ -69,8 +71,10 @@ def by_the_document(rgb: np.ndarray, size: int, resize: int) -> np.ndarray:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c["name"])
 def test_golden_files_decode_and_resize_as_recorded(case: dict) -> None:
+    file = GOLDEN / case.get("file", f"{case['name']}.png")
+    assert open_rgb(file).tobytes() == (GOLDEN / f"{case['name']}.rgb").read_bytes()
     expected = (GOLDEN / f"{case['name']}.expected").read_bytes()
-    assert preprocess(GOLDEN / f"{case['name']}.png", case["size"], case["resize"]).tobytes() == expected
+    assert preprocess(file, case["size"], case["resize"]).tobytes() == expected
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c["name"])
@@ -128,6 +132,65 @@ def test_greys_of_16_bits_keep_their_high_byte(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(DataError, match=r"float\.tif.*floating point"):
         preprocess(tmp_path / "float.tif", 2, 2)
+
+
+def all_pairs() -> tuple[np.ndarray, np.ndarray]:
+    """Every pair of bytes, as two (256, 256) arrays."""
+    first, second = np.mgrid[0:256, 0:256]
+    return first, second
+
+
+def over_255(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a b / 255, rounded to the nearest, as the document says."""
+    return (a * b + 127) // 255
+
+
+def test_transparency_over_black_is_rounded_to_the_nearest() -> None:
+    colour, alpha = all_pairs()
+    for layers in ((colour, colour, colour, alpha), (colour, alpha)):  # RGBA, LA
+        image = Image.fromarray(np.stack(layers, axis=-1).astype(np.uint8))
+        assert np.array_equal(np.asarray(to_rgb(image))[..., 0], over_255(colour, alpha))
+
+
+def test_cmyk_is_converted_as_the_document_says() -> None:
+    ink, key = all_pairs()
+    layers = np.stack((ink, ink[::-1], 255 - key, key), axis=-1)
+    image = Image.frombytes("CMYK", (256, 256), layers.astype(np.uint8).tobytes())
+    light = 255 - layers[..., 3:]
+    assert np.array_equal(np.asarray(to_rgb(image)), light - over_255(layers[..., :3], light))
+
+
+@pytest.mark.parametrize("colour_type", [2, 4, 6])  # RGB, grey with alpha, RGBA
+def test_colour_of_16_bits_keeps_its_high_byte(tmp_path: Path, colour_type: int) -> None:
+    layers = {2: 3, 4: 2, 6: 4}[colour_type]
+    samples = np.random.default_rng(colour_type).integers(0, 65536, (20, 20, layers))
+    (tmp_path / "16.png").write_bytes(png_of_16_bits(samples, colour_type))
+    high = samples // 256
+    colour = high[..., : 1 if colour_type == 4 else 3]
+    expected = colour if colour_type == 2 else over_255(colour, high[..., -1:])
+    assert np.array_equal(preprocess(tmp_path / "16.png", 20, 20), np.broadcast_to(expected, (20, 20, 3)))
+
+
+def test_colour_profiles_are_ignored(tmp_path: Path) -> None:
+    image = Image.open(GOLDEN / "same-size.png")
+    image.save(tmp_path / "profile.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
+    assert "icc_profile" in Image.open(tmp_path / "profile.png").info
+    assert np.array_equal(preprocess(tmp_path / "profile.png", 32, 32), np.asarray(image))
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(10_001, 10_000, 32), (10_001, 10_001, 10_001)])
+def test_arrays_of_more_than_100_million_pixels_are_refused(height: int, width: int, size: int) -> None:
+    with pytest.raises(DataError, match=f"{width}x{height} pixels; at most 100000000"):
+        preprocess(np.broadcast_to(np.uint8(0), (height, width, 3)), size, size)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_files_of_more_than_100_million_pixels_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    whole = (GOLDEN / "wide.png").read_bytes()
+    header = b"IHDR" + struct.pack(">II", 10_000, 10_001) + whole[24:29]
+    (tmp_path / "huge.png").write_bytes(whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:])
+    with pytest.raises(DataError, match=r"huge\.png: 10000x10001 pixels; at most 100000000"):
+        preprocess(tmp_path / "huge.png", 32, 32)
 
 
 @pytest.mark.parametrize("shape", [(1, 3_000_000), (3_000_000, 1), (7, 60_000)])

@@ -19,7 +19,7 @@ from dvt_edge import training
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.config import PRESETS
-from dvt_edge.data import open_training_data
+from dvt_edge.data import held_out_images, open_training_data, trained_on
 from dvt_edge.errors import ConfigError, DataError, DvtEdgeError
 from dvt_edge.training import (
     Trainer,
@@ -87,6 +87,10 @@ def test_a_run_leaves_a_cascade_a_log_and_a_result(data: Path, tmp_path: Path) -
     cascade = load_cascade(tmp_path / "cascade.safetensors")
     _, held_out, test = open_training_data(data, QUICK.holdout, QUICK.seed)
     assert cascade.config == TINY
+    known = cascade.trained_on
+    assert known is not None and known == trained_on(data, QUICK.holdout, QUICK.seed) and known.classes == test.classes
+    kept = held_out_images(data, known)
+    assert kept is not None and kept.fingerprint == held_out.fingerprint
     assert exit_accuracy(cascade, TINY, test) == result["test_top1"]
     assert exit_accuracy(cascade, TINY, held_out) == result["held_out_top1"]
 

@@ -10,25 +10,45 @@ import re
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Literal
 
 from dvt_edge.atomic import write_text
 from dvt_edge.bundle import CascadeBundle
 from dvt_edge.calibration.thresholds import Calibration, Cost, Unit
-from dvt_edge.data import LabelledImages, in_classes
+from dvt_edge.data import LabelledImages, held_out_images, in_classes, open_images
 from dvt_edge.errors import DataError, DvtEdgeError
 from dvt_edge.exit_logits import About, BundleSource, ExitLogits, Report, compute, open_logits
 from dvt_edge.manifest import MANIFEST, to_json
 from dvt_edge.runtime import Runtime
 
+Part = Literal["test", "train", "held-out"]
+
+
+def images_of(bundle: CascadeBundle, data: str, part: Part) -> LabelledImages:
+    """A split of the images at `data`, or those of its training split that the bundle's cascade was not trained on.
+
+    Raises DataError where it is not known which those are.
+    """
+    if part != "held-out":
+        return open_images(data, part)
+    known = bundle.manifest.model.trained_on
+    if (images := held_out_images(data, known)) is None:
+        found = "other images than those" if known else "no word in the bundle on the images"
+        raise DataError(f"{data}: {found} that {bundle.manifest.name} was trained on, so none are known to be held out")
+    return images
+
 
 def some_of(images: LabelledImages, skip: int, limit: int) -> LabelledImages:
-    """`limit` images after the first `skip`, under a source that says so. Raises DataError where none is left."""
+    """Of the images in a random order, always the same, `limit` after the first `skip`, under a source that says so.
+
+    Raises DataError where none is left.
+    """
     end = min(len(images), skip + limit)
     if skip >= end:
         raise DataError(f"{images.source}: {len(images)} images; {skip} left out leave none")
     if end - skip == len(images):
         return images
-    return dataclasses.replace(images.take(range(skip, end)), source=f"{images.source}[{skip}:{end}]")
+    return dataclasses.replace(images.shuffled().take(range(skip, end)), source=f"{images.source}[{skip}:{end}]")
 
 
 def bundle_logits(
