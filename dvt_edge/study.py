@@ -21,6 +21,7 @@ from dvt_edge.atomic import write_text
 from dvt_edge.bundle import CascadeBundle
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade
+from dvt_edge.config import TrainedOn
 from dvt_edge.data import LabelledImages
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError
@@ -81,7 +82,7 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
         raise DataError(f"{study.data}: {len(test.classes)} classes; the model has {cascade.config.num_classes}")
     reference = TorchSource(cascade, digest, test.classes)
     bundles = [bundle_source(path, cascade, digest) for path in study.bundles]
-    statics = named([static_source(path, test.classes) for path in study.statics])
+    statics = named([static_source(path, test.classes, cascade.trained_on) for path in study.statics])
     for source in (*bundles, *(s.source for s in statics)):
         if len(source.classes) != len(reference.classes):
             raise DataError(f"{source.name}: {len(source.classes)} classes; expected {len(reference.classes)}")
@@ -143,12 +144,21 @@ def bundle_source(path: Path, cascade: Cascade, digest: str) -> BundleSource:
     return BundleSource(Runtime(bundle))
 
 
-def static_source(path: Path, classes: Sequence[str]) -> LogitSource:
-    """A model of one exit, as a bundle's folder or a checkpoint."""
+def static_source(path: Path, classes: Sequence[str], known: TrainedOn | None) -> LogitSource:
+    """A model of one exit, as a bundle's folder or a checkpoint.
+
+    Raises DataError where it was trained on images that the cascade, of which `known` speaks, held out.
+    """
     if (path / MANIFEST).is_file() or path.suffix == ".zip":
-        source: LogitSource = BundleSource(Runtime(CascadeBundle.open(path)))
+        bundle = CascadeBundle.open(path)
+        source: LogitSource = BundleSource(Runtime(bundle))
+        own = bundle.manifest.model.trained_on
     else:
-        source = TorchSource(load_cascade(path), checkpoint_sha256(path), classes)
+        cascade = load_cascade(path)
+        source, own = TorchSource(cascade, checkpoint_sha256(path), classes), cascade.trained_on
+    if known and own and own.fingerprint == known.fingerprint and own != known:
+        words = f"{own.holdout} images held out by seed {own.seed}, the cascade {known.holdout} by seed {known.seed}"
+        raise DataError(f"{path}: trained with {words}; expected the same")
     if len(source.macs) != 1:
         raise DataError(f"{path}: {len(source.macs)} exits; a static model has one (dvt-edge train --grids 8 ...)")
     return source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -44,6 +45,39 @@ def test_run_on_image_files_and_on_a_sample(
     assert "50 images: exits 50 / 0 / 0" in out and "top-1" in out
     out = ok(capsys, "run", zoo_bundle.folder, "sample:cifar10-test", "--limit", "5", "--threshold", "2,0,0")
     assert "exits 0 / 5 / 0" in out
+
+
+def test_images_are_named_by_what_tells_them_apart(
+    zoo_bundle: CascadeBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/0.png", "b/0.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    out = ok(capsys, "run", zoo_bundle.folder, tmp_path / "a", "b/0.png", "sample:cifar10-test", "--limit", 3)
+    assert "a/0.png" in out and "b/0.png" in out and str(tmp_path) not in out and "sample:cifar10-test[0]" in out
+
+
+def test_the_packages_images_stand_in_for_no_other_task(
+    zoo_bundle: CascadeBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(zoo_bundle.folder, copy)
+    labels = json.dumps([f"animal{i}" for i in range(10)]).encode()
+    (copy / "labels.json").write_bytes(labels)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["labels.json"] = {"sha256": hashlib.sha256(labels).hexdigest(), "size": len(labels)}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    for words in (("validate", copy, "zoo:dvt_cifar10"), ("simulate", copy), ("fleet", copy, "mixed", tmp_path / "f")):
+        assert main(list(map(str, words))) == 2
+        assert "give some of its own (--data)" in capsys.readouterr().err
+
+
+def test_bundles_have_the_name_that_one_gives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ok(capsys, "export", "zoo:dvt_cifar10", tmp_path, "-t", "onnx-fp32", "--name", "mine", "--limit", 40)
+    assert CascadeBundle.open(tmp_path / "onnx-fp32").manifest.name == "mine"
 
 
 def test_validate_prints_the_table_and_fails_for_another_cascade(

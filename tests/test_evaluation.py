@@ -35,6 +35,7 @@ from dvt_edge.evaluation import (
     search_and_test,
     stage_milliseconds,
     take_turns,
+    throughputs,
 )
 from dvt_edge.exit_logits import (
     CHUNK,
@@ -48,7 +49,7 @@ from dvt_edge.exit_logits import (
     open_logits,
 )
 from dvt_edge.runtime import Result, Runtime
-from dvt_edge.study import bundle_source, equal_accuracy, equal_run, named, times
+from dvt_edge.study import bundle_source, equal_accuracy, equal_run, named, static_source, times
 from dvt_edge.training import normalise
 from tests.fake_bundle import FakeEngine, write_bundle
 from tests.fake_cifar import write_cifar10
@@ -170,12 +171,12 @@ def test_logits_are_kept_resumed_and_bound_to_their_artifact(tiny: Cascade, tmp_
 
 def test_processes_that_share_the_work_all_get_the_whole(tiny: Cascade, tmp_path: Path) -> None:
     images, source = sample("cifar10-calibration").first(CHUNK + 20), TorchSource(tiny, "a" * 64)
-    meeting, said = threading.Barrier(2, timeout=20), []
+    meeting, said = threading.Barrier(2, timeout=120), []
 
     done_first = threading.Event()  # the process that merges reaches the barrier before the other one begins
 
     def waited(index: int) -> object:
-        assert done_first.wait(20)
+        assert done_first.wait(120)
         return images.read(index)
 
     class Meeting(Member):
@@ -286,6 +287,30 @@ def test_eval_of_a_cascade_beside_a_static_model(tiny: Cascade, tmp_path: Path, 
     out = str(tmp_path / "out")
     assert main(["eval", arguments[1], "--data", arguments[3], "--static", arguments[1], "--out", out]) == 2
     assert "a static model has one" in capsys.readouterr().err
+
+
+def test_a_static_model_that_trained_on_the_search_images_is_refused(tiny: Cascade, tmp_path: Path) -> None:
+    write_cifar10(tmp_path)
+    known = trained_on(tmp_path, 12, 5)
+    alone = Cascade(tiny.config.replace(grids=(6,), feature_reuse=False, relation_reuse=False))
+    for record in (None, known, dataclasses.replace(known, fingerprint="0" * 64, seed=6)):
+        alone.trained_on = record
+        save_cascade(alone, tmp_path / "a.safetensors")
+        assert static_source(tmp_path / "a.safetensors", known.classes, known).macs
+    for change in ({"seed": 6}, {"holdout": 11}):
+        alone.trained_on = dataclasses.replace(known, **change)
+        save_cascade(alone, tmp_path / "a.safetensors")
+        with pytest.raises(DataError, match="the cascade 12 by seed 5; expected the same"):
+            static_source(tmp_path / "a.safetensors", known.classes, known)
+
+
+def test_runs_of_batches_take_turns(tiny: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[float, ...]] = []
+    monkeypatch.setattr(evaluation, "answer_batch", lambda cascade, images, thresholds: calls.append(thresholds))
+    runs = {"first": (tiny, (0.0, 0.0, 0.0)), "last": (tiny, (2.0, 2.0, 0.0))}
+    speeds = throughputs(runs, sample("cifar10-test").first(20), batch=10, rounds=3)
+    assert set(speeds) == set(runs) and min(speeds.values()) > 0
+    assert calls == [thresholds for _ in range(3) for _, thresholds in runs.values() for _ in range(2)]
 
 
 def test_eval_of_a_published_checkpoint_on_an_image_folder(tmp_path: Path, capsys) -> None:
