@@ -29,6 +29,7 @@ from dvt_edge.evaluation import (
     Evidence,
     TorchSource,
     carry_over,
+    engine_ms,
     search_and_test,
     stage_milliseconds,
     take_turns,
@@ -217,7 +218,7 @@ def times(
         images,
         lambda done, of: report(f"{source.target}: timing", done, of),
     )
-    ms = {name: [r.total_ms - r.preprocess_ms for r in results] for name, results in measured.items()}
+    ms = {name: [engine_ms(r) for r in results] for name, results in measured.items()}
     return [
         {
             "target": source.target,

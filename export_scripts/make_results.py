@@ -33,7 +33,7 @@ from dvt_edge.cli import progress
 from dvt_edge.config import PRESETS, CascadeConfig
 from dvt_edge.data import open_images
 from dvt_edge.demo import exported
-from dvt_edge.evaluation import TURN, cumulative_macs
+from dvt_edge.evaluation import REPEATS, TURN, cumulative_macs
 from dvt_edge.preprocess import preprocess
 from dvt_edge.recipes import RECIPES
 from dvt_edge.study import Study, equal_run, run_study
@@ -450,9 +450,9 @@ Against running every stage of the same cascade:
 {last_table(result)}
 ## And in time
 
-Batch 1, one thread, {TIMED} test images drawn at random; all runs of a target take turns, {TURN} images each.
-Stages, confidences and the choice of exit are counted, decoding is not. Top-1 is that of the same thresholds on all
-test images.
+Batch 1, one thread, {TIMED} test images drawn at random; all runs of a target take turns, {TURN} images each, and each
+image is timed {REPEATS} times, of which the median counts. Stages, confidences and the choice of exit are counted, decoding is not. Top-1 is that of the same
+thresholds on all test images.
 
 ![top-1 against milliseconds](results/latency.svg)
 

@@ -31,6 +31,7 @@ from dvt_edge.evaluation import (
     TorchSource,
     answer_batch,
     carry_over,
+    engine_ms,
     evaluate,
     search_and_test,
     stage_milliseconds,
@@ -352,12 +353,27 @@ def test_runtimes_take_turns_and_their_stages_are_timed(
         monkeypatch.setattr(runtime, "run", watched(name, runtime.run))
     found = take_turns(runtimes, images, lambda now, of: done.append((now, of)))
     assert done == [(50, 60), (60, 60)]
-    turns = [(name, 1 + block) for block in (50, 10) for name in runtimes]  # one more each, to warm up
+    turns = [(name, 1 + block) for block in (50, 10) for _ in range(3) for name in runtimes]  # one more, to warm up
     assert order == [name for name, calls in turns for _ in range(calls)]
     assert {len(results) for results in found.values()} == {60}
     assert [len(stage_milliseconds(found[name])) for name in thresholds] == [1, 3, 3]
     ran = [r.stage_ms[1] for r in found["some"] if r.exit >= 1]
     assert 0 < len(ran) < 60 and stage_milliseconds(found["some"])[1] == pytest.approx(np.mean(ran))
+
+
+def test_a_pause_of_the_machine_counts_in_no_time(zoo_bundle: CascadeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run of one image takes a second; each image's median run is what counts."""
+    runtime, calls = Runtime(zoo_bundle, thresholds=(0.0, 0.0, 0.0)), []
+    genuine = runtime.run
+
+    def paused(image: Any) -> Result:
+        result = genuine(image)
+        calls.append(1)
+        return dataclasses.replace(result, total_ms=result.total_ms + 1000 * (len(calls) == 5))
+
+    monkeypatch.setattr(runtime, "run", paused)
+    (results,) = take_turns({"one": runtime}, sample("cifar10-test").first(6), lambda now, of: None).values()
+    assert len(results) == 6 and len(calls) == 3 * 7 and max(map(engine_ms, results)) < 500
 
 
 def test_chosen_points_lose_more_where_more_may_be_lost() -> None:
