@@ -451,8 +451,8 @@ Against running every stage of the same cascade:
 ## And in time
 
 Batch 1, one thread, {TIMED} test images drawn at random; all runs of a target take turns, {TURN} images each, and each
-image is timed {REPEATS} times, of which the median counts. Stages, confidences and the choice of exit are counted, decoding is not. Top-1 is that of the same
-thresholds on all test images.
+image is timed {REPEATS} times, of which the median counts. Stages, confidences and the choice of exit are counted,
+decoding is not. Top-1 is that of the same thresholds on all test images.
 
 ![top-1 against milliseconds](results/latency.svg)
 
