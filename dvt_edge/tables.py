@@ -28,7 +28,7 @@ SHOWN_ROWS = 40
 def table(title: str, *columns: str) -> Table:
     made = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index == 0 else "right")
+        made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")  # a cut name tells nothing
     return made
 
 
