@@ -120,6 +120,8 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], CascadeConfig | None, T
                 if isinstance(found, dict) and "trained_on" in found:
                     trained_on = from_json(TrainedOn, found.pop("trained_on"), "trained_on")
                 config = CascadeConfig.from_dict(found)
+                if trained_on and len(trained_on.classes) != config.num_classes:
+                    raise SchemaError(f"trained_on: {len(trained_on.classes)} classes; expected {config.num_classes}")
         except (SafetensorError, ConfigError, SchemaError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{file}: damaged or not a cascade's .safetensors ({one_line(error)})") from error
     else:

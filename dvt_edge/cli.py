@@ -99,16 +99,18 @@ def train(
 ) -> None:
     """Train a cascade; under torchrun, on several processes."""
     from dvt_edge.config import config_for
-    from dvt_edge.data import open_images
+    from dvt_edge.data import no_labels, open_images
     from dvt_edge.training import TrainingOptions
     from dvt_edge.training import train as run_training
 
-    preset, classes = config_for(model), open_images(data, "train").classes
+    preset, images = config_for(model), open_images(data, "train")
+    if images.labels is None:
+        raise no_labels(data)
     config = preset.replace(
         name=name or preset.name,
         feature_reuse=feature_reuse,
         relation_reuse=relation_reuse,
-        num_classes=len(classes),
+        num_classes=len(images.classes),
     )
     if grids:
         config = config.replace(grids=numbers(grids, int, "--grids"))
@@ -152,18 +154,20 @@ def export(
 ) -> None:
     """Export a cascade into verified bundles, one a target (default: onnx-int8)."""
     from dvt_edge.checkpoint import checkpoint_sha256
+    from dvt_edge.exporting import calibration_images
     from dvt_edge.exporting import export as run_export
     from dvt_edge.recipes import recipe_for
 
     targets = [recipe_for(name).name for name in target or ["onnx-int8"]]
     cascade = load(checkpoint, model)
+    images = calibration_images(cascade, calibration)
     for recipe in targets:
         with progress() as report:
             bundle = run_export(
                 cascade,
                 recipe,
                 out / recipe,
-                calibration=calibration,
+                calibration=images,
                 limit=limit,
                 name=name,
                 checkpoint_sha256=checkpoint_sha256(checkpoint),

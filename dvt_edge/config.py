@@ -118,6 +118,15 @@ class TrainedOn:
     holdout: int
     seed: int
 
+    def __post_init__(self) -> None:
+        if not (self.holdout > 0 and self.seed >= 0):
+            raise ValueError(f"holdout {self.holdout}, seed {self.seed}; expected at least 1 and 0")
+
+    def deals_as(self, other: TrainedOn) -> bool:
+        """Whether the same images were held out; True where the images are others."""
+        mine, others = (self.holdout, self.seed), (other.holdout, other.seed)
+        return self.fingerprint != other.fingerprint or mine == others
+
 
 # Tokens-to-token at 224 px: (kernel, stride, padding) of the first soft split for each final grid; then 3/2/1 twice.
 T2T_SPLITS = {7: (14, 8, 3), 10: (11, 6, 5), 14: (7, 4, 2)}

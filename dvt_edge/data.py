@@ -57,12 +57,17 @@ class LabelledImages:
     def fingerprint(self) -> str:
         """A hash of the images as they lie there, undecoded, and of their labels; the same on every machine.
 
-        Of files it takes the ends of their paths and their sizes, of arrays the pixels.
+        Of files it takes the ends of their paths, their sizes, and their first and last 4 kB, of arrays the pixels.
         """
         digest = hashlib.sha256(np.array(self.labels or (), dtype=np.int64).tobytes())
         for image in self:
             if isinstance(image, Path):
-                digest.update(f"{'/'.join(image.parts[-3:])} {image.stat().st_size}\n".encode())
+                with image.open("rb") as file:
+                    size = file.seek(0, io.SEEK_END)
+                    digest.update(f"{'/'.join(image.parts[-3:])} {size}\n".encode())
+                    for start in (0, max(0, size - 4096)):
+                        file.seek(start)
+                        digest.update(file.read(4096))
             else:
                 digest.update(np.ascontiguousarray(image).data)
         return digest.hexdigest()
@@ -205,10 +210,23 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def split_folder(path: Path, split: Split) -> Path:
-    """The folder of a split inside an ImageFolder: train/, or val/ or test/; the folder itself where it has none."""
-    for name in ("train",) if split == "train" else ("val", "validation", "test"):
-        if (path / name).is_dir():
-            return path / name
+    """The folder of a split inside an ImageFolder: train/, or val/ or test/; the folder itself where it has none.
+
+    A folder of these names is a split where it holds folders, or has no other beside it: classes have such names too.
+    Raises DataError where there are only other splits.
+    """
+    names = {"train": ("train",), "test": ("val", "validation", "test")}
+    known = [name for group in names.values() for name in group]
+    folders = {p.name: p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    alone = set(folders) <= set(known)
+    splits = [n for n in known if n in folders and (alone or any(p.is_dir() for p in folders[n].iterdir()))]
+    if found := [name for name in splits if name in names[split]]:
+        return folders[found[0]]
+    if splits:
+        wanted = "/ or ".join(names[split])
+        raise DataError(
+            f"{path}: no {split} images apart from {splits[0]}/; expected {wanted}/, or give {splits[0]}/ itself"
+        )
     return path
 
 
@@ -286,7 +304,7 @@ def open_training_data(
     """
     train, test = open_images(path, "train"), open_images(path, "test")
     if train.labels is None or test.labels is None:
-        raise DataError(f"{path}: no labels; expected CIFAR, or an ImageFolder with train/ and val/")
+        raise no_labels(path)
     if train.classes != test.classes or (train.source, train.names) == (test.source, test.names):
         raise DataError(
             f"{path}: no test images apart, of the same classes; expected CIFAR, or train/ and val/ folders"
@@ -294,10 +312,19 @@ def open_training_data(
     return *deal(train, holdout, seed), test
 
 
+def no_labels(path: str | Path) -> DataError:
+    return DataError(f"{path}: no labels; expected CIFAR, or an ImageFolder with train/ and val/")
+
+
 def has_training_split(path: str | Path) -> bool:
     """Whether there are training images apart from the test images at `path`."""
     path = Path(path)
-    return path.is_dir() and (find_cifar(path) is not None or split_folder(path, "train") != path)
+    if not path.is_dir() or find_cifar(path):
+        return path.is_dir()
+    try:
+        return split_folder(path, "train") != path
+    except DataError:
+        return False
 
 
 def deal(train: LabelledImages, holdout: int, seed: int) -> tuple[LabelledImages, LabelledImages]:
@@ -321,7 +348,7 @@ def trained_on(path: str | Path, holdout: int, seed: int) -> TrainedOn:
 
 def held_out_images(path: str | Path, known: TrainedOn | None) -> LabelledImages | None:
     """The images at `path` that a training kept out; None where they are not those that it was on, or not known."""
-    if known is None or not has_training_split(path):
+    if known is None:
         return None
-    train = open_images(path, "train")
+    train = open_images(path, "train" if has_training_split(path) else "test")  # the latter: perhaps train/ itself
     return deal(train, known.holdout, known.seed)[1] if train.fingerprint == known.fingerprint else None

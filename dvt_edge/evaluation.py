@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from dvt_edge.calibration.paper_search import paper_curve
 from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
 from dvt_edge.cascade import Cascade
 from dvt_edge.config import TrainedOn
-from dvt_edge.data import LabelledImages, has_training_split, open_images, open_training_data
+from dvt_edge.data import LabelledImages, has_training_split, no_labels, open_images, open_training_data, trained_on
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError
 from dvt_edge.exit_logits import ExitLogits
@@ -69,17 +69,26 @@ def cumulative_macs(cascade: Cascade) -> tuple[int, ...]:
     return tuple(np.cumsum([stage.macs() for stage in split(cascade)]).tolist())
 
 
-def search_and_test(
-    data: str, known: TrainedOn | None, holdout: int | None = None, seed: int | None = None
-) -> tuple[LabelledImages, LabelledImages, str]:
-    """(images to find thresholds on, images to report on, where they come from, in words).
+class Images(NamedTuple):
+    """To find thresholds on and to report on; where they come from in words, and as the hold-out that they are."""
 
-    The first are those of the training split that training kept out: `known` says which, else `holdout` and `seed`
-    do. Where neither does, or there is no training split, the test images are dealt into two halves. Raises DataError
-    where labels are not known, and for a `holdout` or `seed` that `known` contradicts.
+    search: LabelledImages
+    test: LabelledImages
+    words: str
+    dealt: TrainedOn | None  # None: no training images
+
+
+def search_and_test(data: str, known: TrainedOn | None, holdout: int | None = None, seed: int | None = None) -> Images:
+    """The images of an evaluation.
+
+    Those to search on are what training kept out of the training split: `known` says which, else `holdout` and `seed`.
+    Where neither does, or there is no training split, the test images are dealt into two halves. Raises DataError
+    where labels are not known, for a `holdout` or `seed` that `known` contradicts, and without test images.
     """
     apart = has_training_split(data)
-    if apart and known and known.fingerprint == open_images(data, "train").fingerprint:
+    if known and known.fingerprint == open_images(data, "train" if apart else "test").fingerprint:
+        if not apart:
+            raise DataError(f"{data}: the images that the cascade was trained on; expected test images beside them")
         if (holdout, seed) not in itertools.product((None, known.holdout), (None, known.seed)):
             words = f"{known.holdout} held out by seed {known.seed}"
             raise DataError(f"the cascade was trained on these images with {words}; leave --holdout and --seed out")
@@ -87,16 +96,19 @@ def search_and_test(
     if apart and holdout is not None:
         _, held_out, test = open_training_data(data, holdout, seed or 0)
         words = f"thresholds from {len(held_out)} images of {held_out.source}"
-        return held_out, test, f"{words}, figures from {len(test)} images of {test.source}"
+        words = f"{words}, figures from {len(test)} images of {test.source}"
+        return Images(held_out, test, words, trained_on(data, holdout, seed or 0))
     images = open_images(data, "test")
-    if images.labels is None or len(images) < 2:
-        raise DataError(f"{images.source}: {len(images)} images, labels or not; expected two or more with labels")
+    if images.labels is None:
+        raise no_labels(images.source)
+    if len(images) < 2:
+        raise DataError(f"{images.source}: one image; expected two or more")
     order = np.random.default_rng(seed or 0).permutation(len(images))
     half = len(images) // 2
     search, test = images.take(np.sort(order[:half]).tolist()), images.take(np.sort(order[half:]).tolist())
     why = "which of its training images were held out is not known" if apart else "it has no training split"
     words = f"{images.source}, {why}: thresholds from {half} of its images, drawn by seed {seed or 0}"
-    return search, test, f"{words}, figures from the other {len(test)}"
+    return Images(search, test, f"{words}, figures from the other {len(test)}", None)
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def collect(
     """
     folder = Path(folder)
     total = len(images)
-    asked = {"artifact_sha256": source.artifact_sha256, "data": images.source, "read_sha256": images.fingerprint}
+    asked = {"artifact_sha256": source.artifact_sha256, "read_sha256": images.fingerprint}
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     if (folder / "asked.json").exists():
         if (found := json.loads((folder / "asked.json").read_text())) != asked:
@@ -273,8 +273,7 @@ def compute(
             merge(source, images, folder)
     team.barrier()
     found = open_logits(folder)
-    wanted = (source.artifact_sha256, images.source, images.fingerprint)
-    if (found.about.artifact_sha256, found.about.data, found.about.read_sha256) != wanted:
+    if (found.about.artifact_sha256, found.about.read_sha256) != (source.artifact_sha256, images.fingerprint):
         words = f"{found.about.images} images of {found.about.data} through {found.about.target}"
         raise DataError(f"{folder}: holds the logits of {words}, not of these images; give another folder or delete it")
     return found

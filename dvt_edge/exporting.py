@@ -97,7 +97,7 @@ def calibration_images(cascade: Cascade, given: LabelledImages | str | os.PathLi
     if given is None:
         if known is None or known != load_cascade(f"zoo:{SHIPPED}").trained_on:
             raise DataError(
-                f"the package has no images that {name} was not trained on: give real ones of its task (--calibration)"
+                f"the package has no images that {name} was not trained on: export it with real ones (--calibration)"
             )
         given = sample(SAMPLE)
     if not isinstance(given, LabelledImages):

@@ -22,7 +22,7 @@ from dvt_edge.bundle import CascadeBundle
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.config import TrainedOn
-from dvt_edge.data import LabelledImages
+from dvt_edge.data import LabelledImages, counted, in_classes
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError
 from dvt_edge.evaluation import (
@@ -77,13 +77,16 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
     Raises DataError where images have no labels, or a bundle or static model is of other classes.
     """
     cascade = load_cascade(study.checkpoint, study.model)
-    search, test, words = search_and_test(study.data, cascade.trained_on, study.holdout, study.seed)
+    known = cascade.trained_on
+    search, test, words, dealt = search_and_test(study.data, known, study.holdout, study.seed)
+    classes = known.classes if known else test.classes or tuple(map(str, range(cascade.config.num_classes)))
+    search, test = (in_classes(images, classes, cascade.config.name) for images in (search, test))
     digest = checkpoint_sha256(study.checkpoint)
-    if len(test.classes) != cascade.config.num_classes:
-        raise DataError(f"{study.data}: {len(test.classes)} classes; the model has {cascade.config.num_classes}")
-    reference = TorchSource(cascade, digest, test.classes)
+    if len(classes) != cascade.config.num_classes:
+        raise DataError(f"{study.data}: {len(classes)} classes; the model has {cascade.config.num_classes}")
+    reference = TorchSource(cascade, digest, classes)
     bundles = [bundle_source(path, cascade, digest) for path in study.bundles]
-    statics = named([static_source(path, test.classes, cascade.trained_on) for path in study.statics])
+    statics = named([static_source(path, classes, dealt) for path in study.statics])
     for source in (*bundles, *(s.source for s in statics)):
         if len(source.classes) != len(reference.classes):
             raise DataError(f"{source.name}: {len(source.classes)} classes; expected {len(reference.classes)}")
@@ -145,10 +148,10 @@ def bundle_source(path: Path, cascade: Cascade, digest: str) -> BundleSource:
     return BundleSource(Runtime(bundle))
 
 
-def static_source(path: Path, classes: Sequence[str], known: TrainedOn | None) -> LogitSource:
+def static_source(path: Path, classes: Sequence[str], dealt: TrainedOn | None) -> LogitSource:
     """A model of one exit, as a bundle's folder or a checkpoint.
 
-    Raises DataError where it was trained on images that the cascade, of which `known` speaks, held out.
+    Raises DataError where it was trained on other classes, or on images of the hold-out that `dealt` tells of.
     """
     if (path / MANIFEST).is_file() or path.suffix == ".zip":
         bundle = CascadeBundle.open(path)
@@ -157,9 +160,11 @@ def static_source(path: Path, classes: Sequence[str], known: TrainedOn | None) -
     else:
         cascade = load_cascade(path)
         source, own = TorchSource(cascade, checkpoint_sha256(path), classes), cascade.trained_on
-    if known and own and own.fingerprint == known.fingerprint and own != known:
-        words = f"{own.holdout} images held out by seed {own.seed}, the cascade {known.holdout} by seed {known.seed}"
-        raise DataError(f"{path}: trained with {words}; expected the same")
+    if own and own.classes != tuple(classes):
+        raise DataError(f"{path}: trained on {counted(own.classes)}; expected {counted(classes)}, in this order")
+    if own and dealt and not own.deals_as(dealt):
+        words = f"{own.holdout} images held out by seed {own.seed}; expected {dealt.holdout} by seed {dealt.seed}"
+        raise DataError(f"{path}: trained with {words}, which thresholds are found on")
     if len(source.macs) != 1:
         raise DataError(f"{path}: {len(source.macs)} exits; a static model has one (dvt-edge train --grids 8 ...)")
     return source

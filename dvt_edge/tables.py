@@ -173,8 +173,8 @@ def print_results(console: Console, manifest: Manifest, rows: Sequence[tuple[str
 def short_names(names: Sequence[str]) -> list[str]:
     """Paths without the folders that they all are in; others, such as sample:cifar10-test[3], as they are."""
     paths = [Path(name) for name in names if not name.endswith("]")]
-    common = os.path.commonpath([path.resolve().parent for path in paths]) if paths else ""
-    return [name if name.endswith("]") else os.path.relpath(Path(name).resolve(), common) for name in names]
+    common = os.path.commonpath([os.path.normpath(path.parent.absolute()) for path in paths]) if paths else ""
+    return [name if name.endswith("]") else os.path.relpath(name, common) for name in names]
 
 
 def print_comparison(console: Console, comparison: Comparison, manifest: Manifest) -> None:

@@ -38,7 +38,7 @@ from torchvision import transforms
 from dvt_edge.atomic import write_bytes, write_text
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade, save_cascade
-from dvt_edge.config import CascadeConfig
+from dvt_edge.config import CascadeConfig, TrainedOn
 from dvt_edge.data import LabelledImages, open_training_data, trained_on
 from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError
 from dvt_edge.preprocess import open_rgb, preprocess
@@ -160,13 +160,20 @@ def exit_losses(exits: list[Tensor], targets: Tensor, distill: float) -> Tensor:
     return torch.stack([*(criterion(z, taught) for z in exits[:-1]), criterion(exits[-1], targets)])
 
 
-def initial_cascade(config: CascadeConfig, checkpoint: str) -> Cascade:
-    """Random weights, or those of `checkpoint`. Raises ConfigError where it is of another configuration."""
-    if not checkpoint:
-        return Cascade(config)
-    cascade = load_cascade(checkpoint)
+def initial_cascade(config: CascadeConfig, checkpoint: str, known: TrainedOn) -> Cascade:
+    """Random weights, or those of `checkpoint`, for a training that `known` tells of.
+
+    Raises ConfigError where it is of another configuration, or was trained on images that this training holds out.
+    """
+    cascade = load_cascade(checkpoint) if checkpoint else Cascade(config)
     if cascade.config.replace(name=config.name) != config:
         raise ConfigError(f"{checkpoint}: a checkpoint of another configuration than {config.name} has here")
+    before = cascade.trained_on
+    if before and not before.deals_as(known):
+        held = f"{before.holdout} of these images by seed {before.seed}, this training {known.holdout} by {known.seed}"
+        raise ConfigError(f"{checkpoint}: held out {held}; expected the same")
+    cascade.config = config
+    cascade.trained_on = None if checkpoint and before is None else known  # unknown images stay unknown
     return cascade
 
 
@@ -218,8 +225,11 @@ class Trainer:
     def __init__(
         self, config: CascadeConfig, data: Path, out: Path, options: TrainingOptions, process: Process
     ) -> None:
-        self.config, self.data, self.out, self.options, self.process = config, data, out, options, process
+        self.config, self.out, self.options, self.process = config, out, options, process
+        train, self.held_out, self.test = open_training_data(data, options.holdout, options.seed)
+        known = trained_on(data, options.holdout, options.seed)
         asked: dict[str, Any] = {"model": config.to_dict(), "options": asdict(options), "data": data.name}
+        asked["trained_on"] = asdict(known)  # images that change during a run would be dealt anew
         if options.init:  # by what it is: its place is this machine's
             asked["options"]["init"] = "/".join(Path(options.init).parts[-2:])
             asked["init_sha256"] = checkpoint_sha256(options.init)
@@ -227,11 +237,10 @@ class Trainer:
         if len(options.exit_weights) not in (0, config.num_exits):
             raise ConfigError(f"{len(options.exit_weights)} exit weights; {config.name} has {config.num_exits} exits")
         self.check_folder()
-        train, self.held_out, self.test = open_training_data(data, options.holdout, options.seed)
         if len(train.classes) != config.num_classes:
             raise DataError(f"{data}: {len(train.classes)} classes; the model has {config.num_classes}")
         torch.manual_seed(options.seed)
-        self.model = initial_cascade(config, options.init).to(process.device)
+        self.model = initial_cascade(config, options.init, known).to(process.device)
         self.runner: nn.Module = self.model
         if process.world > 1:
             ids = [process.device.index] if process.device.type == "cuda" else None
@@ -390,7 +399,6 @@ class Trainer:
             cascade.load_state_dict(
                 {k: v.half().float() if v.is_floating_point() else v for k, v in cascade.state_dict().items()}
             )
-            cascade.trained_on = trained_on(self.data, self.options.holdout, self.options.seed)
             save_cascade(cascade, self.out / "cascade.safetensors", torch.float16)
             result = {
                 "model": self.config.name,

@@ -62,7 +62,8 @@ def test_a_saved_cascade_comes_back_as_it_was(preset: str, tmp_path: Path) -> No
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.safetensors"]
 
 
-def test_what_it_was_trained_on_goes_along(cascade: Cascade, tmp_path: Path) -> None:
+def test_what_it_was_trained_on_goes_along(tmp_path: Path) -> None:
+    cascade = Cascade(PRESETS["dvt_tiny"].replace(num_classes=2))
     cascade.trained_on = TrainedOn("mine/train", "ab" * 32, ("cat", "dog"), 200, 7)
     save_cascade(cascade, tmp_path / "a.safetensors")
     assert load_cascade(tmp_path / "a.safetensors").trained_on == cascade.trained_on
@@ -71,7 +72,11 @@ def test_what_it_was_trained_on_goes_along(cascade: Cascade, tmp_path: Path) -> 
     assert damaged != content
     (tmp_path / "a.safetensors").write_bytes(damaged)
     assert "trained_on.holdout: found 2.5" in refused(tmp_path / "a.safetensors")
-    cascade.trained_on = None
+    (tmp_path / "a.safetensors").write_bytes(content.replace(b'\\"holdout\\": 200', b'\\"holdout\\":  -1'))
+    assert "holdout -1, seed 7" in refused(tmp_path / "a.safetensors")
+    cascade.trained_on = TrainedOn("mine/train", "ab" * 32, ("cat", "dog", "ox"), 200, 7)
+    save_cascade(cascade, tmp_path / "a.safetensors")
+    assert "3 classes; expected 2" in refused(tmp_path / "a.safetensors")
 
 
 def test_a_half_precision_file_loads_as_float32(cascade: Cascade, tmp_path: Path) -> None:

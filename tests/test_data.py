@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dvt_edge.data import LabelledImages, from_arrays, in_classes, open_images, open_training_data
+from dvt_edge.data import LabelledImages, from_arrays, has_training_split, in_classes, open_images, open_training_data
 from dvt_edge.errors import DataError
 
 
@@ -169,6 +169,34 @@ def test_labels_go_by_the_names_of_classes_where_these_are_known() -> None:
     for labels, classes in (([0, 1, 1], ("kitten", "dog")), ([0, 1, 2], renamed), ([0, 1, 3], ()), ([-1, 0, 0], ())):
         with pytest.raises(DataError, match=r"mine: .*; m has 3 classes \(bird, cat, dog\)"):
             in_classes(labelled(labels, classes), wanted, "m")
+
+
+def test_classes_may_be_named_as_splits_are(tmp_path: Path) -> None:
+    for folder in (
+        "car/",
+        "train/",
+        "vehicles/train/car",
+        "vehicles/train/train",
+        "vehicles/val/car",
+        "only/train/car",
+    ):
+        picture(tmp_path / ("" if "/" in folder[:-1] else "plain") / folder / "a.png")
+    plain = open_images(tmp_path / "plain")
+    assert plain.classes == ("car", "train") and plain.labels == (0, 1) and not has_training_split(tmp_path / "plain")
+    assert open_images(tmp_path / "vehicles", "train").classes == ("car", "train")
+    assert has_training_split(tmp_path / "vehicles") and has_training_split(tmp_path / "only")
+    assert "no test images apart from train/; expected val/ or" in refused(tmp_path / "only")
+
+
+def test_other_content_has_another_fingerprint(tmp_path: Path) -> None:
+    """Of the same names and sizes, as uncompressed images are."""
+    for name in ("a", "b", "c"):
+        folder = tmp_path / name / "all/set"
+        folder.mkdir(parents=True)
+        content = np.random.default_rng(name == "b").integers(0, 256, (80, 80, 3), dtype=np.uint8)
+        Image.fromarray(content).save(folder / "0.bmp")
+    first, second, third = (open_images(tmp_path / name / "all/set").fingerprint for name in "abc")
+    assert first == third != second
 
 
 def test_a_single_file_is_one_image(tmp_path: Path) -> None:

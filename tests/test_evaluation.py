@@ -22,8 +22,8 @@ from dvt_edge.bundle import CascadeBundle
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import load_cascade, save_cascade
 from dvt_edge.cli import main
-from dvt_edge.config import config_for
-from dvt_edge.data import open_training_data, sample, trained_on
+from dvt_edge.config import TrainedOn, config_for
+from dvt_edge.data import held_out_images, open_training_data, sample, trained_on
 from dvt_edge.decision import confidence, decide, leaves
 from dvt_edge.errors import DataError, DvtEdgeError
 from dvt_edge.evaluation import (
@@ -225,7 +225,8 @@ def test_held_out_images_are_the_trainings(tmp_path: Path) -> None:
     data, known = str(tmp_path), trained_on(tmp_path, 12, 5)
     held_out = open_training_data(data, 12, 5)[1]
     for asked in ((None, None), (12, None), (12, 5)):
-        search, test, words = search_and_test(data, known, *asked)
+        search, test, words, dealt = search_and_test(data, known, *asked)
+        assert dealt == known
         assert search.fingerprint == held_out.fingerprint and len(test) == 20 and "held out: 12, seed 5" in words
     for asked in ((13, None), (12, 0), (None, 0)):  # some of those were trained on
         with pytest.raises(DataError, match="12 held out by seed 5; leave --holdout and --seed out"):
@@ -233,7 +234,8 @@ def test_held_out_images_are_the_trainings(tmp_path: Path) -> None:
     elsewhere = dataclasses.replace(known, fingerprint="0" * 64)
     for record in (None, elsewhere):  # asked for, or else unknown: then no training image is used at all
         assert len(search_and_test(data, record, 10, 0)[0]) == 10
-        search, test, words = search_and_test(data, record)
+        search, test, words, dealt = search_and_test(data, record)
+        assert dealt is None
         assert len(search) == len(test) == 10 and search.source == test.source and "is not known" in words
     with pytest.raises(DataError, match="60 images to hold out of 60"):
         search_and_test(data, None, 60, 0)
@@ -294,15 +296,57 @@ def test_a_static_model_that_trained_on_the_search_images_is_refused(tiny: Casca
     write_cifar10(tmp_path)
     known = trained_on(tmp_path, 12, 5)
     alone = Cascade(tiny.config.replace(grids=(6,), feature_reuse=False, relation_reuse=False))
-    for record in (None, known, dataclasses.replace(known, fingerprint="0" * 64, seed=6)):
+    moved = dataclasses.replace(known, source="elsewhere/train")
+    for record in (None, known, moved, dataclasses.replace(known, fingerprint="0" * 64, seed=6)):
         alone.trained_on = record
         save_cascade(alone, tmp_path / "a.safetensors")
         assert static_source(tmp_path / "a.safetensors", known.classes, known).macs
     for change in ({"seed": 6}, {"holdout": 11}):
         alone.trained_on = dataclasses.replace(known, **change)
         save_cascade(alone, tmp_path / "a.safetensors")
-        with pytest.raises(DataError, match="the cascade 12 by seed 5; expected the same"):
+        with pytest.raises(DataError, match="expected 12 by seed 5, which thresholds are found on"):
             static_source(tmp_path / "a.safetensors", known.classes, known)
+
+
+def test_a_static_model_of_other_classes_is_refused(tiny: Cascade, tmp_path: Path) -> None:
+    """As many, or the same in another order: its answers would be counted as others."""
+    classes = tuple("abcdefghij")
+    alone = Cascade(tiny.config.replace(grids=(6,), feature_reuse=False, relation_reuse=False))
+    alone.trained_on = TrainedOn("x/train", "0" * 64, classes[::-1], 5, 0)
+    save_cascade(alone, tmp_path / "a.safetensors")
+    with pytest.raises(DataError, match=r"trained on 10 classes \(j, i, h, \.\.\.\); expected 10 classes \(a, b, c"):
+        static_source(tmp_path / "a.safetensors", classes, None)
+
+
+def test_eval_counts_answers_by_the_names_of_the_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = sample("cifar10-test").first(60)
+    assert images.labels is not None
+    found = {}
+    for order in (1, -1):
+        labels = np.array(images.labels) if order == 1 else 9 - np.array(images.labels)
+        file = tmp_path / f"{order}.npz"
+        np.savez(file, images=np.stack(list(images)), labels=labels, classes=np.array(images.classes[::order]))
+        out = tmp_path / str(order)
+        assert main(["eval", "zoo:dvt_cifar10", "--data", str(file), "--out", str(out), "--timed", "8"]) == 0
+        found[order] = json.loads((out / "eval.json").read_text())["evaluations"][0]["top1"]
+    assert found[1] == found[-1] and found[1][0] > 0.6
+    np.savez(tmp_path / "other.npz", images=np.stack(list(images)), labels=labels, classes=np.array(list("abcdefghij")))
+    capsys.readouterr()
+    assert main(["eval", "zoo:dvt_cifar10", "--data", str(tmp_path / "other.npz"), "--out", str(tmp_path / "o")]) == 2
+    assert "dvt_cifar10 has 10 classes (airplane" in capsys.readouterr().err
+
+
+def test_training_images_alone_are_no_test_images(tmp_path: Path) -> None:
+    for name in ("train/ant", "train/cat", "val/ant", "val/cat"):
+        (tmp_path / name).mkdir(parents=True)
+        for k in range(3):
+            Image.new("RGB", (8, 8), (k, 40, 9)).save(tmp_path / name / f"{k}.png")
+    known = trained_on(tmp_path, 2, 0)
+    assert len(search_and_test(str(tmp_path), known).search) == 2
+    with pytest.raises(DataError, match="the images that the cascade was trained on"):
+        search_and_test(str(tmp_path / "train"), known)
+    kept = held_out_images(tmp_path / "train", known)  # named as the folder itself, they are the same images
+    assert kept is not None and kept.fingerprint == open_training_data(tmp_path, 2, 0)[1].fingerprint
 
 
 def test_runs_of_batches_take_turns(tiny: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ from dvt_edge.training import (
     TrainingOptions,
     exit_accuracy,
     exit_losses,
+    initial_cascade,
     normalise,
     train,
 )
@@ -93,6 +95,34 @@ def test_a_run_leaves_a_cascade_a_log_and_a_result(data: Path, tmp_path: Path) -
     assert kept is not None and kept.fingerprint == held_out.fingerprint
     assert exit_accuracy(cascade, TINY, test) == result["test_top1"]
     assert exit_accuracy(cascade, TINY, held_out) == result["held_out_top1"]
+
+
+def test_weights_that_saw_the_held_out_images_are_no_start(data: Path, tmp_path: Path) -> None:
+    known = trained_on(data, QUICK.holdout, QUICK.seed)
+    start = Cascade(TINY)
+    for before, after in (
+        (None, None),  # whatever it saw, nothing can be said of the result
+        (known, known),
+        (dataclasses.replace(known, fingerprint="0" * 64, seed=9), known),
+    ):
+        start.trained_on = before
+        save_cascade(start, tmp_path / "start.safetensors")
+        named = TINY.replace(name="mine")
+        cascade = initial_cascade(named, str(tmp_path / "start.safetensors"), known)
+        assert cascade.trained_on == after and cascade.config == named
+    start.trained_on = dataclasses.replace(known, seed=known.seed + 1)
+    save_cascade(start, tmp_path / "start.safetensors")
+    with pytest.raises(ConfigError, match="expected the same"):
+        initial_cascade(TINY, str(tmp_path / "start.safetensors"), known)
+
+
+def test_a_run_whose_images_have_changed_is_not_resumed(tmp_path: Path) -> None:
+    data = write_cifar10(tmp_path / "data")
+    train(TINY, data, tmp_path / "run", QUICK)
+    shutil.rmtree(data)
+    write_cifar10(tmp_path / "data", train=70)
+    with pytest.raises(DvtEdgeError, match="a run of other options"):
+        train(TINY, data, tmp_path / "run", QUICK)
 
 
 def test_training_learns_what_can_be_learnt(tmp_path: Path) -> None:

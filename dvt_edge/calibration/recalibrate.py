@@ -29,13 +29,18 @@ def images_of(bundle: CascadeBundle, data: str, part: Part) -> LabelledImages:
 
     Raises DataError where it is not known which those are.
     """
-    if part != "held-out":
-        return open_images(data, part)
     known = bundle.manifest.model.trained_on
-    if (images := held_out_images(data, known)) is None:
+    if part != "held-out":
+        images = open_images(data, part)
+        if part == "test" and known and images.fingerprint == known.fingerprint:
+            raise DataError(
+                f"{data}: what {bundle.manifest.name} was trained on; --split held-out takes what was held out"
+            )
+        return images
+    if (held_out := held_out_images(data, known)) is None:
         found = "other images than those" if known else "no word in the bundle on the images"
         raise DataError(f"{data}: {found} that {bundle.manifest.name} was trained on, so none are known to be held out")
-    return images
+    return held_out
 
 
 def some_of(images: LabelledImages, skip: int, limit: int) -> LabelledImages:
