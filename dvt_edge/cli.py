@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dvt_edge import cli_calibrate, cli_fleet, cli_power
 from dvt_edge.errors import DvtEdgeError
+from dvt_edge.recipes import DRAWN_IMAGES
 
 if TYPE_CHECKING:
     from dvt_edge.cascade import Cascade
@@ -147,7 +148,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder of the bundles; each goes into <out>/<target>.")],
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help="A recipe; may be repeated.")] = None,
     calibration: Annotated[str | None, typer.Option(help="Real images: a folder, an .npz, CIFAR.")] = None,
-    limit: Limit = 2048,
+    limit: Limit = DRAWN_IMAGES,
     name: Annotated[str | None, typer.Option(help="Name of the bundles; default: the model's.")] = None,
     model: Model = None,
     zip_: Annotated[bool, typer.Option("--zip", help="Also write <out>/<target>.zip.")] = False,
@@ -249,7 +250,7 @@ def validate(
     opened, cascade = CascadeBundle.open(bundle), load(checkpoint, model)
     if record and not bundle.is_dir():
         raise DvtEdgeError(f"{bundle}: --record writes into a bundle's folder, not into a .zip")
-    if opened.manifest.model.config != json_like(cascade.config.to_dict()):
+    if opened.manifest.model.config != cascade.config.to_dict():
         raise DvtEdgeError(
             f"{bundle} was made from {opened.manifest.model.name}, whose configuration is not this cascade's"
         )
@@ -359,13 +360,6 @@ def one_of(text: str, kind: Any, option: str) -> Any:
     if text not in known:
         raise DvtEdgeError(f"{option} {text!r}: expected {', '.join(known[:-1])} or {known[-1]}")
     return text
-
-
-def json_like(value: Any) -> Any:
-    """Tuples as lists, as JSON gives them back."""
-    import json
-
-    return json.loads(json.dumps(value))
 
 
 def main(args: list[str] | None = None) -> int:

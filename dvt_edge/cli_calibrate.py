@@ -63,8 +63,7 @@ def calibrate(
     else:
         images = steps.some_of(steps.images_of(opened, data, one_of(split, steps.Part, "--split")), skip, limit)
         with progress() as report:
-            folder = cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
-            found = steps.bundle_logits(opened, images, folder, report)
+            found = steps.bundle_logits(opened, images, cache or steps.cache_of(bundle), report)
         names = images.name
     if temperature == "keep" or (not temperature and found.labels is None):
         given = opened.manifest.confidence.temperature

@@ -39,7 +39,7 @@ def fleet(
             recalibrate.cached_logits(opened, logits)
         else:
             images = task_images(data, opened.labels, opened.manifest.name)
-            cache = cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
+            cache = cache or recalibrate.cache_of(bundle)
             logits = recalibrate.logits_folder(opened, images, cache)
             recalibrate.bundle_logits(opened, images, cache, report)
         summary = run_fleet(parts, logits, out, engine, workers, report)

@@ -78,10 +78,9 @@ def simulate(
     if logits:
         found = recalibrate.cached_logits(opened, logits)
     else:
-        folder = cache or bundle.resolve().with_name(bundle.resolve().name + ".logits")
         with progress() as show:
             images = task_images(data, opened.labels, opened.manifest.name)
-            found = recalibrate.bundle_logits(opened, images, folder, show)
+            found = recalibrate.bundle_logits(opened, images, cache or recalibrate.cache_of(bundle), show)
     scenario = scenario_of(
         opened,
         found,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,8 +188,7 @@ def in_classes(images: LabelledImages, classes: Sequence[str], model: str) -> La
         place = [classes.index(name) for name in images.classes]
         labels = tuple(place[label] for label in images.labels)
         return dataclasses.replace(images, labels=labels, classes=tuple(classes))
-    numbers = tuple(map(str, range(len(classes))))
-    unnamed = not images.classes or numbers in (images.classes, tuple(classes))
+    unnamed = not images.classes or numbered(len(classes)) in (images.classes, tuple(classes))
     same_count = len(images.classes) in (0, len(classes))
     if not (unnamed and same_count and 0 <= min(images.labels) <= max(images.labels) < len(classes)):
         found = counted(images.classes) if images.classes else f"labels up to {max(images.labels)}"
@@ -198,6 +197,16 @@ def in_classes(images: LabelledImages, classes: Sequence[str], model: str) -> La
             "Name folders as they are, or put images without labels into one flat folder"
         )
     return images
+
+
+def class_names(known: TrainedOn | None, images: LabelledImages, count: int) -> tuple[str, ...]:
+    """What a model's `count` classes are called: as it was trained with, else as the images', else by numbers."""
+    return known.classes if known else images.classes or numbered(count)
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names of classes that have none."""
+    return tuple(map(str, range(count)))
 
 
 def counted(classes: Sequence[str]) -> str:
@@ -294,10 +303,15 @@ def open_cifar(folder: Path, split: Split) -> LabelledImages:
     return from_arrays(images, labels, classes, f"{folder.name}/{split}")
 
 
-def open_training_data(
-    path: str | Path, holdout: int, seed: int
-) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
-    """(training, held-out, test) images; the held-out ones are `holdout` of the training split, drawn by `seed`.
+class TrainingData(NamedTuple):
+    train: LabelledImages
+    held_out: LabelledImages
+    test: LabelledImages
+    dealt: TrainedOn  # which the first two are
+
+
+def open_training_data(path: str | Path, holdout: int, seed: int) -> TrainingData:
+    """Training, held-out and test images; the held-out ones are `holdout` of the training split, drawn by `seed`.
 
     Raises DataError where a split has no labels, there is no test split of the same classes,
     or the training split is not larger than the hold-out.
@@ -309,7 +323,9 @@ def open_training_data(
         raise DataError(
             f"{path}: no test images apart, of the same classes; expected CIFAR, or train/ and val/ folders"
         )
-    return *deal(train, holdout, seed), test
+    kept, held_out = deal(train, holdout, seed)
+    source = "/".join(Path(train.source).parts[-2:])  # no more of a path than says what it is
+    return TrainingData(kept, held_out, test, TrainedOn(source, train.fingerprint, train.classes, holdout, seed))
 
 
 def no_labels(path: str | Path) -> DataError:
@@ -337,13 +353,6 @@ def deal(train: LabelledImages, holdout: int, seed: int) -> tuple[LabelledImages
     held_out = train.take(order[:holdout].tolist())
     words = f"{train.source} (held out: {holdout}, seed {seed})"
     return train.take(sorted(order[holdout:].tolist())), dataclasses.replace(held_out, source=words)
-
-
-def trained_on(path: str | Path, holdout: int, seed: int) -> TrainedOn:
-    """What `open_training_data` with the same arguments gives to training, for the checkpoint to say."""
-    train = open_images(path, "train")
-    source = "/".join(Path(train.source).parts[-2:])  # no more of a path than says what it is
-    return TrainedOn(source, train.fingerprint, train.classes, holdout, seed)
 
 
 def held_out_images(path: str | Path, known: TrainedOn | None) -> LabelledImages | None:

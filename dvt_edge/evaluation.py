@@ -8,7 +8,6 @@ cascade + test images + thresholds -> images a second at batch 64, answered imag
 
 from __future__ import annotations
 
-import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,7 @@ from dvt_edge.calibration.paper_search import paper_curve
 from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
 from dvt_edge.cascade import Cascade
 from dvt_edge.config import TrainedOn
-from dvt_edge.data import LabelledImages, has_training_split, no_labels, open_images, open_training_data, trained_on
+from dvt_edge.data import LabelledImages, has_training_split, no_labels, numbered, open_images, open_training_data
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError
 from dvt_edge.exit_logits import ExitLogits
@@ -51,7 +50,7 @@ class TorchSource:
         config = cascade.config
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.cascade, self.name, self.artifact_sha256 = cascade.eval().to(self.device), config.name, artifact_sha256
-        self.classes = tuple(classes) or tuple(map(str, range(config.num_classes)))
+        self.classes = tuple(classes) or numbered(config.num_classes)
         self.grids, self.macs = config.grids, cumulative_macs(cascade)
 
     def pixels(self, image: Any) -> NDArray[np.uint8]:
@@ -89,25 +88,25 @@ def search_and_test(data: str, known: TrainedOn | None, holdout: int | None = No
     if known and known.fingerprint == open_images(data, "train" if apart else "test").fingerprint:
         if not apart:
             raise DataError(f"{data}: the images that the cascade was trained on; expected test images beside them")
-        if (holdout, seed) not in itertools.product((None, known.holdout), (None, known.seed)):
+        if holdout not in (None, known.holdout) or seed not in (None, known.seed):
             words = f"{known.holdout} held out by seed {known.seed}"
             raise DataError(f"the cascade was trained on these images with {words}; leave --holdout and --seed out")
         holdout, seed = known.holdout, known.seed
+    seed = seed or 0
     if apart and holdout is not None:
-        _, held_out, test = open_training_data(data, holdout, seed or 0)
+        _, held_out, test, dealt = open_training_data(data, holdout, seed)
         words = f"thresholds from {len(held_out)} images of {held_out.source}"
-        words = f"{words}, figures from {len(test)} images of {test.source}"
-        return Images(held_out, test, words, trained_on(data, holdout, seed or 0))
+        return Images(held_out, test, f"{words}, figures from {len(test)} images of {test.source}", dealt)
     images = open_images(data, "test")
     if images.labels is None:
         raise no_labels(images.source)
     if len(images) < 2:
         raise DataError(f"{images.source}: one image; expected two or more")
-    order = np.random.default_rng(seed or 0).permutation(len(images))
+    order = np.random.default_rng(seed).permutation(len(images))
     half = len(images) // 2
     search, test = images.take(np.sort(order[:half]).tolist()), images.take(np.sort(order[half:]).tolist())
     why = "which of its training images were held out is not known" if apart else "it has no training split"
-    words = f"{images.source}, {why}: thresholds from {half} of its images, drawn by seed {seed or 0}"
+    words = f"{images.source}, {why}: thresholds from {half} of its images, drawn by seed {seed}"
     return Images(search, test, f"{words}, figures from the other {len(test)}", None)
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from dvt_edge import machine
 from dvt_edge.atomic import write_bytes, write_text
-from dvt_edge.data import LabelledImages
+from dvt_edge.data import LabelledImages, numbered
 from dvt_edge.errors import DataError, DvtEdgeError
 from dvt_edge.manifest import Manifest
 from dvt_edge.runtime import Runtime
@@ -305,7 +305,7 @@ def in_memory(
     """Arrays as ExitLogits, for callers that have logits of their own; hashed as they are."""
     logits = np.ascontiguousarray(logits, dtype=np.float32)
     digest = hashlib.sha256(logits.tobytes())
-    names = tuple(map(str, range(logits.shape[2])))
+    names = numbered(logits.shape[2])
     sha = digest.hexdigest()
     about = About(
         "given", "given", sha, source, sha, len(logits), logits.shape[1], names, tuple(macs), None, machine.describe()

@@ -24,7 +24,7 @@ from dvt_edge.bundle import CascadeBundle, list_files
 from dvt_edge.calibration.thresholds import DEFAULT, Calibration, calibrate
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import load_cascade
-from dvt_edge.data import LabelledImages, held_out_images, in_classes, open_images, sample
+from dvt_edge.data import LabelledImages, class_names, held_out_images, in_classes, open_images, sample
 from dvt_edge.errors import DataError, EngineError, ExportError
 from dvt_edge.exit_logits import ExitLogits, data_sha256, in_memory
 from dvt_edge.exporters import Converted, exporter_for
@@ -42,7 +42,7 @@ from dvt_edge.manifest import (
     to_json,
 )
 from dvt_edge.preprocess import preprocess
-from dvt_edge.recipes import Recipe, recipe_for
+from dvt_edge.recipes import DRAWN_IMAGES, Recipe, recipe_for
 from dvt_edge.runtime import Runtime
 from dvt_edge.stages import StageChain, StageGraph, split
 from dvt_edge.validation import Comparison, artifact_logits, compare, pytorch_logits
@@ -50,7 +50,6 @@ from dvt_edge.validation import Comparison, artifact_logits, compare, pytorch_lo
 GOLDEN_IMAGES = 4
 SHIPPED, SAMPLE = "dvt_cifar10", "cifar10-calibration"  # images that the shipped cascade was not trained on
 CHECKED_IMAGES = 64  # compared with PyTorch, output by output
-DRAWN_IMAGES = 2048  # of those given, at most: more take longer and say little more
 TOOLS = {
     "onnxruntime": ("torch", "onnx", "onnxscript", "onnxruntime"),
     "executorch": ("torch", "torchao", "executorch"),
@@ -145,8 +144,7 @@ class Export:
         wanted = recipe.quantization.calibration_images if recipe.quantization else 0
         used = min(wanted, len(images) // 2)
         self.calibration, self.measured = images.first(used), images.take(range(used, len(images)))
-        numbers = tuple(map(str, range(cascade.config.num_classes)))
-        self.classes = cascade.trained_on.classes if cascade.trained_on else images.classes or numbers
+        self.classes = class_names(cascade.trained_on, images, cascade.config.num_classes)
 
     def run(self, out: Path) -> CascadeBundle:
         with new_folder(out) as folder:
@@ -202,7 +200,7 @@ class Export:
             backend=recipe.backend,
             model=ModelSpec(
                 config.name,
-                json.loads(json.dumps(config.to_dict())),
+                config.to_dict(),
                 self.checkpoint,
                 config.num_classes,
                 self.cascade.trained_on,

@@ -8,6 +8,7 @@ from typing import Literal
 from dvt_edge.errors import UnknownTargetError
 
 Engine = Literal["onnxruntime", "executorch", "coreml"]
+DRAWN_IMAGES = 2048  # that an export takes of those given, at most: more take longer and say little more
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from dvt_edge.bundle import CascadeBundle
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.config import TrainedOn
-from dvt_edge.data import LabelledImages, counted, in_classes
+from dvt_edge.data import LabelledImages, class_names, counted, in_classes
 from dvt_edge.decision import simulate_exits
 from dvt_edge.errors import DataError
 from dvt_edge.evaluation import (
@@ -79,7 +79,7 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
     cascade = load_cascade(study.checkpoint, study.model)
     known = cascade.trained_on
     search, test, words, dealt = search_and_test(study.data, known, study.holdout, study.seed)
-    classes = known.classes if known else test.classes or tuple(map(str, range(cascade.config.num_classes)))
+    classes = class_names(known, test, cascade.config.num_classes)
     search, test = (in_classes(images, classes, cascade.config.name) for images in (search, test))
     digest = checkpoint_sha256(study.checkpoint)
     if len(classes) != cascade.config.num_classes:
@@ -140,9 +140,7 @@ def bundle_source(path: Path, cascade: Cascade, digest: str) -> BundleSource:
     """Raises DataError for a bundle that was not made from this checkpoint."""
     bundle = CascadeBundle.open(path)
     model = bundle.manifest.model
-    if model.checkpoint_sha256 not in (None, digest) or model.config != json.loads(
-        json.dumps(cascade.config.to_dict())
-    ):
+    if model.checkpoint_sha256 not in (None, digest) or model.config != cascade.config.to_dict():
         made_from = f"{model.name}, checkpoint {(model.checkpoint_sha256 or 'unknown')[:12]}"
         raise DataError(f"{path}: a bundle of {made_from}; expected one of {cascade.config.name}, {digest[:12]}")
     return BundleSource(Runtime(bundle))

@@ -39,7 +39,7 @@ from dvt_edge.atomic import write_bytes, write_text
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.config import CascadeConfig, TrainedOn
-from dvt_edge.data import LabelledImages, open_training_data, trained_on
+from dvt_edge.data import LabelledImages, open_training_data
 from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError
 from dvt_edge.preprocess import open_rgb, preprocess
 from dvt_edge.schema import parse_json
@@ -226,8 +226,7 @@ class Trainer:
         self, config: CascadeConfig, data: Path, out: Path, options: TrainingOptions, process: Process
     ) -> None:
         self.config, self.out, self.options, self.process = config, out, options, process
-        train, self.held_out, self.test = open_training_data(data, options.holdout, options.seed)
-        known = trained_on(data, options.holdout, options.seed)
+        train, self.held_out, self.test, known = open_training_data(data, options.holdout, options.seed)
         asked: dict[str, Any] = {"model": config.to_dict(), "options": asdict(options), "data": data.name}
         asked["trained_on"] = asdict(known)  # images that change during a run would be dealt anew
         if options.init:  # by what it is: its place is this machine's

@@ -58,7 +58,7 @@ def main(runs: list[Path], zoo: Annotated[Path, typer.Option()] = Path("dvt_edge
     asked, results = ([json.loads((run / f).read_text()) for run in runs] for f in ("options.json", "result.json"))
     name = asked[-1]["model"]["name"]
     for run, before, options in zip(runs, [None, *runs], asked, strict=False):
-        if options["model"] != json.loads(json.dumps(config_for(name).to_dict())):
+        if options["model"] != config_for(name).to_dict():
             raise typer.BadParameter(f"{run} trained another configuration than {name} is now")
         if options.get("init_sha256") != (before and checkpoint_sha256(before / "cascade.safetensors")):
             raise typer.BadParameter(f"{run} did not start from {before or 'random weights'}")

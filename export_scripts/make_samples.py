@@ -29,7 +29,7 @@ def main(data: Path, out: Path, seed: int = 0, holdout: int = 2000) -> None:
     test = open_images(data, "test")
     drawn = np.sort(np.random.default_rng(seed).permutation(len(test))[:256])
     write(test.take(drawn), out / "cifar10-test.npz")
-    _, held_out, _ = open_training_data(data, holdout, seed)
+    held_out = open_training_data(data, holdout, seed).held_out
     write(held_out.first(512), out / "cifar10-calibration.npz")
 
 

@@ -295,7 +295,7 @@ def pixels_of(images: LabelledImages) -> set[bytes]:
 def test_held_out_images_are_drawn_by_seed_and_never_trained_on(tmp_path: Path) -> None:
     """The hold-out is of the asked size, disjoint from the rest, the same for a seed and another for another."""
     write_cifar10(tmp_path)
-    train, held_out, test = open_training_data(tmp_path, holdout=20, seed=0)
+    train, held_out, test, _ = open_training_data(tmp_path, holdout=20, seed=0)
     assert (len(train), len(held_out), len(test)) == (44, 20, 32)
     assert not pixels_of(train) & pixels_of(held_out)
     assert pixels_of(train) | pixels_of(held_out) == pixels_of(open_images(tmp_path, "train"))
@@ -327,5 +327,5 @@ def test_an_image_folder_with_both_splits_is_trained_on(tmp_path: Path) -> None:
     for folder in ("train/ant", "train/cat", "val/ant", "val/cat"):
         for name in "ab":
             picture(tmp_path / folder / f"{name}.png")
-    train, held_out, test = open_training_data(tmp_path, 1, 0)
+    train, held_out, test, _ = open_training_data(tmp_path, 1, 0)
     assert (len(train), len(held_out), len(test), test.labels) == (3, 1, 4, (0, 0, 1, 1))

@@ -23,7 +23,7 @@ from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import load_cascade, save_cascade
 from dvt_edge.cli import main
 from dvt_edge.config import TrainedOn, config_for
-from dvt_edge.data import held_out_images, open_training_data, sample, trained_on
+from dvt_edge.data import held_out_images, open_training_data, sample
 from dvt_edge.decision import confidence, decide, leaves
 from dvt_edge.errors import DataError, DvtEdgeError
 from dvt_edge.evaluation import (
@@ -222,7 +222,7 @@ def test_damaged_logits_are_refused_in_one_line(tiny: Cascade, tmp_path: Path) -
 
 def test_held_out_images_are_the_trainings(tmp_path: Path) -> None:
     write_cifar10(tmp_path, train=60, test=20)
-    data, known = str(tmp_path), trained_on(tmp_path, 12, 5)
+    data, known = str(tmp_path), open_training_data(tmp_path, 12, 5).dealt
     held_out = open_training_data(data, 12, 5)[1]
     for asked in ((None, None), (12, None), (12, 5)):
         search, test, words, dealt = search_and_test(data, known, *asked)
@@ -294,7 +294,7 @@ def test_eval_of_a_cascade_beside_a_static_model(tiny: Cascade, tmp_path: Path, 
 
 def test_a_static_model_that_trained_on_the_search_images_is_refused(tiny: Cascade, tmp_path: Path) -> None:
     write_cifar10(tmp_path)
-    known = trained_on(tmp_path, 12, 5)
+    known = open_training_data(tmp_path, 12, 5).dealt
     alone = Cascade(tiny.config.replace(grids=(6,), feature_reuse=False, relation_reuse=False))
     moved = dataclasses.replace(known, source="elsewhere/train")
     for record in (None, known, moved, dataclasses.replace(known, fingerprint="0" * 64, seed=6)):
@@ -341,7 +341,7 @@ def test_training_images_alone_are_no_test_images(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
         for k in range(3):
             Image.new("RGB", (8, 8), (k, 40, 9)).save(tmp_path / name / f"{k}.png")
-    known = trained_on(tmp_path, 2, 0)
+    known = open_training_data(tmp_path, 2, 0).dealt
     assert len(search_and_test(str(tmp_path), known).search) == 2
     with pytest.raises(DataError, match="the images that the cascade was trained on"):
         search_and_test(str(tmp_path / "train"), known)

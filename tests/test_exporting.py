@@ -15,7 +15,7 @@ from conftest import needs
 from dvt_edge import CascadeBundle, Runtime, export, load_cascade
 from dvt_edge.cascade import Cascade
 from dvt_edge.config import PRESETS
-from dvt_edge.data import LabelledImages, held_out_images, open_images, open_training_data, sample, trained_on
+from dvt_edge.data import LabelledImages, held_out_images, open_images, open_training_data, sample
 from dvt_edge.errors import DataError, ExportError, MissingPackageError, UnknownTargetError
 from dvt_edge.exporting import calibration_images
 from dvt_edge.recipes import RECIPES, Bounds, recipe_for
@@ -218,8 +218,8 @@ def test_a_cascade_of_other_classes_is_never_given_the_shipped_ones(zoo: Cascade
 def test_images_are_those_that_training_held_out_where_the_checkpoint_says_which(tmp_path: Path) -> None:
     data, other = write_cifar10(tmp_path), write_cifar10(tmp_path / "other", train=70)
     cascade = Cascade(PRESETS["dvt_tiny"])
-    known = cascade.trained_on = trained_on(data, 20, 3)
-    _, held_out, test = open_training_data(data, 20, 3)
+    known = cascade.trained_on = open_training_data(data, 20, 3).dealt
+    _, held_out, test, _ = open_training_data(data, 20, 3)
     found = calibration_images(cascade, str(tmp_path))
     assert found.source == held_out.source and found.fingerprint == held_out.fingerprint
     assert calibration_images(cascade, str(other)).labels == open_images(other, "test").labels  # not its training

@@ -20,7 +20,7 @@ from dvt_edge import training
 from dvt_edge.cascade import Cascade
 from dvt_edge.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.config import PRESETS
-from dvt_edge.data import held_out_images, open_training_data, trained_on
+from dvt_edge.data import held_out_images, open_training_data
 from dvt_edge.errors import ConfigError, DataError, DvtEdgeError
 from dvt_edge.training import (
     Trainer,
@@ -87,10 +87,10 @@ def test_a_run_leaves_a_cascade_a_log_and_a_result(data: Path, tmp_path: Path) -
     }
     assert (result["epochs"], result["processes"], result["test_images"]) == (2, 1, 32)
     cascade = load_cascade(tmp_path / "cascade.safetensors")
-    _, held_out, test = open_training_data(data, QUICK.holdout, QUICK.seed)
+    _, held_out, test, dealt = open_training_data(data, QUICK.holdout, QUICK.seed)
     assert cascade.config == TINY
     known = cascade.trained_on
-    assert known is not None and known == trained_on(data, QUICK.holdout, QUICK.seed) and known.classes == test.classes
+    assert known is not None and known == dealt and known.classes == test.classes
     kept = held_out_images(data, known)
     assert kept is not None and kept.fingerprint == held_out.fingerprint
     assert exit_accuracy(cascade, TINY, test) == result["test_top1"]
@@ -98,7 +98,7 @@ def test_a_run_leaves_a_cascade_a_log_and_a_result(data: Path, tmp_path: Path) -
 
 
 def test_weights_that_saw_the_held_out_images_are_no_start(data: Path, tmp_path: Path) -> None:
-    known = trained_on(data, QUICK.holdout, QUICK.seed)
+    known = open_training_data(data, QUICK.holdout, QUICK.seed).dealt
     start = Cascade(TINY)
     for before, after in (
         (None, None),  # whatever it saw, nothing can be said of the result

@@ -68,6 +68,12 @@ def bundle_logits(
     return belonging(compute(BundleSource(Runtime(bundle)), images, folder, report), bundle)
 
 
+def cache_of(bundle: Path) -> Path:
+    """Where the logits of a bundle, a folder or a .zip, are kept unless asked otherwise: beside it."""
+    path = bundle.resolve()
+    return path.with_name(path.name + ".logits")
+
+
 def logits_folder(bundle: CascadeBundle, images: LabelledImages, cache: Path) -> Path:
     """Its name has the hash of the artifacts, the images' source, their number and `fingerprint`."""
     source = re.sub(r"[^A-Za-z0-9]+", "-", images.source).strip("-")[-80:]
