@@ -18,12 +18,13 @@ test: $(READY) lint
 
 # docs/results.md from CIFAR-10 in the folder DATA (torchvision's layout); trains the static models first, unless they are there.
 results: $(READY)
-	$(BIN)/python export_scripts/make_results.py $(DATA)
+	$(BIN)/python export_scripts/reproduce/make_results.py $(DATA)
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 # The tested versions are in .ci/constraints.txt; `touch pyproject.toml` installs again.
 $(READY): pyproject.toml .ci/constraints.txt

@@ -9,27 +9,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from dvt_edge.version import __version__
 
 if TYPE_CHECKING:
-    from dvt_edge.bundle import CascadeBundle as CascadeBundle
-    from dvt_edge.checkpoint import load_cascade as load_cascade
-    from dvt_edge.checkpoint import save_cascade as save_cascade
-    from dvt_edge.config import CascadeConfig as CascadeConfig
-    from dvt_edge.decision import DeviceState as DeviceState
+    from dvt_edge.device.bundle import CascadeBundle as CascadeBundle
+    from dvt_edge.device.device_state import DeviceState as DeviceState
+    from dvt_edge.device.runtime import Runtime as Runtime
     from dvt_edge.errors import DvtEdgeError as DvtEdgeError
-    from dvt_edge.exporting import export as export
-    from dvt_edge.runtime import Runtime as Runtime
+    from dvt_edge.exporting.pipeline import export as export
+    from dvt_edge.network.checkpoint import load_cascade as load_cascade
+    from dvt_edge.network.checkpoint import save_cascade as save_cascade
+    from dvt_edge.network.config import CascadeConfig as CascadeConfig
 
 _HOMES = {
-    "CascadeBundle": "bundle",
-    "CascadeConfig": "config",
-    "DeviceState": "decision",
+    "CascadeBundle": "device.bundle",
+    "CascadeConfig": "network.config",
+    "DeviceState": "device.device_state",
     "DvtEdgeError": "errors",
-    "Runtime": "runtime",
-    "export": "exporting",
-    "load_cascade": "checkpoint",
-    "save_cascade": "checkpoint",
+    "Runtime": "device.runtime",
+    "export": "exporting.pipeline",
+    "load_cascade": "network.checkpoint",
+    "save_cascade": "network.checkpoint",
 }
 __all__ = ["__version__", *_HOMES]
 

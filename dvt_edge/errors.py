@@ -85,3 +85,14 @@ class WorkloadError(DvtEdgeError):
 
 class SimulationError(DvtEdgeError):
     """A simulation whose parts do not fit together: logits, operating points, profile and policy."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without its line breaks, short enough to stand inside ours."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def cause(error: BaseException) -> str:
+    """The kind of an error that is not ours, and its first line."""
+    line = one_line(error)
+    return line if line == type(error).__name__ else f"{type(error).__name__}: {line}"

@@ -1,4 +1,4 @@
-"""Third-party converters talk a lot; this keeps their talk out of ours, and leaves no trace afterwards."""
+"""Who talks: our own progress goes through a `Report`; third-party converters, which talk a lot, are muted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,26 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+T_co = TypeVar("T_co", covariant=True)
+Report = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+
+
+class Counted(Protocol[T_co]):
+    """What has a length and can be gone through."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[T_co]: ...
+
+
+def each(items: Counted[T_co], what: str, report: Report | None = None) -> Iterator[T_co]:
+    """The items, each told to `report` when the loop comes back from it."""
+    for done, item in enumerate(items, start=1):
+        yield item
+        if report:
+            report(what, done, len(items))
 
 
 @contextlib.contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from dvt_edge.cli import main
-from dvt_edge.recipes import RECIPES
+from dvt_edge.cli.app import main
+from dvt_edge.exporting.recipes import RECIPES
 
 
 def script_for(engine: str | None) -> None:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import pytest
+from support.needs import needs
 
 from dvt_edge import CascadeBundle
-
-
-def needs(package: str) -> None:
-    """Skip, with the reason, where a package is missing; on CI a missing package is a failure."""
-    if importlib.util.find_spec(package) is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{package} is not installed; on CI nothing is skipped")
-        pytest.skip(f"{package} is not installed")
 
 
 @pytest.fixture(scope="session")

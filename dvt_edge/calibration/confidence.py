@@ -9,10 +9,11 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.decision import confidences
+from dvt_edge.calibration.exit_logits import ExitLogits
+from dvt_edge.device.exit_rule import confidences
+from dvt_edge.device.manifest import ConfidenceSpec
+from dvt_edge.device.operating_point import Measure
 from dvt_edge.errors import DataError, MissingPackageError
-from dvt_edge.exit_logits import ExitLogits
-from dvt_edge.manifest import ConfidenceSpec, Measure
 
 ROWS = 4096  # images at a time: memory does not grow with them
 FITTED = 10_000  # images that a temperature is fitted on at most

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.calibration.confidence import ROWS
-from dvt_edge.exit_logits import ExitLogits
+from dvt_edge.calibration.exit_logits import ExitLogits
 
 TRUST = 3.0  # how strongly the scale is pulled to 1: as by so many disagreements predicted with certainty
 STEADY = 1000  # images at which labels and prediction count the same

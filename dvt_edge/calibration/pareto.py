@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.calibration.smoothing import smoothed
-from dvt_edge.decision import simulate_exits
+from dvt_edge.device.exit_rule import simulate_exits
 
 NEVER = 2.0  # a threshold that no confidence reaches
 GRID = {2: 1000, 3: 300, 4: 100}  # exits -> candidate thresholds an exit: at most about 1e6 cells

@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Literal
 
 from dvt_edge.atomic import write_text
-from dvt_edge.bundle import CascadeBundle
+from dvt_edge.calibration.exit_logits import About, BundleSource, ExitLogits, compute, open_logits
 from dvt_edge.calibration.thresholds import Calibration, Cost, Unit
-from dvt_edge.data import LabelledImages, held_out_images, in_classes, open_images
+from dvt_edge.data.classes import in_classes
+from dvt_edge.data.dealing import held_out_images
+from dvt_edge.data.images import LabelledImages
+from dvt_edge.data.reading import open_images
+from dvt_edge.device.bundle import CascadeBundle
+from dvt_edge.device.manifest import MANIFEST, to_json
+from dvt_edge.device.runtime import Runtime
 from dvt_edge.errors import DataError, DvtEdgeError
-from dvt_edge.exit_logits import About, BundleSource, ExitLogits, Report, compute, open_logits
-from dvt_edge.manifest import MANIFEST, to_json
-from dvt_edge.runtime import Runtime
+from dvt_edge.quiet import Report
 
 Part = Literal["test", "train", "held-out"]
 

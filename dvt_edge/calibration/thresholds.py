@@ -18,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.calibration.confidence import FITTED, check_finite, exit_confidences, fit_temperatures, wilson
+from dvt_edge.calibration.exit_logits import ExitLogits
 from dvt_edge.calibration.gains import predicted_gains, steadied
 from dvt_edge.calibration.paper_search import SETTINGS, paper_thresholds
 from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
 from dvt_edge.calibration.risk import LOWEST, Method, Risk, certify, check_size
-from dvt_edge.decision import simulate_exits
+from dvt_edge.device.exit_rule import simulate_exits
+from dvt_edge.device.manifest import CalibrationRecord, ConfidenceSpec, Manifest
+from dvt_edge.device.operating_point import Certificate, Measure, OperatingPoint
 from dvt_edge.errors import DataError, ManifestError
-from dvt_edge.exit_logits import ExitLogits
-from dvt_edge.manifest import CalibrationRecord, Certificate, ConfidenceSpec, Manifest, Measure, OperatingPoint
 
 DEFAULT = "accurate"
 SHARPEST: dict[Risk, Method] = {"accuracy_loss": "wsr", "disagreement": "binomial"}

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.decision import DeviceState
+from dvt_edge.device.device_state import DeviceState
+from dvt_edge.device.operating_point import OperatingPoint
+from dvt_edge.device.power_policy import Choice, EnergyQueue, PowerPolicy, PowerTable, Rule, allowed_rows
 from dvt_edge.errors import SimulationError
-from dvt_edge.manifest import OperatingPoint
-from dvt_edge.policy import Choice, EnergyQueue, PowerPolicy, PowerTable, Rule, allowed_rows
 from dvt_edge.simulation.outcome import Outcome
 from dvt_edge.simulation.replay import Replay
 from dvt_edge.simulation.simulator import Chooser, Scenario, compare

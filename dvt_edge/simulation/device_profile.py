@@ -1,4 +1,4 @@
-"""What a device draws, how fast it is, and how it heats: a device profile, JSON read by `dvt_edge.schema`.
+"""What a device draws, how fast it is, and how it heats: a device profile, JSON read by `dvt_edge.device.schema`.
 
 Every section says whether it was measured on a device or estimated, and from what. `docs/energy-model.md` derives
 the shipped examples and states the model. Standard library only, so that an app's tooling can read it.
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dvt_edge.data.shipped import shipped, shipped_or_given
+from dvt_edge.device.device_state import THERMAL, Thermal
+from dvt_edge.device.operating_point import OperatingPoint
+from dvt_edge.device.power_policy import PowerTable, power_table
+from dvt_edge.device.schema import read_json, require
 from dvt_edge.errors import SchemaError
-from dvt_edge.manifest import OperatingPoint
-from dvt_edge.policy import THERMAL, PowerTable, Thermal, power_table
-from dvt_edge.schema import read_json, require, shipped_names, shipped_or_given
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "profiles"
@@ -232,7 +234,7 @@ def own_macs(cumulative: Sequence[int]) -> tuple[int, ...]:
 
 
 def shipped_profiles() -> tuple[str, ...]:
-    return shipped_names(SHIPPED)
+    return tuple(shipped(SHIPPED))
 
 
 def open_profile(name: str | Path) -> DeviceProfile:

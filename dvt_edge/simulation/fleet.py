@@ -16,8 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from dvt_edge.policy import PowerPolicy
-from dvt_edge.schema import read_json, require, shipped_names, shipped_or_given
+from dvt_edge.data.shipped import shipped, shipped_or_given
+from dvt_edge.device.power_policy import PowerPolicy
+from dvt_edge.device.schema import read_json, require
 from dvt_edge.simulation.device_profile import DeviceProfile
 from dvt_edge.simulation.workload import DAY, HOUR, ChargeWindow, Diurnal, FixedRate, Workload
 
@@ -145,7 +146,7 @@ class Fleet:
 
 
 def shipped_fleets() -> tuple[str, ...]:
-    return shipped_names(SHIPPED)
+    return tuple(shipped(SHIPPED))
 
 
 def fleet_path(name: str | Path) -> Path:

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dvt_edge.decision import DeviceState
+from dvt_edge.calibration.exit_logits import ExitLogits
+from dvt_edge.device.device_state import DeviceState
+from dvt_edge.device.manifest import ConfidenceSpec
+from dvt_edge.device.operating_point import OperatingPoint
+from dvt_edge.device.power_policy import Choice, PowerPolicy, PowerTable
 from dvt_edge.errors import SimulationError
-from dvt_edge.exit_logits import ExitLogits
-from dvt_edge.manifest import ConfidenceSpec, OperatingPoint
-from dvt_edge.policy import Choice, PowerPolicy, PowerTable
 from dvt_edge.simulation.baselines import (
     CLAIRVOYANT,
     PlanChooser,

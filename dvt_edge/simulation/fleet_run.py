@@ -16,7 +16,6 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge import __version__, machine
+from dvt_edge import machine
 from dvt_edge.atomic import write_bytes, write_text
-from dvt_edge.bundle import CascadeBundle
+from dvt_edge.calibration.exit_logits import ExitLogits, open_logits
+from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.errors import MissingPackageError, SimulationError
-from dvt_edge.exit_logits import ExitLogits, open_logits
+from dvt_edge.quiet import Report
 from dvt_edge.simulation.baselines import CLAIRVOYANT
 from dvt_edge.simulation.device_profile import open_profile, own_macs, shipped_profiles
 from dvt_edge.simulation.fleet import draw, fleet_path, open_fleet
@@ -36,13 +36,13 @@ from dvt_edge.simulation.fleet_device import TALLIED, Parts, scenario_of_device,
 from dvt_edge.simulation.fleet_engines import Engine, compute
 from dvt_edge.simulation.replay import Replay
 from dvt_edge.simulation.workload import DAY, HOUR
+from dvt_edge.version import __version__
 
 if TYPE_CHECKING:
     import pyarrow
 
 CHUNK = 8  # devices; what a killed run may lose for each worker
 GROUP = 64  # chunks in a row group of the merged file
-Report = Callable[[str, int, int], None]
 
 
 def parts_of(

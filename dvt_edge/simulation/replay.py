@@ -13,10 +13,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.decision import confidences, simulate_exits
+from dvt_edge.calibration.exit_logits import ExitLogits
+from dvt_edge.device.exit_rule import confidences, simulate_exits
+from dvt_edge.device.manifest import ConfidenceSpec
+from dvt_edge.device.operating_point import OperatingPoint
 from dvt_edge.errors import SimulationError
-from dvt_edge.exit_logits import ExitLogits
-from dvt_edge.manifest import ConfidenceSpec, OperatingPoint
 
 
 @dataclass(frozen=True)

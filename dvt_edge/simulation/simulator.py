@@ -4,7 +4,7 @@
 
 `docs/simulator.md` has the semantics. Time goes on in ticks; within one, everything is computed on arrays, or from
 prefix sums where no image can wait, so that memory depends neither on the number of images nor on the time simulated.
-`tests/plain_simulator.py` does the same event by event.
+`tests/support/plain_simulator.py` does the same event by event.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.bundle import CascadeBundle
-from dvt_edge.decision import DeviceState
+from dvt_edge.calibration.exit_logits import ExitLogits
+from dvt_edge.device.bundle import CascadeBundle
+from dvt_edge.device.device_state import DeviceState
+from dvt_edge.device.manifest import ConfidenceSpec
+from dvt_edge.device.operating_point import OperatingPoint
+from dvt_edge.device.power_policy import Choice, Memory, PowerPolicy, PowerTable, choose, used
 from dvt_edge.errors import SimulationError
-from dvt_edge.exit_logits import ExitLogits
-from dvt_edge.manifest import ConfidenceSpec, OperatingPoint
-from dvt_edge.policy import Choice, Memory, PowerPolicy, PowerTable, choose, used
 from dvt_edge.simulation.device_profile import DeviceProfile, StageCosts, own_macs
 from dvt_edge.simulation.outcome import Energy, Latency, Outcome, Series, Tally
 from dvt_edge.simulation.replay import Replay, Shift, Stream

@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from dvt_edge import __version__, machine
+from dvt_edge import machine
+from dvt_edge.quiet import Report
 from dvt_edge.simulation.baselines import Comparison
 from dvt_edge.simulation.outcome import Outcome
 from dvt_edge.simulation.simulator import Scenario
 from dvt_edge.simulation.workload import Workload
+from dvt_edge.version import __version__
 
 CAPACITIES = (0.7, 0.85, 1.0, 1.15)  # times the profile's
 AMBIENTS_K = (-20.0, -10.0, 0.0, 10.0, 20.0)  # added to the profile's ambient temperature
 LEVEL_BINS = 20
 SHOWN_ROWS = 400  # of a series, in a plot
-Report = Callable[[str, int, int], None]
 
 
 def summarize(

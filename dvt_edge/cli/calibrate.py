@@ -1,0 +1,86 @@
+"""The command that finds operating points: a thin skin on `calibration.py`, as `cli.py`, which adds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dvt_edge.errors import DvtEdgeError
+
+WHOLE = 1_000_000  # images: no limit
+
+
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder; its manifest gets the points.")],
+    data: Annotated[str, typer.Option(help="Images it was not trained on: a folder, an .npz, CIFAR, a sample.")] = "",
+    logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="budget:COST, accuracy:TOP1, loss:QUALITY, risk:EPSILON, paper:P; NAME= before; repeatable."),
+    ] = None,
+    risk: Annotated[str, typer.Option(help="accuracy_loss, or disagreement, which needs no labels.")] = "accuracy_loss",
+    bound: Annotated[str, typer.Option(help="wsr, binomial, hoeffding-bentkus, or crc (in expectation).")] = "",
+    delta: Annotated[float, typer.Option(help="Probability that a certificate may fail.")] = 0.1,
+    measure: Annotated[str, typer.Option(help="Confidence: max_softmax, margin or entropy.")] = "max_softmax",
+    temperature: Annotated[str, typer.Option(help="fit, keep, or one an exit, such as 1,1,1.")] = "",
+    cost: Annotated[str, typer.Option(help="Unit of budgets: macs, ms or mJ.")] = "macs",
+    stage_cost: Annotated[str, typer.Option(help="What each stage costs on the device, such as 2.1,4.0,7.5.")] = "",
+    default: Annotated[str | None, typer.Option(help="Name of the default point.")] = None,
+    split: Annotated[str, typer.Option(help="test, train, or held-out: what training kept out of train.")] = "test",
+    skip: Annotated[int, typer.Option(min=0, help="Leave out this many first images.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many images.")] = WHOLE,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print, and write nothing.")] = False,
+) -> None:
+    """Find a bundle's operating points on the outputs of its own artifacts, and write them into it."""
+    from dvt_edge.calibration import recalibrate as steps
+    from dvt_edge.calibration.confidence import measure_qualities
+    from dvt_edge.calibration.risk import Method, Risk
+    from dvt_edge.calibration.thresholds import SHARPEST, RiskRule, Unit, parse_objective
+    from dvt_edge.calibration.thresholds import calibrate as find_points
+    from dvt_edge.cli.options import console, numbers, one_of, progress
+    from dvt_edge.cli.tables import print_calibration
+    from dvt_edge.device.bundle import CascadeBundle
+    from dvt_edge.device.operating_point import Measure
+
+    kind = one_of(risk, Risk, "--risk")
+    rule = RiskRule(kind, one_of(bound or SHARPEST[kind], Method, "--bound"), delta)
+    asked = [parse_objective(text) for text in objective or []]
+    chosen, unit = one_of(measure, Measure, "--measure"), one_of(cost, Unit, "--cost")
+    given = () if temperature in ("", "fit", "keep") else numbers(temperature, float, "--temperature")
+    per_stage = numbers(stage_cost, float, "--stage-cost")
+    steps.writable(bundle)
+    opened, names = CascadeBundle.open(bundle), None
+    if bool(data) == bool(logits):
+        raise DvtEdgeError("calibrate takes images (--data) or logits computed before (--logits): give one of them")
+    if logits:
+        if skip or limit < WHOLE or split != "test":
+            raise DvtEdgeError("--split, --skip and --limit choose among --data; logits are taken whole")
+        found = steps.cached_logits(opened, logits)
+    else:
+        images = steps.some_of(steps.images_of(opened, data, one_of(split, steps.Part, "--split")), skip, limit)
+        with progress() as report:
+            found = steps.bundle_logits(opened, images, cache or steps.cache_of(bundle), report)
+        names = images.name
+    if temperature == "keep" or (not temperature and found.labels is None):
+        given = opened.manifest.confidence.temperature
+    result = find_points(
+        found,
+        objectives=asked,
+        measure=chosen,
+        temperature=given or None,
+        cost=steps.cost_of(found.about, unit, per_stage),
+        rule=rule,
+        seed=seed,
+        name_of=names,
+    )
+    after = result.apply_to(opened.manifest, default)
+    held_out = found.take(result.parts.measure)
+    qualities = measure_qualities(held_out, result.confidence.temperature) if found.labels is not None else ()
+    print_calibration(console, result, qualities, after.default_operating_point, after.name)
+    if not dry_run:
+        steps.write_points(opened, result, default)
+        console.print(f"written into {bundle / 'manifest.json'}", highlight=False, soft_wrap=True)

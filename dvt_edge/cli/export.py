@@ -1,0 +1,57 @@
+"""The commands `dvt-edge export` and `inspect`: a bundle is made, and looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dvt_edge.cli.options import BundlePath, Checkpoint, Limit, Model, console, load, progress
+from dvt_edge.exporting.recipes import DRAWN_IMAGES
+
+
+def export(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Argument(help="Folder of the bundles; each goes into <out>/<target>.")],
+    target: Annotated[list[str] | None, typer.Option("--target", "-t", help="A recipe; may be repeated.")] = None,
+    calibration: Annotated[str | None, typer.Option(help="Real images: a folder, an .npz, CIFAR.")] = None,
+    limit: Limit = DRAWN_IMAGES,
+    name: Annotated[str | None, typer.Option(help="Name of the bundles; default: the model's.")] = None,
+    model: Model = None,
+    zip_: Annotated[bool, typer.Option("--zip", help="Also write <out>/<target>.zip.")] = False,
+) -> None:
+    """Export a cascade into verified bundles, one a target (default: onnx-int8)."""
+    from dvt_edge.exporting.pipeline import calibration_images
+    from dvt_edge.exporting.pipeline import export as run_export
+    from dvt_edge.exporting.recipes import recipe_for
+    from dvt_edge.network.checkpoint import checkpoint_sha256
+
+    targets = [recipe_for(name).name for name in target or ["onnx-int8"]]
+    cascade = load(checkpoint, model)
+    images = calibration_images(cascade, calibration)
+    for recipe in targets:
+        with progress() as report:
+            bundle = run_export(
+                cascade,
+                recipe,
+                out / recipe,
+                calibration=images,
+                limit=limit,
+                name=name,
+                checkpoint_sha256=checkpoint_sha256(checkpoint),
+                report=report,
+            )
+        if zip_:
+            bundle.save_zip(out / f"{recipe}.zip")
+        checked = "verified" if bundle.manifest.verification.verified else "NOT verified here"
+        console.print(f"{out / recipe}: {bundle.size / 1e6:.2f} MB, {checked}: {bundle.manifest.verification.reason}")
+
+
+def inspect(bundle: BundlePath) -> None:
+    """Open a bundle, verify every file, and show what is in it."""
+    from dvt_edge.cli.tables import print_manifest
+    from dvt_edge.device.bundle import CascadeBundle
+
+    opened = CascadeBundle.open(bundle)
+    print_manifest(console, opened)

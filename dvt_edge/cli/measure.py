@@ -1,0 +1,82 @@
+"""The commands `dvt-edge eval`, `bench` and `demo`: what a cascade and its bundles are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dvt_edge.cli.options import Checkpoint, Model, Threads, console, progress
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    data: Annotated[str, typer.Option(help="CIFAR, or an ImageFolder; with labels.")],
+    out: Annotated[Path, typer.Option(help="Folder of the kept logits and eval.json.")] = Path("build/eval"),
+    bundle: Annotated[list[Path] | None, typer.Option("--bundle", "-b", help="A bundle of the checkpoint.")] = None,
+    static: Annotated[
+        list[Path] | None, typer.Option("--static", "-s", help="A one-exit baseline: a checkpoint or a bundle.")
+    ] = None,
+    model: Model = None,
+    holdout: Annotated[
+        int | None, typer.Option(min=1, help="Training images held out, where the checkpoint does not say.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of that hold-out.")] = None,
+    timed: Annotated[int, typer.Option(min=1, help="Test images that are timed.")] = 500,
+    tolerance: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="How far below a static model counts as its equal; 0.003 is 0.3 points."),
+    ] = 0.0,
+) -> None:
+    """Top-1 per exit, accuracy against compute and time, beside static models; under torchrun, in parallel."""
+    from dvt_edge.cli.tables import print_study
+    from dvt_edge.evaluation.study import Study, run_study
+
+    bundles, statics = tuple(bundle or ()), tuple(static or ())
+    study = Study(checkpoint, data, out, model, bundles, statics, holdout, seed, timed, tolerance)
+    with progress() as report:
+        result = run_study(study, report)
+    if result:
+        print_study(console, result)
+        console.print(f"all figures: {out / 'eval.json'}", soft_wrap=True)
+
+
+def bench(
+    checkpoint: Annotated[
+        str, typer.Argument(help="A checkpoint, zoo:<name>, or random:<model> for seeded random weights.")
+    ],
+    target: Annotated[list[str] | None, typer.Option("--target", "-t", help="A recipe; may be repeated.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="Real images for int8; random ones for random weights.")
+    ] = None,
+    model: Model = None,
+    threads: Threads = 1,
+    rounds: Annotated[int, typer.Option(min=3, help="Timed rounds; PyTorch and the targets take turns.")] = 15,
+    stage: Annotated[list[int] | None, typer.Option(help="Only these stages.")] = None,
+) -> None:
+    """Time each stage against PyTorch in eager mode, in one process and one run."""
+    from dvt_edge.cli.tables import print_benchmark
+    from dvt_edge.evaluation.benchmark import benchmark, cascade_to_time
+    from dvt_edge.exporting.recipes import recipe_for
+
+    recipes = [recipe_for(name) for name in target or ["onnx-fp32", "onnx-int8"]]
+    cascade = cascade_to_time(checkpoint, model)
+    with progress() as report:
+        timings = benchmark(cascade, recipes, calibration, threads, rounds, stage, report)
+    print_benchmark(console, cascade.config.name, timings, threads, rounds)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Where bundles, report.html and summary.json go.")] = Path("build/demo"),
+    checkpoint: Annotated[str, typer.Option(help="The cascade to show.")] = "zoo:dvt_cifar10",
+) -> None:
+    """Export the shipped cascade for every target, check it, run real images, and write a report."""
+    from dvt_edge.cli.demo import run_demo
+
+    with progress() as report:
+        summary = run_demo(checkpoint, out, report)
+    from dvt_edge.cli.tables import print_summary
+
+    print_summary(console, summary)
+    console.print(f"report: {out / 'report.html'}", soft_wrap=True)

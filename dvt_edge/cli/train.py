@@ -1,0 +1,89 @@
+"""The command `dvt-edge train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dvt_edge.cli.options import console, numbers
+
+
+def train(
+    data: Annotated[
+        Path, typer.Argument(help="CIFAR in torchvision's layout, or an ImageFolder with train/ and val/.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Run folder; a killed run goes on from there.")],
+    model: Annotated[str, typer.Option(help="A preset, or timm:<name>.")] = "dvt_cifar10",
+    name: Annotated[str, typer.Option(help="What to call the cascade; default: as the model.")] = "",
+    epochs: Annotated[int, typer.Option(min=1)] = 100,
+    batch_size: Annotated[int, typer.Option(min=2, help="Over all processes.")] = 128,
+    optimizer: Annotated[str, typer.Option(help="timm's name, such as adamw or muon.")] = "adamw",
+    lr: float = 1e-3,
+    min_lr: float = 1e-5,
+    weight_decay: float = 0.05,
+    warmup_epochs: float = 5,
+    mixup: float = 0.8,
+    cutmix: float = 1.0,
+    mix_probability: float = 1.0,
+    smoothing: float = 0.1,
+    auto_augment: Annotated[str, typer.Option(help="timm's RandAugment string; '' for none.")] = "rand-m9-mstd0.5-inc1",
+    erasing: float = 0.25,
+    ema_decay: float = 0.999,
+    feature_reuse: bool = True,
+    relation_reuse: bool = True,
+    grids: Annotated[str, typer.Option(help="Token grids, such as 4,6,8; default: the model's.")] = "",
+    exit_weights: Annotated[str, typer.Option(help="Weights of the exits' losses, such as 1,1,1.")] = "",
+    distill: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the last exit's answer in the targets of earlier exits.")
+    ] = 0.0,
+    init: Annotated[str, typer.Option(help="Checkpoint to start from: a file or zoo:<name>.")] = "",
+    holdout: Annotated[int, typer.Option(help="Training images kept out for epoch figures and calibration.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: int = 1,
+    amp: Annotated[str, typer.Option(help="auto, bf16 or off.")] = "auto",
+) -> None:
+    """Train a cascade; under torchrun, on several processes."""
+    from dvt_edge.data.images import no_labels
+    from dvt_edge.data.reading import open_images
+    from dvt_edge.network.presets import config_for
+    from dvt_edge.network.training import TrainingOptions
+    from dvt_edge.network.training import train as run_training
+
+    preset, images = config_for(model), open_images(data, "train")
+    if images.labels is None:
+        raise no_labels(data)
+    config = preset.replace(
+        name=name or preset.name,
+        feature_reuse=feature_reuse,
+        relation_reuse=relation_reuse,
+        num_classes=len(images.classes),
+    )
+    if grids:
+        config = config.replace(grids=numbers(grids, int, "--grids"))
+    options = TrainingOptions(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        min_lr=min_lr,
+        weight_decay=weight_decay,
+        warmup_epochs=warmup_epochs,
+        mixup=mixup,
+        cutmix=cutmix,
+        mix_probability=mix_probability,
+        smoothing=smoothing,
+        auto_augment=auto_augment,
+        erasing=erasing,
+        ema_decay=ema_decay,
+        exit_weights=numbers(exit_weights, float, "--exit-weights"),
+        distill=distill,
+        init=init,
+        holdout=holdout,
+        seed=seed,
+        workers=workers,
+        amp=amp,
+    )
+    if result := run_training(config, data, out, options):
+        console.print_json(data=result)

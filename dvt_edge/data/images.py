@@ -1,0 +1,103 @@
+"""A set of images with labels, wherever they lie: what the rest of the package is given. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvt_edge.errors import DataError
+
+Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """A finite, re-iterable sequence of images, each read when it is asked for.
+
+    `labels` is None when they are not known, else one class index an image; `source` says where they came from.
+    """
+
+    read: Callable[[int], Any]  # index -> (H, W, 3) uint8 array, or the Path of an image file
+    count: int
+    labels: tuple[int, ...] | None
+    classes: tuple[str, ...]
+    source: str
+    names: tuple[str, ...] | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the images as they lie there, undecoded, and of their labels; the same on every machine.
+
+        Of files it takes the ends of their paths, their sizes, and their first and last 4 kB, of arrays the pixels.
+        """
+        digest = hashlib.sha256(np.array(self.labels or (), dtype=np.int64).tobytes())
+        for image in self:
+            if isinstance(image, Path):
+                with image.open("rb") as file:
+                    size = file.seek(0, io.SEEK_END)
+                    digest.update(f"{'/'.join(image.parts[-3:])} {size}\n".encode())
+                    for start in (0, max(0, size - 4096)):
+                        file.seek(start)
+                        digest.update(file.read(4096))
+            else:
+                digest.update(np.ascontiguousarray(image).data)
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Pixels | Path:
+        return self.read(index)
+
+    def __iter__(self) -> Iterator[Pixels | Path]:
+        return (self.read(index) for index in range(self.count))
+
+    def name(self, index: int) -> str:
+        return self.names[index] if self.names else f"{self.source}[{index}]"
+
+    def take(self, indices: Sequence[int]) -> LabelledImages:
+        """These images only, in this order."""
+        kept = tuple(int(i) for i in indices)
+        return LabelledImages(
+            lambda i: self.read(kept[i]),
+            len(kept),
+            tuple(self.labels[i] for i in kept) if self.labels is not None else None,
+            self.classes,
+            self.source,
+            tuple(self.names[i] for i in kept) if self.names else None,
+        )
+
+    def first(self, count: int) -> LabelledImages:
+        return self.take(range(min(count, self.count)))
+
+    def shuffled(self, seed: int = 0) -> LabelledImages:
+        """All of them in a random order. Folders come class by class: the first few are of few classes."""
+        return self.take(np.random.default_rng(seed).permutation(self.count).tolist())
+
+
+def from_arrays(
+    images: NDArray[np.uint8], labels: NDArray[Any] | None, classes: Sequence[str], source: str
+) -> LabelledImages:
+    """Images (n, H, W, 3) uint8 and labels (n,) integers."""
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
+        raise DataError(f"{source}: images of shape {images.shape} and {images.dtype}; expected (n, H, W, 3) uint8")
+    if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
+        raise DataError(
+            f"{source}: labels of shape {labels.shape} and {labels.dtype}; expected ({len(images)},) integers"
+        )
+    known = tuple(int(i) for i in labels) if labels is not None else None
+    if known and classes and not 0 <= min(known) <= max(known) < len(classes):
+        raise DataError(f"{source}: labels from {min(known)} to {max(known)}; there are {len(classes)} classes")
+    return LabelledImages(lambda i: images[i], len(images), known, tuple(classes), source)
+
+
+def no_labels(path: str | Path) -> DataError:
+    return DataError(f"{path}: no labels; expected CIFAR, or an ImageFolder with train/ and val/")

@@ -1,0 +1,68 @@
+"""Stages in Core ML, which predicts on macOS only (and on iOS, where the Swift runtime runs them)."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvt_edge.device.engines import Arrays, StageProgram
+from dvt_edge.device.manifest import StageSpec, TensorSpec
+from dvt_edge.errors import EngineError, MissingPackageError
+from dvt_edge.quiet import quiet
+
+BACKEND = "CoreML"
+
+
+def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> StageProgram:
+    """An .mlpackage on whichever of CPU, GPU and Neural Engine Core ML chooses; `threads` is Core ML's choice too.
+
+    The program takes what the manifest says: the image as uint8 (1, size, size, 3) RGB, state as float32 arrays.
+    Raises EngineError anywhere but on macOS, and where Core ML does not load or run the stage.
+    """
+    if backend != BACKEND:
+        raise EngineError(f"{stage.name}: Core ML runs the backend {BACKEND}; the bundle says {backend}")
+    if (system := platform.system()) != "Darwin":
+        raise EngineError(
+            f"{stage.name}: Core ML predicts on macOS only and this is {system}; "
+            "a Core ML bundle is unverified until it is validated on a Mac"
+        )
+    try:
+        with quiet():
+            import coremltools as ct
+            from PIL import Image
+    except ModuleNotFoundError as error:
+        raise MissingPackageError((error.name or "coremltools").split(".")[0], "coreml", "engine coreml") from error
+    try:
+        with quiet():
+            model = ct.models.MLModel(str(artifact), compute_units=ct.ComputeUnit.ALL)
+    except Exception as error:  # Core ML's errors come as plain ones of many types
+        raise EngineError(f"{stage.name}: Core ML cannot load {artifact.name} ({str(error)[:160]})") from error
+    lock = threading.Lock()  # MLModel does not say that it may be shared
+
+    def run(inputs: Arrays) -> Arrays:
+        feed: dict[str, Any] = {}
+        for tensor in stage.inputs:
+            array, is_image = inputs[tensor.name], tensor.role == "image"
+            feed[tensor.name] = Image.fromarray(pixels(array, tensor)) if is_image else np.asarray(array, np.float32)
+        with lock:
+            try:
+                found = model.predict(feed)
+            except Exception as error:
+                raise EngineError(f"{stage.name}: Core ML did not run it ({str(error)[:160]})") from error
+            if missing := [t.name for t in stage.outputs if t.name not in found]:
+                raise EngineError(f"{stage.name}: Core ML gave {sorted(found)}; {', '.join(missing)} is missing")
+            return {t.name: np.array(found[t.name], dtype=np.float32) for t in stage.outputs}
+
+    return run
+
+
+def pixels(array: NDArray[Any], image: TensorSpec) -> NDArray[np.uint8]:
+    """(size, size, 3) of the runtime's (1, size, size, 3)."""
+    if array.dtype != np.uint8 or array.shape != image.shape:
+        raise EngineError(f"{image.name}: {array.dtype} {array.shape}; expected uint8 {image.shape}")
+    return np.asarray(array[0], dtype=np.uint8)

@@ -1,0 +1,264 @@
+"""What a bundle says about itself: manifest.json, as frozen dataclasses.
+
+These classes are the one definition. `manifest.schema.json` is generated from them with pydantic (`json_schema`);
+reading (`dvt_edge.device.schema`) needs only the standard library: onnxruntime and numpy suffice to run a bundle.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dvt_edge.device.operating_point import Measure, OperatingPoint
+from dvt_edge.device.power_policy import PowerPolicy
+from dvt_edge.device.schema import dump_json, from_json, parse_json, require, schema_of
+from dvt_edge.device.trained_on import TrainedOn
+from dvt_edge.errors import ManifestError, NewerFormatError, SchemaError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+MAX_SIDE = 8192  # pixels
+
+Dtype = Literal["uint8", "float32"]
+Role = Literal["image", "state", "logits"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a stage. A state input takes the output of the same name of an earlier stage."""
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int, ...]
+    role: Role
+
+    def __post_init__(self) -> None:
+        require(all(size > 0 for size in self.shape), f"tensor {self.name!r} has shape {self.shape}")
+
+
+@dataclass(frozen=True)
+class Operators:
+    """Operators of a converted stage: how many the backend takes, and what is left to the engine's own kernels."""
+
+    delegated: int
+    undelegated: int
+    undelegated_kinds: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    name: str
+    artifact: str  # path in the bundle: a file, or the folder of an .mlpackage
+    grid: int  # tokens a side
+    macs: int  # multiply-accumulates for one image
+    parameters: int
+    inputs: tuple[TensorSpec, ...]  # in the order in which the artifact takes them
+    outputs: tuple[TensorSpec, ...]
+    operators: Operators
+
+    def __post_init__(self) -> None:
+        roles = [t.role for t in self.inputs]
+        require(roles.count("image") == 1 and "logits" not in roles, f"{self.name}: inputs of roles {roles}")
+        named = all((t.name == "image") == (t.role == "image") for t in self.inputs)
+        require(
+            named, f"{self.name}: inputs {[t.name for t in self.inputs]}; expected the image, and it alone, as 'image'"
+        )
+        roles = [t.role for t in self.outputs]
+        require(roles.count("logits") == 1 and "image" not in roles, f"{self.name}: outputs of roles {roles}")
+        require(self.macs > 0, f"{self.name}: macs {self.macs}; expected above 0")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    name: str
+    config: dict[str, Any]
+    checkpoint_sha256: str | None
+    classes: int
+    trained_on: TrainedOn | None = None  # null: not known
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """See docs/preprocess.md. The image tensor is `layout`, uint8 RGB, normalised inside the stages."""
+
+    size: int
+    resize: int  # shorter side before the centre crop
+    layout: Literal["NHWC", "image"]  # "image": a Core ML image input of the same pixels
+    color: Literal["RGB"] = "RGB"
+    resample: Literal["bicubic-antialiased"] = "bicubic-antialiased"
+    mean: tuple[float, ...] = ()  # inside the graph already; for the record
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        ok = 0 < self.size <= self.resize <= MAX_SIDE
+        require(ok, f"size {self.size}, resize {self.resize}; expected 0 < size <= resize <= {MAX_SIDE}")
+
+
+@dataclass(frozen=True)
+class ConfidenceSpec:
+    """How each exit's confidence is computed: docs/exit-rule.md."""
+
+    measure: Measure
+    temperature: tuple[float, ...]  # one per exit
+
+    def __post_init__(self) -> None:
+        require(all(math.isfinite(t) and t > 0 for t in self.temperature), f"temperature {self.temperature}")
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """Where the operating points come from. The three parts of the images are disjoint, drawn by `seed`."""
+
+    data: str
+    data_sha256: str
+    artifact_sha256: str
+    seed: int
+    searched: int  # images that thresholds and temperatures were found on
+    certified: int  # images that certificates were tested on
+    measured: int  # images that the points' figures are of
+    objectives: tuple[str, ...]
+    cost_unit: Literal["macs", "ms", "mJ"]
+    cost_per_exit: tuple[float, ...]  # cumulative
+    cost_source: str
+
+
+@dataclass(frozen=True)
+class ExitQuality:
+    """One exit of the chained artifacts against PyTorch in float32, on the same images."""
+
+    max_abs_error: float
+    sqnr_db: float | None  # null: identical outputs
+    cosine: float
+    top1_agreement: float
+    top1: float | None
+    reference_top1: float | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """`verified` is true only where the artifacts ran, on `backend`, and kept their recipe's bounds."""
+
+    verified: bool
+    reason: str
+    images: int
+    data: str
+    machine: str
+    exits: tuple[ExitQuality, ...] = ()
+    exit_agreement: float | None = None  # share of images that leave at the same exit as in PyTorch
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Raw little-endian arrays, first axis the images: `image` uint8, one float32 file of logits per exit."""
+
+    images: int
+    image: str
+    logits: tuple[str, ...]
+    source: Literal["artifact", "pytorch"]  # who computed the logits
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class FileSpec:
+    sha256: str
+    size: int
+
+    def __post_init__(self) -> None:
+        require(len(self.sha256) == 64 and set(self.sha256) <= set("0123456789abcdef"), f"sha256 {self.sha256!r}")
+        require(self.size >= 0, f"size {self.size}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    format: int
+    name: str
+    target: str  # the recipe's name
+    engine: Literal["onnxruntime", "executorch", "coreml"]
+    backend: str  # what must run the stages: a provider or delegate
+    model: ModelSpec
+    preprocessing: Preprocessing
+    stages: tuple[StageSpec, ...]
+    confidence: ConfidenceSpec
+    operating_points: tuple[OperatingPoint, ...]  # by rising cost
+    default_operating_point: str
+    verification: Verification
+    labels: str  # path of a JSON list of class names
+    golden: Golden
+    tools: dict[str, str]
+    files: dict[str, FileSpec]
+    calibration: CalibrationRecord | None = None
+    policy: PowerPolicy | None = None  # docs/power-policy.md; null: the default operating point, always
+
+    def __post_init__(self) -> None:
+        exits = len(self.stages)
+        require(exits > 0, "no stages")
+        require(len(self.confidence.temperature) == exits, f"a temperature for each of {exits} exits is expected")
+        require(len(self.operating_points) > 0, "no operating points")
+        for point in self.operating_points:
+            same = len(point.thresholds) == len(point.exit_shares) == exits
+            require(same, f"{point.name!r}: a threshold and a share for each of {exits} exits is expected")
+        points = [point.name for point in self.operating_points]
+        require(len(set(points)) == len(points), f"operating points {points}: two of one name")
+        require(self.default_operating_point in points, f"no operating point {self.default_operating_point!r}")
+        for name in self.policy.points if self.policy else ():
+            require(name in points, f"policy: no operating point {name!r}; the bundle has: {', '.join(points)}")
+        golden = exits if self.golden.images else 0
+        require(len(self.golden.logits) == golden, f"{len(self.golden.logits)} golden logits; expected {golden}")
+        size = self.preprocessing.size
+        before: tuple[TensorSpec, ...] = ()
+        for stage in self.stages:
+            for tensor in (*stage.inputs, *stage.outputs):
+                shape = {"image": (1, size, size, 3), "logits": (1, self.model.classes)}.get(tensor.role, tensor.shape)
+                require(
+                    tensor.shape == shape, f"{stage.name}: {tensor.name!r} of shape {tensor.shape}; expected {shape}"
+                )
+            for tensor in (t for t in stage.inputs if t.role == "state"):
+                words = f"{tensor.name!r} of {tensor.dtype} {tensor.shape}"
+                require(tensor in before, f"{stage.name}: the stage before does not give the state {words}")
+            before = stage.outputs
+
+    @property
+    def needed_files(self) -> tuple[str, ...]:
+        """Every path that the manifest names outside `files`; an artifact may be a folder of them."""
+        return (self.labels, self.golden.image, *self.golden.logits, *(stage.artifact for stage in self.stages))
+
+    @property
+    def macs(self) -> tuple[int, ...]:
+        """Multiply-accumulates spent when leaving at each exit (cumulative)."""
+        total, sums = 0, []
+        for stage in self.stages:
+            total += stage.macs
+            sums.append(total)
+        return tuple(sums)
+
+    def operating_point(self, name: str) -> OperatingPoint:
+        for point in self.operating_points:
+            if point.name == name:
+                return point
+        known = ", ".join(p.name for p in self.operating_points)
+        raise ManifestError(f"no operating point {name!r}; the bundle has: {known}")
+
+
+def parse_manifest(text: str | bytes) -> Manifest:
+    """Raises NewerFormatError for a later format, ManifestError for anything else that is not a manifest."""
+    try:
+        value = parse_json(text, MANIFEST)
+        if isinstance(value, dict) and type(value.get("format")) is int and value["format"] != FORMAT:
+            if value["format"] > FORMAT:
+                raise NewerFormatError(f"{MANIFEST}: format {value['format']}; this reads {FORMAT}: update dvt-edge")
+            raise ManifestError(f"{MANIFEST}: format {value['format']}; expected {FORMAT}")
+        manifest = from_json(Manifest, value, MANIFEST)
+    except SchemaError as error:
+        raise ManifestError(str(error)) from error
+    assert isinstance(manifest, Manifest)
+    return manifest
+
+
+def to_json(manifest: Manifest) -> str:
+    return dump_json(manifest)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of manifest.json, from the dataclasses above. Needs pydantic."""
+    return schema_of(Manifest)

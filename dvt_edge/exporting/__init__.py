@@ -1,0 +1,1 @@
+"""A cascade and a target in, a checked bundle out."""

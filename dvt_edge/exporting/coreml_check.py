@@ -1,0 +1,267 @@
+"""Checks a converted Core ML program where Core ML itself cannot run, such as on Linux.
+
+`check_package` compares what an .mlpackage declares with its stage: operator kinds, names, shapes, dtypes.
+`Interpreter` runs the saved program with its saved weights in torch. Agreement with PyTorch proves the conversion,
+that is, that these operators and weights compute the stage. It says nothing of what a phone's CPU, GPU or Neural
+Engine make of them: where each operator runs, in which precision it sums, how fast it is. Only a device tells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvt_edge.device.manifest import TensorSpec
+from dvt_edge.errors import ExportError, cause
+from dvt_edge.network.stages import StageGraph
+from dvt_edge.quiet import quiet
+
+with quiet():
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto.load import load as load_mil
+    from coremltools.converters.mil.mil.types import fp16
+
+IOS17_SPECIFICATION, IOS17_OPSET = 8, "CoreML7"
+FUNCTION = "main"
+MODEL_FILE = "Data/com.apple.CoreML/model.mlmodel"  # as Manifest.json lists them, under the package
+WEIGHT_FILE = "Data/com.apple.CoreML/weights/weight.bin"
+
+
+def load_model(artifact: Path) -> Any:
+    """The Model protobuf of an .mlpackage. Raises ExportError where there is none or it is no ML program for iOS 17."""
+    model = ct.proto.Model_pb2.Model()
+    try:
+        model.ParseFromString((artifact / MODEL_FILE).read_bytes())
+    except Exception as error:  # protobuf's DecodeError has no stable home
+        raise ExportError(f"{artifact.name}: no Core ML model in it ({cause(error)})") from error
+    version, functions = model.specificationVersion, list(model.mlProgram.functions)
+    if version != IOS17_SPECIFICATION or functions != [FUNCTION]:
+        raise ExportError(
+            f"{artifact.name}: specification {version} with functions {functions}; "
+            f"expected {IOS17_SPECIFICATION} (iOS 17) with [{FUNCTION!r}]"
+        )
+    if (opset := model.mlProgram.functions[FUNCTION].opset) != IOS17_OPSET:
+        raise ExportError(f"{artifact.name}: operator set {opset!r}; expected {IOS17_OPSET!r} (iOS 17)")
+    return model
+
+
+def check_package(artifact: Path, stage: StageGraph) -> dict[str, int]:
+    """Numbers of operators by kind, constants left out.
+
+    Raises ExportError naming an operator that is not among OPERATORS, or an input or output (name, shape, dtype,
+    in this order) that is not the stage's.
+    """
+    model = load_model(artifact)
+    function = model.mlProgram.functions[FUNCTION]
+    operators = Counter(op.type for op in function.block_specializations[function.opset].operations)
+    del operators["const"]
+    if unknown := sorted(operators.keys() - OPERATORS):
+        raise ExportError(f"{artifact.name}: unknown operators {', '.join(unknown)}; expected only {sorted(OPERATORS)}")
+    for side, found, expected in (
+        ("inputs", model.description.input, stage.inputs),
+        ("outputs", model.description.output, stage.outputs),
+    ):
+        declared, wanted = [declaration(f) for f in found], [specification(t) for t in expected]
+        if declared != wanted:
+            raise ExportError(f"{artifact.name}: {side} [{', '.join(declared)}]; expected [{', '.join(wanted)}]")
+    return dict(operators)
+
+
+def declaration(feature: Any) -> str:
+    """An input or output of a model description in the words of `specification`, and more if it is anything else."""
+    kind = feature.type.WhichOneof("Type")
+    if kind == "imageType":
+        image = feature.type.imageType
+        text = f"{image.ColorSpace.Name(image.colorSpace)} image {(image.height, image.width)}"
+        flexible = image.WhichOneof("SizeFlexibility")
+    elif kind == "multiArrayType":
+        array = feature.type.multiArrayType
+        text = f"{array.ArrayDataType.Name(array.dataType).lower()} {tuple(array.shape)}"
+        flexible = array.WhichOneof("ShapeFlexibility")
+    else:
+        text, flexible = str(kind), None
+    extra = " optional" * feature.type.isOptional + f" {flexible}" * (flexible is not None)
+    return f"{feature.name}: {text}{extra}"
+
+
+def specification(tensor: TensorSpec) -> str:
+    what = f"RGB image {tensor.shape[2:]}" if tensor.role == "image" else f"{tensor.dtype} {tensor.shape}"
+    return f"{tensor.name}: {what}"
+
+
+# The kinds of MIL operator that the stages become, computed on float32 tensors; constants other than tensors are
+# plain Python values. https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.defs.html
+
+
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    strides: list[int],
+    pad_type: str,
+    pad: list[int],
+    dilations: list[int],
+    groups: int,
+    bias: Tensor | None = None,
+) -> Tensor:
+    require(pad_type in ("valid", "custom"), f"pad_type {pad_type!r}")
+    if pad_type == "custom":
+        top, bottom, left, right = pad
+        x = F.pad(x, (left, right, top, bottom))
+    return F.conv2d(x, weight, bias, strides, 0, dilations, groups)
+
+
+def reshape(x: Tensor, shape: list[int]) -> Tensor:
+    require(0 not in shape, f"shape {shape}")
+    return x.reshape(shape)
+
+
+def concat(values: list[Tensor], axis: int, interleave: bool) -> Tensor:
+    require(not interleave, "interleave")
+    return torch.cat(values, dim=axis)
+
+
+def slice_by_index(
+    x: Tensor,
+    begin: list[int],
+    end: list[int],
+    begin_mask: list[bool] | None = None,
+    end_mask: list[bool] | None = None,
+    squeeze_mask: list[bool] | None = None,
+) -> Tensor:
+    no = [False] * x.dim()
+    ranges = zip(begin, end, begin_mask or no, end_mask or no, squeeze_mask or no, strict=True)
+    index = [
+        first if squeeze else slice(None if from_start else first, None if to_end else last)
+        for first, last, from_start, to_end, squeeze in ranges
+    ]
+    return x[tuple(index)]
+
+
+def matmul(x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bool) -> Tensor:
+    return (x.mT if transpose_x else x) @ (y.mT if transpose_y else y)
+
+
+def layer_norm(x: Tensor, axes: list[int], gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
+    require(axes in ([-1], [x.dim() - 1]), f"axes {axes}")
+    return F.layer_norm(x, x.shape[-1:], gamma, beta, epsilon)
+
+
+def gelu(x: Tensor, mode: str) -> Tensor:
+    require(mode == "EXACT", f"mode {mode!r}")
+    return F.gelu(x)
+
+
+def cast(x: Tensor, dtype: str) -> Tensor:
+    require(dtype in ("fp16", "fp32"), f"dtype {dtype!r}")
+    return x  # rounded as every float16 result is
+
+
+def require(ok: bool, found: str) -> None:
+    if not ok:
+        raise NotImplementedError(found)
+
+
+KERNELS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
+    "add": lambda x, y: x + y,
+    "cast": cast,
+    "concat": concat,
+    "conv": conv,
+    "exp": lambda x: x.exp(),
+    "gelu": gelu,
+    "layer_norm": layer_norm,
+    "linear": lambda x, weight, bias=None: F.linear(x, weight, bias),
+    "matmul": matmul,
+    "mul": lambda x, y: x * y,
+    "real_div": lambda x, y: x / y,
+    "reduce_sum": lambda x, axes, keep_dims: x.sum(dim=axes, keepdim=keep_dims),
+    "relu": lambda x: x.relu(),
+    "reshape": reshape,
+    "slice_by_index": slice_by_index,
+    "softmax": lambda x, axis: x.softmax(dim=axis),
+    "split": lambda x, split_sizes, axis: torch.split(x, split_sizes, axis),
+    "sub": lambda x, y: x - y,
+    "transpose": lambda x, perm: x.permute(perm),
+}
+OPERATORS = frozenset(KERNELS)
+
+
+class Interpreter:
+    """A saved program as a function: float32 arrays in, by name, float32 arrays out.
+
+    An image goes in as float32 (1, 3, size, size) with values 0..255. With `half`, each result that the program
+    holds in float16 is rounded to it; inside an operator sums are float32. Without, only the weights are rounded.
+    """
+
+    def __init__(self, artifact: Path, half: bool = True) -> None:
+        model = load_model(artifact)
+        try:
+            with quiet():
+                program = load_mil(model, model.specificationVersion, str((artifact / WEIGHT_FILE).parent))
+        except Exception as error:
+            raise ExportError(f"{artifact.name}: the program cannot be read ({cause(error)})") from error
+        self.name, self.half, self.function = artifact.name, half, program.functions[FUNCTION]
+        operations = self.function.operations
+        self.operations = [op for op in operations if op.op_type != "const"]
+        self.constants = {v.name: plain(v.val) for op in operations if op.op_type == "const" for v in op.outputs}
+
+    @torch.inference_mode()
+    def __call__(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Raises ExportError for inputs that are not the program's, and for an operator that it cannot run."""
+        declared = {name: tuple(var.shape) for name, var in self.function.inputs.items()}
+        if declared != (given := {name: array.shape for name, array in inputs.items()}):
+            raise ExportError(f"{self.name}: inputs {given}; expected {declared}")
+        values = self.constants | {name: torch.tensor(array, dtype=torch.float32) for name, array in inputs.items()}
+        for op in self.operations:
+            arguments = {
+                name: [values[v.name] for v in var] if isinstance(var, (list, tuple)) else values[var.name]
+                for name, var in op.inputs.items()
+            }
+            try:
+                results = KERNELS[op.op_type](**arguments)
+            except Exception as error:
+                raise ExportError(f"{self.name}: {op.op_type} {op.name!r} is unchecked ({cause(error)})") from error
+            for var, result in zip(op.outputs, results if isinstance(results, tuple) else (results,), strict=True):
+                if tuple(result.shape) != var.shape:
+                    raise ExportError(f"{self.name}: {var.name!r} is {tuple(result.shape)}; declared {var.shape}")
+                values[var.name] = result.half().float() if self.half and var.dtype is fp16 else result
+        return {var.name: values[var.name].numpy() for var in self.function.outputs}
+
+
+def plain(value: Any) -> Any:
+    """A constant as a kernel takes it: a float32 tensor, or a Python value or list."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return torch.tensor(value.astype(np.float32))
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def interpret(artifact: Path, inputs: dict[str, NDArray[Any]], half: bool = True) -> dict[str, NDArray[np.float32]]:
+    """Outputs by name of an .mlpackage for one set of inputs: see `Interpreter`, which many sets should share."""
+    return Interpreter(artifact, half)(inputs)
+
+
+def compare(artifact: Path, stage: StageGraph, inputs: Sequence[Tensor], half: bool = True) -> dict[str, float]:
+    """Signal-to-quantization-noise ratio in dB of each output, by name, of the interpreted program against PyTorch.
+
+    `inputs` are the stage's, in its order. Infinite where the two are equal; -inf where the program's is not finite.
+    """
+    found = interpret(artifact, {t.name: x.numpy() for t, x in zip(stage.inputs, inputs, strict=True)}, half)
+    with torch.inference_mode():
+        expected = stage(*inputs)
+    return {t.name: sqnr_db(y.numpy(), found[t.name]) for t, y in zip(stage.outputs, expected, strict=True)}
+
+
+def sqnr_db(reference: NDArray[np.float32], value: NDArray[np.float32]) -> float:
+    if not np.isfinite(value).all():
+        return -math.inf
+    noise = float(np.square(reference.astype(np.float64) - value).sum())
+    signal = float(np.square(reference.astype(np.float64)).sum())
+    return math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)

@@ -1,0 +1,97 @@
+"""Core ML: a stage to an ML program for iOS 17 and later, as an .mlpackage.
+
+The image is a Core ML image input, so that a phone hands in a camera's pixel buffer. State goes in and out as
+float32 arrays, the only float that a manifest knows; a float16 program casts it at its ends.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dvt_edge.device.manifest import Operators
+from dvt_edge.errors import ExportError, cause
+from dvt_edge.exporting.coreml_check import MODEL_FILE, WEIGHT_FILE, check_package, compare, load_model
+from dvt_edge.exporting.exporters import CalibrationInputs, Converted
+from dvt_edge.exporting.recipes import Recipe
+from dvt_edge.network.stages import StageGraph
+from dvt_edge.quiet import quiet
+
+with quiet():
+    import coremltools as ct
+
+PRECISIONS = {"float16": ct.precision.FLOAT16, "float32": ct.precision.FLOAT32}
+
+
+def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInputs, folder: Path) -> Converted:
+    """Writes `folder`/<stage>.mlpackage, the same bytes each time, and checks it with coreml_check.
+
+    Takes a stage of layout "image". Core ML decides on the device where each operator runs, so nothing is known here
+    of what it will delegate: by convention all of the program's operators but constants count as delegated.
+    Raises ExportError in one line for a stage that does not convert, a package that is not as declared, and a
+    program that, interpreted on one calibration input, misses the recipe's SQNR on any output.
+    """
+    where = f"{stage.name}, target {recipe.name}"
+    if stage.layout != "image":
+        raise ExportError(f"{where}: a stage of layout {stage.layout!r}; expected 'image', a Core ML image input")
+    if recipe.quantization is not None:
+        raise ExportError(f"{where}: the Core ML exporter does not quantize; expected a recipe without quantization")
+    artifact = folder / f"{stage.name}.mlpackage"
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary) / artifact.name
+        try:
+            convert(stage, recipe, made)
+        except Exception as error:
+            raise ExportError(f"{where}: Core ML conversion failed ({cause(error)})") from error
+        copy_package(made, artifact)
+    operators = check_package(artifact, stage)
+    inputs = next(calibration(), None) or stage.example_inputs()
+    least = recipe.bounds.min_sqnr_db or 0.0
+    for name, sqnr in compare(artifact, stage, inputs, half=recipe.precision == "float16").items():
+        if sqnr < least:
+            raise ExportError(f"{where}: {name} has {sqnr:.1f} dB SQNR against PyTorch; expected at least {least:.1f}")
+    return Converted(artifact, Operators(delegated=sum(operators.values()), undelegated=0))
+
+
+def convert(stage: StageGraph, recipe: Recipe, package: Path) -> None:
+    """Writes `package` with coremltools' own conversion of the exported stage."""
+    with quiet():
+        ct.convert(
+            torch.export.export(stage, stage.example_inputs()).run_decompositions({}),
+            inputs=[
+                ct.ImageType(t.name, t.shape, color_layout=ct.colorlayout.RGB)
+                if t.role == "image"
+                else ct.TensorType(t.name, t.shape, dtype=np.float32)
+                for t in stage.inputs
+            ],
+            outputs=[ct.TensorType(t.name, dtype=np.float32) for t in stage.outputs],
+            convert_to="mlprogram",
+            minimum_deployment_target=ct.target.iOS17,
+            compute_precision=PRECISIONS[recipe.precision],
+            skip_model_load=True,
+            package_dir=str(package),
+        )
+
+
+def copy_package(source: Path, artifact: Path) -> None:
+    """`source` as the same bytes each time: no metadata, maps in order, item identifiers made from their paths.
+
+    Opening a package with coremltools writes its Manifest.json anew; written as there, its bytes stay.
+    """
+    model = load_model(source)
+    model.description.ClearField("metadata")
+    shutil.rmtree(artifact, ignore_errors=True)
+    (artifact / WEIGHT_FILE).parent.mkdir(parents=True)
+    (artifact / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
+    shutil.copyfile(source / WEIGHT_FILE, artifact / WEIGHT_FILE)
+    manifest = json.loads((source / "Manifest.json").read_text())
+    items = {str(uuid.uuid5(uuid.NAMESPACE_URL, item["path"])): item for item in manifest["itemInfoEntries"].values()}
+    root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
+    manifest |= {"itemInfoEntries": items, "rootModelIdentifier": str(uuid.uuid5(uuid.NAMESPACE_URL, root))}
+    (artifact / "Manifest.json").write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n")

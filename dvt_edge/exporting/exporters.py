@@ -1,0 +1,47 @@
+"""One module per engine, each with `export_stage`: a PyTorch stage in, an artifact file and its operator counts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from dvt_edge.device.manifest import Operators
+from dvt_edge.errors import MissingPackageError
+from dvt_edge.exporting.recipes import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dvt_edge.network.stages import StageGraph
+
+# Fresh calibration inputs of one stage, one image at a time, in the order of the stage's inputs.
+CalibrationInputs = Callable[[], Iterator[tuple["Tensor", ...]]]
+
+
+@dataclass(frozen=True)
+class Converted:
+    artifact: Path  # a file, or the folder of an .mlpackage
+    operators: Operators
+
+
+class ExportStage(Protocol):
+    def __call__(
+        self, stage: StageGraph, recipe: Recipe, calibration: CalibrationInputs, folder: Path
+    ) -> Converted: ...
+
+
+def exporter_for(recipe: Recipe) -> ExportStage:
+    """The `export_stage` of the recipe's engine. Raises MissingPackageError naming the extra to install."""
+    return load(f"dvt_edge.exporting.{recipe.engine}_exporter", recipe.extra, f"target {recipe.name}").export_stage
+
+
+def load(module: str, extra: str, why: str):  # type: ignore[no-untyped-def]
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("dvt_edge"):
+            raise
+        raise MissingPackageError(error.name.split(".")[0], extra, why) from error

@@ -1,0 +1,322 @@
+"""Export: a trained cascade and a target in, a verified bundle out.
+
+split -> convert each stage -> run the artifacts on real images -> check against PyTorch
+      -> operating points on the artifacts' own outputs -> golden data -> manifest, in one atomic step
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvt_edge import machine
+from dvt_edge.atomic import new_folder, write_text
+from dvt_edge.calibration.exit_logits import ExitLogits, data_sha256, in_memory
+from dvt_edge.calibration.thresholds import DEFAULT, Calibration, calibrate
+from dvt_edge.data.classes import class_names, in_classes
+from dvt_edge.data.dealing import held_out_images
+from dvt_edge.data.images import LabelledImages
+from dvt_edge.data.reading import open_images, sample
+from dvt_edge.device.bundle import CascadeBundle, list_files
+from dvt_edge.device.manifest import (
+    FORMAT,
+    MANIFEST,
+    ConfidenceSpec,
+    Golden,
+    Manifest,
+    ModelSpec,
+    Preprocessing,
+    StageSpec,
+    TensorSpec,
+    Verification,
+    to_json,
+)
+from dvt_edge.device.preprocess import preprocess
+from dvt_edge.device.runtime import Runtime
+from dvt_edge.errors import DataError, EngineError, ExportError
+from dvt_edge.exporting.exporters import Converted, exporter_for
+from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, recipe_for
+from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.checkpoint import load_cascade
+from dvt_edge.network.stages import StageChain, StageGraph, split
+from dvt_edge.quiet import Report
+from dvt_edge.validation.compare import Comparison, artifact_logits, compare, pytorch_logits
+from dvt_edge.version import __version__
+
+GOLDEN_IMAGES = 4
+SHIPPED, SAMPLE = "dvt_cifar10", "cifar10-calibration"  # images that the shipped cascade was not trained on
+CHECKED_IMAGES = 64  # compared with PyTorch, output by output
+TOOLS = {
+    "onnxruntime": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "executorch": ("torch", "torchao", "executorch"),
+    "coreml": ("torch", "coremltools"),
+}
+
+
+def export(
+    cascade: Cascade,
+    target: str,
+    out: str | os.PathLike[str],
+    *,
+    calibration: LabelledImages | str | os.PathLike[str] | None = None,
+    limit: int = DRAWN_IMAGES,
+    checkpoint_sha256: str | None = None,
+    name: str | None = None,
+    report: Report | None = None,
+) -> CascadeBundle:
+    """Export `cascade` for `target` into the folder `out`, replacing a bundle that was there.
+
+    `calibration` are real images, as an object or a path: `calibration_images`. At most `limit` are drawn of them; the
+    first set the quantization ranges, the others measure quality and operating points. `report` is told of progress.
+    Nothing is left at `out` unless every check passed.
+
+    Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch or
+    something else than a bundle is at `out`.
+    """
+    recipe, out = recipe_for(target), Path(out)
+    if out.exists() and not (out / MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise ExportError(f"{out}: exists and is not a bundle; give another folder, nothing was replaced")
+    images = calibration_images(cascade, calibration).shuffled().first(limit)
+    return Export(cascade, recipe, images, checkpoint_sha256, name or cascade.config.name, report).run(out)
+
+
+def calibration_images(cascade: Cascade, given: LabelledImages | str | os.PathLike[str] | None) -> LabelledImages:
+    """Images that the cascade was not trained on, their labels in its classes.
+
+    Of the data that it was trained on those that were held out, where its checkpoint says which; else a path's test
+    images. Without any, the package's sample, for cascades trained as the shipped one. Raises DataError.
+    """
+    name, known = cascade.config.name, cascade.trained_on
+    if given is None:
+        if known is None or known != load_cascade(f"zoo:{SHIPPED}").trained_on:
+            raise DataError(
+                f"the package has no images that {name} was not trained on: export it with real ones (--calibration)"
+            )
+        given = sample(SAMPLE)
+    if not isinstance(given, LabelledImages):
+        path = os.fspath(given)
+        given = held_out_images(path, known) or open_images(path, "test")
+    if known is not None:
+        given = in_classes(given, known.classes, name)
+    elif given.labels is not None and len(given.classes) not in (0, cascade.config.num_classes):
+        raise DataError(
+            f"{given.source}: {len(given.classes)} classes; {name} has {cascade.config.num_classes}. "
+            "Images without labels go into one flat folder"
+        )
+    if len(given) < 2:
+        raise DataError(f"{given.source}: one image; expected at least two, one to calibrate and one to check")
+    return given
+
+
+def stage_spec(stage: StageGraph, converted: Converted, inputs: tuple[TensorSpec, ...]) -> StageSpec:
+    """A converted stage as the manifest has it."""
+    return StageSpec(
+        name=stage.name,
+        artifact=converted.artifact.name,
+        grid=stage.grid,
+        macs=stage.macs(),
+        parameters=stage.parameter_count(),
+        inputs=inputs,
+        outputs=stage.outputs,
+        operators=converted.operators,
+    )
+
+
+class Export:
+    def __init__(
+        self,
+        cascade: Cascade,
+        recipe: Recipe,
+        images: LabelledImages,
+        checkpoint_sha256: str | None,
+        name: str,
+        report: Report | None,
+    ) -> None:
+        self.cascade, self.recipe, self.name, self.checkpoint = cascade.eval(), recipe, name, checkpoint_sha256
+        self.report = report or (lambda what, done, of: None)
+        self.convert = exporter_for(recipe)
+        wanted = recipe.quantization.calibration_images if recipe.quantization else 0
+        used = min(wanted, len(images) // 2)
+        self.calibration, self.measured = images.first(used), images.take(range(used, len(images)))
+        self.classes = class_names(cascade.trained_on, images, cascade.config.num_classes)
+
+    def run(self, out: Path) -> CascadeBundle:
+        with new_folder(out) as folder:
+            stages = tuple(self.export_stage(folder, k) for k in range(self.cascade.config.num_exits))
+            draft = self.draft(folder, stages)
+            bundle = CascadeBundle(folder, draft)
+            manifest = self.measure_with_pytorch(bundle) if self.recipe.engine == "coreml" else self.measure(bundle)
+            manifest = dataclasses.replace(manifest, files=list_files(folder))
+            (folder / MANIFEST).write_text(to_json(manifest))
+        return CascadeBundle.open(out)
+
+    # -- stages ------------------------------------------------------------------------------------------------
+
+    def export_stage(self, folder: Path, index: int) -> StageSpec:
+        stage = split(self.cascade, self.recipe.layout)[index]
+        self.report(f"{self.recipe.name}: converting {stage.name}", index, self.cascade.config.num_exits)
+        converted = self.convert(stage, self.recipe, self.calibration_inputs(stage), folder)
+        if self.recipe.layout == "image":  # the runtime hands pixels over; the engine makes the picture
+            inputs = (split(self.cascade)[index].inputs[0], *stage.inputs[1:])
+        else:
+            inputs = stage.inputs
+        return stage_spec(stage, converted, inputs)
+
+    def pixels(self, image: NDArray[np.uint8] | Path) -> NDArray[np.uint8]:
+        return preprocess(image, self.cascade.config.image_size, self.cascade.config.resize)
+
+    def calibration_inputs(self, stage: StageGraph) -> Callable[[], Iterator[tuple[Tensor, ...]]]:
+        """One image at a time through PyTorch up to this stage: memory does not grow with the images."""
+
+        def inputs() -> Iterator[tuple[Tensor, ...]]:
+            chain = StageChain(split(self.cascade))
+            for image in self.calibration:
+                pixels = torch.from_numpy(self.pixels(image))[None]
+                ready, _ = chain.run(pixels, last=stage.index)[stage.index]
+                yield tuple(ready.values())
+
+        return inputs
+
+    # -- the manifest ------------------------------------------------------------------------------------------
+
+    def draft(self, folder: Path, stages: tuple[StageSpec, ...]) -> Manifest:
+        """A manifest that can be run, with nothing measured in it yet."""
+        config, recipe = self.cascade.config, self.recipe
+        (folder / "labels.json").write_text(json.dumps(list(self.classes)) + "\n")
+        (folder / "golden").mkdir()
+        exits = len(stages)
+        nothing = in_memory(np.zeros((1, exits, 2), np.float32), None, tuple(range(1, exits + 1)))
+        return Manifest(
+            format=FORMAT,
+            name=self.name,
+            target=recipe.name,
+            engine=recipe.engine,
+            backend=recipe.backend,
+            model=ModelSpec(
+                config.name,
+                config.to_dict(),
+                self.checkpoint,
+                config.num_classes,
+                self.cascade.trained_on,
+            ),
+            preprocessing=Preprocessing(
+                config.image_size, config.resize, recipe.layout, mean=config.mean, std=config.std
+            ),
+            stages=stages,
+            confidence=ConfidenceSpec("max_softmax", (1.0,) * exits),
+            operating_points=calibrate(nothing, temperature=(1.0,) * exits).points,
+            default_operating_point=DEFAULT,
+            verification=Verification(False, "not checked yet", 0, self.measured.source, machine.describe()),
+            labels="labels.json",
+            golden=Golden(0, "golden/image.bin", (), "artifact", 0.0),
+            tools=tool_versions(recipe.engine),
+            files=list_files(folder),
+        )
+
+    def measure(self, bundle: CascadeBundle) -> Manifest:
+        """Run the artifacts, hold them against PyTorch, and find the operating points on their own outputs."""
+        runtime = Runtime(bundle)
+        checked = self.measured.first(CHECKED_IMAGES)
+        comparison = compare(self.cascade, runtime, checked, self.report)
+        rest = self.measured.take(range(len(checked), len(self.measured)))
+        logits = comparison.logits
+        if len(rest):
+            logits = [np.concatenate(z) for z in zip(logits, artifact_logits(runtime, rest, self.report), strict=True)]
+        found = self.points(logits, bundle)
+        manifest = dataclasses.replace(bundle.manifest, operating_points=found.points, calibration=found.record)
+        if broken := comparison.broken_bounds(self.recipe.bounds, manifest):
+            raise ExportError(f"target {self.recipe.name} disagrees with PyTorch: {'; '.join(broken)}")
+        worst = max(q.max_abs_error for q in comparison.qualities())
+        tolerance = worst if self.recipe.quantization else self.recipe.bounds.max_abs_error or worst
+        pixels = [self.pixels(image) for image in checked.first(GOLDEN_IMAGES)]
+        return dataclasses.replace(
+            manifest,
+            verification=verification(comparison, manifest),
+            golden=self.golden(bundle.folder, pixels, logits, "artifact", tolerance),
+        )
+
+    def measure_with_pytorch(self, bundle: CascadeBundle) -> Manifest:
+        """For an engine that cannot run here: everything from PyTorch, and marked as not verified."""
+        logits = pytorch_logits(self.cascade, self.measured, self.report)
+        pixels = [self.pixels(image) for image in self.measured.first(GOLDEN_IMAGES)]
+        tolerance = 0.02 * float(max(np.abs(z).max() for z in logits))
+        reason = "Core ML predicts on macOS only: run `dvt-edge validate --record` there; figures are PyTorch's"
+        return dataclasses.replace(
+            bundle.manifest,
+            operating_points=self.points(logits, bundle).points,
+            verification=dataclasses.replace(bundle.manifest.verification, reason=reason),
+            golden=self.golden(bundle.folder, pixels, logits, "pytorch", tolerance),
+        )
+
+    def points(self, logits: list[NDArray[np.float32]], bundle: CascadeBundle) -> Calibration:
+        """The standard operating points, at the temperatures of the draft."""
+        images, manifest = self.measured, bundle.manifest
+        labels = None if images.labels is None else np.array(images.labels, dtype=np.int64)
+        data = in_memory(np.stack(logits, axis=1), labels, manifest.macs, images.source)
+        about = dataclasses.replace(
+            data.about,
+            artifact_sha256=bundle.artifacts_sha256,
+            data_sha256=data_sha256(map(self.pixels, images), labels),
+        )
+        found = ExitLogits(data.logits, labels, about)
+        return calibrate(found, temperature=manifest.confidence.temperature, name_of=images.name)
+
+    def golden(
+        self,
+        folder: Path,
+        pixels: list[NDArray[np.uint8]],
+        logits: list[NDArray[np.float32]],
+        source: str,
+        tolerance: float,
+    ) -> Golden:
+        count = len(pixels)
+        (folder / "golden/image.bin").write_bytes(np.stack(pixels).tobytes())
+        names = tuple(f"golden/stage{k}.logits.bin" for k in range(len(logits)))
+        for name, z in zip(names, logits, strict=True):
+            (folder / name).write_bytes(z[:count].astype("<f4").tobytes())
+        return Golden(count, "golden/image.bin", names, source, tolerance)  # type: ignore[arg-type]
+
+
+def verification(comparison: Comparison, manifest: Manifest) -> Verification:
+    """What a comparison that kept its bounds proves, here."""
+    return Verification(
+        verified=True,
+        reason=f"compared with PyTorch on {manifest.backend}",
+        images=comparison.images,
+        data=comparison.data,
+        machine=machine.describe(),
+        exits=comparison.qualities(),
+        exit_agreement=comparison.worst_exit_agreement(manifest),
+    )
+
+
+def record_verification(bundle: CascadeBundle, comparison: Comparison) -> CascadeBundle:
+    """Write a comparison made on this machine into the bundle's manifest: how a Core ML bundle becomes verified.
+
+    Raises ExportError, and writes nothing, when the recipe's bounds are broken.
+    """
+    bounds = recipe_for(bundle.manifest.target).bounds
+    if broken := comparison.broken_bounds(bounds, bundle.manifest):
+        raise ExportError(f"{bundle.manifest.name} disagrees with PyTorch: {'; '.join(broken)}")
+    manifest = dataclasses.replace(bundle.manifest, verification=verification(comparison, bundle.manifest))
+    write_text(bundle.file(MANIFEST), to_json(manifest))
+    return CascadeBundle.open(bundle.folder)
+
+
+def tool_versions(engine: str) -> dict[str, str]:
+    versions = {"dvt-edge": __version__}
+    for package in TOOLS[engine]:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError as error:
+            raise EngineError(f"the package {package!r} is imported but has no version: reinstall it") from error
+    return versions

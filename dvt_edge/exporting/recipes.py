@@ -1,0 +1,53 @@
+"""Targets: each a named, declarative recipe. A new one is a new row; the exporters read these fields and no names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dvt_edge.errors import UnknownTargetError
+from dvt_edge.validation.bounds import Bounds
+
+Engine = Literal["onnxruntime", "executorch", "coreml"]
+DRAWN_IMAGES = 2048  # that an export takes of those given, at most: more take longer and say little more
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Static post-training quantization: weights per output channel, activations per tensor."""
+
+    weight_bits: int = 8
+    activation_bits: int = 8
+    calibration_images: int = 128
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    engine: Engine
+    backend: str  # the provider or delegate that must run it
+    extra: str  # pip extra that brings the packages
+    precision: Literal["float32", "float16"]
+    bounds: Bounds
+    quantization: Quantization | None = None
+    layout: Literal["NHWC", "image"] = "NHWC"
+
+
+FLOAT = Bounds(max_abs_error=1e-3)
+INT8 = Bounds(min_sqnr_db=12.0, min_top1_agreement=0.9, min_exit_agreement=0.0)
+
+RECIPES = (
+    Recipe("onnx-fp32", "onnxruntime", "CPUExecutionProvider", "onnx", "float32", FLOAT),
+    Recipe("onnx-int8", "onnxruntime", "CPUExecutionProvider", "onnx", "float32", INT8, Quantization()),
+    Recipe("executorch-xnnpack-fp32", "executorch", "XnnpackBackend", "executorch", "float32", FLOAT),
+    Recipe("executorch-xnnpack-int8", "executorch", "XnnpackBackend", "executorch", "float32", INT8, Quantization()),
+    Recipe("coreml-fp16", "coreml", "CoreML", "coreml", "float16", Bounds(min_sqnr_db=30.0), layout="image"),
+)
+
+
+def recipe_for(target: str) -> Recipe:
+    """Raises UnknownTargetError, which lists the known names."""
+    for recipe in RECIPES:
+        if recipe.name == target:
+            return recipe
+    raise UnknownTargetError(f"unknown target {target!r}; known: {', '.join(r.name for r in RECIPES)}")

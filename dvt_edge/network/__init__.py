@@ -1,0 +1,1 @@
+"""The cascade: its configuration, its weights, its stages, its training."""

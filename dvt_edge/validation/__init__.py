@@ -1,0 +1,1 @@
+"""An artifact against PyTorch, and the bounds that it must keep."""

@@ -1,0 +1,95 @@
+"""Put a finished training run into the package, with the model card that its own files give.
+
+    python export_scripts/reproduce/add_to_zoo.py runs/dvt_cifar10
+
+Several runs are the cycles of one training, each started from the weights of the one before; the last ones are shipped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dvt_edge.atomic import write_text
+from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
+from dvt_edge.network.presets import config_for
+from dvt_edge.network.stages import split
+from dvt_edge.network.training import TrainingOptions
+
+CARD = """# {name}
+
+A cascade of {exits} exits for {pixels} px images, trained from scratch; {size:.2f} MB of float16 weights in
+[{name}.safetensors]({name}.safetensors), SHA-256 `{digest}`.
+
+| exit | tokens | MMACs, cumulative | parameters of the stage | top-1 on the {images:,} test images |
+|---|---|---|---|---|
+{rows}
+
+- **Data:** tested on all of {data}; {holdout:,} training images were held out (seed {seed}). 512 of those are the
+  package's calibration sample, and the 256 test images of the package are among the test images above.
+- **Recipe:** {epochs} epochs, {hours:.2f} hours on {machine} (other work ran on the machine at the time), processes:
+  {processes}, torch {torch}, seed {seed}. The last epoch's figures on the held-out images, exit by exit: {held_out}.
+- **Log:** [{name}.log.jsonl]({name}.log.jsonl), a line an epoch; seconds are of training alone.
+- **Made by:** {commands}, then `python export_scripts/reproduce/add_to_zoo.py {runs}`.
+- **Limits:** a small model after a short training: a test bed for export and early exit, not for use. Its
+  confidences are not calibrated (temperature 1).
+"""
+
+
+def command_of(asked: dict[str, Any], run: Path, processes: int) -> str:
+    """The `dvt-edge train` that gives these options: those that are not the default."""
+    defaults = dataclasses.asdict(TrainingOptions())
+    program = f"torchrun --nproc-per-node {processes} -m dvt_edge" if processes > 1 else "dvt-edge"
+    words = [f"{program} train data", f"runs/{run.name}", "--model", asked["model"]["name"]]
+    for option, value in asked["options"].items():
+        if value != json.loads(json.dumps(defaults[option])):
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            place = "runs/" if option == "init" else ""
+            words += [f"--{option.replace('_', '-')}", place + text or "''"]
+    return " ".join(words)
+
+
+def main(runs: list[Path], zoo: Annotated[Path, typer.Option()] = Path("dvt_edge/zoo")) -> None:
+    asked, results = ([json.loads((run / f).read_text()) for run in runs] for f in ("options.json", "result.json"))
+    name = asked[-1]["model"]["name"]
+    for run, before, options in zip(runs, [None, *runs], asked, strict=False):
+        if options["model"] != config_for(name).to_dict():
+            raise typer.BadParameter(f"{run} trained another configuration than {name} is now")
+        if options.get("init_sha256") != (before and checkpoint_sha256(before / "cascade.safetensors")):
+            raise typer.BadParameter(f"{run} did not start from {before or 'random weights'}")
+    weights = zoo / f"{name}.safetensors"
+    shutil.copyfile(runs[-1] / "cascade.safetensors", weights)
+    write_text(zoo / f"{name}.log.jsonl", "".join((run / "log.jsonl").read_text() for run in runs))
+    rows, total = [], 0
+    for stage, top1 in zip(split(load_cascade(weights)), results[-1]["test_top1"], strict=True):
+        total += stage.macs()
+        cells = f"{stage.grid}x{stage.grid} | {total / 1e6:.2f} | {stage.parameter_count():,}"
+        rows.append(f"| {stage.index} | {cells} | {100 * top1:.2f} % |")
+    commands = [f"`{command_of(a, run, r['processes'])}`" for a, run, r in zip(asked, runs, results, strict=True)]
+    together = {"epochs": " + ".join(str(r["epochs"]) for r in results), "hours": sum(r["hours"] for r in results)}
+    card = CARD.format(
+        **(results[-1] | together),
+        name=name,
+        exits=len(rows),
+        pixels=asked[-1]["model"]["image_size"],
+        size=weights.stat().st_size / 1e6,
+        digest=checkpoint_sha256(weights),
+        images=results[-1]["test_images"],
+        rows="\n".join(rows),
+        holdout=asked[-1]["options"]["holdout"],
+        seed=asked[-1]["options"]["seed"],
+        held_out=" / ".join(f"{100 * v:.2f} %" for v in results[-1]["held_out_top1"]),
+        commands=", then ".join(commands),
+        runs=" ".join(f"runs/{run.name}" for run in runs),
+    )
+    write_text(zoo / f"{name}.md", card)
+    print(card)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,100 @@
+"""The baselines and ablations of docs/results.md: the same recipe, data and epochs, one difference each.
+
+    python export_scripts/reproduce/train_baselines.py data --epochs 8 --seed 0   all variants, one after the other
+    python export_scripts/reproduce/train_baselines.py data --variant static8     one, as long as the shipped cascade
+
+A schedule is one cosine cycle or several, each a run of its own that starts from the weights of the one before:
+`--epochs 24,32 --lr 0.005,0.003` trains static8-24ep-seed0 and then static8-24+32ep-seed0. A killed run goes on where
+it stopped, a finished one is skipped. Logs and figures, not the weights, are copied to docs/results/runs/<model>/.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Schedule = tuple[tuple[int, float], ...]  # of each cycle: epochs, and the highest learning rate
+
+# What the shipped cascade was trained with (dvt_edge/zoo/dvt_cifar10.md), but for model and seed.
+SCHEDULE: Schedule = ((32, 0.005),)
+RECIPE = {
+    "--optimizer": "muon",
+    "--warmup-epochs": "1",
+    "--mixup": "0",
+    "--cutmix": "0",
+    "--auto-augment": "rand-m6-n1-mstd0.5-inc1",
+    "--erasing": "0.15",
+    "--ema-decay": "0.998",
+    "--distill": "0.4",
+    "--workers": "0",
+    "--amp": "bf16",
+}
+NO_FEATURES, NO_RELATIONS = "--no-feature-reuse", "--no-relation-reuse"
+VARIANTS = {
+    "static8": ["--grids", "8", NO_FEATURES, NO_RELATIONS],
+    "static4": ["--grids", "4", NO_FEATURES, NO_RELATIONS],
+    "static2": ["--grids", "2", NO_FEATURES, NO_RELATIONS],
+    "cascade": [],
+    "no-reuse": [NO_FEATURES, NO_RELATIONS],
+    "no-feature-reuse": [NO_FEATURES],
+    "no-relation-reuse": [NO_RELATIONS],
+}
+KEPT = ("options.json", "log.jsonl", "result.json")
+
+
+def run_name(variant: str, schedule: Schedule, seed: int) -> str:
+    return f"{variant}-{'+'.join(str(epochs) for epochs, _ in schedule)}ep-seed{seed}"
+
+
+def train_variant(data: Path, runs: Path, model: str, variant: str, schedule: Schedule, seed: int) -> list[Path]:
+    """Train one variant, those cycles that are not done; returns the run folder of each."""
+    folders: list[Path] = []
+    for count, (epochs, lr) in enumerate(schedule, start=1):
+        folder = runs / model / run_name(variant, schedule[:count], seed)
+        options = RECIPE | {"--model": model, "--epochs": str(epochs), "--lr": str(lr), "--seed": str(seed)}
+        if folders:
+            options["--init"] = str(folders[-1] / "cascade.safetensors")
+        if not (folder / "result.json").exists():
+            words = [word for option in options.items() for word in option]
+            command = [sys.executable, "-m", "dvt_edge", "train", str(data), str(folder), *words, *VARIANTS[variant]]
+            subprocess.run(command, check=True)
+        folders.append(folder)
+    return folders
+
+
+def keep_figures(folder: Path, results: Path) -> None:
+    """Copy log and figures of the run `<model>/<run>` below `results`."""
+    target = results / folder.parent.name / folder.name
+    target.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copyfile(folder / name, target / name)
+
+
+def main(
+    data: Path,
+    epochs: Annotated[str, typer.Option(help="Of each cycle; default: the shipped cascade's.")] = "",
+    lr: Annotated[str, typer.Option(help="The highest of each cycle; default: the shipped cascade's.")] = "",
+    seed: int = 0,
+    model: Annotated[str, typer.Option(help="A preset.")] = "dvt_cifar10",
+    variant: Annotated[list[str] | None, typer.Option(help=", ".join(VARIANTS))] = None,
+    runs: Path = Path("runs"),
+    results: Path = Path("docs/results/runs"),
+) -> None:
+    lengths = [int(word) for word in epochs.split(",")] if epochs else [length for length, _ in SCHEDULE]
+    rates = [float(word) for word in lr.split(",")] if lr else [rate for _, rate in SCHEDULE]
+    if len(lengths) != len(rates):
+        raise typer.BadParameter(f"{len(lengths)} cycles of --epochs and {len(rates)} of --lr")
+    if unknown := set(variant or ()) - set(VARIANTS):
+        raise typer.BadParameter(f"{min(unknown)}: expected one of {', '.join(VARIANTS)}")
+    for name in variant or VARIANTS:
+        for folder in train_variant(data, runs, model, name, tuple(zip(lengths, rates, strict=True)), seed):
+            keep_figures(folder, results)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,432 @@
+"""Core ML export: what a package declares, that its program computes the stage, and the engine around it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dvt_edge.device.engines.coreml_engine import load_stage
+from dvt_edge.device.manifest import Operators, StageSpec
+from dvt_edge.errors import EngineError, ExportError
+from dvt_edge.exporting.recipes import Quantization, recipe_for
+from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.presets import PRESETS
+from dvt_edge.network.stages import StageChain, StageGraph, split
+from dvt_edge.validation.bounds import Bounds
+
+if importlib.util.find_spec("coremltools") is None and not os.environ.get("CI"):  # in CI the import below fails
+    reason = "coremltools is not installed: pip install 'dvt-edge[coreml]'"
+    print(reason)
+    pytest.skip(reason, allow_module_level=True)
+
+from dvt_edge.exporting import coreml_check, coreml_exporter
+from dvt_edge.exporting.coreml_check import IOS17_SPECIFICATION, MODEL_FILE, OPERATORS, WEIGHT_FILE, Interpreter
+from dvt_edge.exporting.coreml_exporter import ct, export_stage
+from dvt_edge.exporting.exporters import Converted
+
+# One of each stem; shallow, as blocks repeat.
+CONFIGS = {
+    "tiny": PRESETS["dvt_tiny"],
+    "cifar10": PRESETS["dvt_cifar10"].replace(depth=2),
+    "t2t": PRESETS["DVT_T2t_vit_12"].replace(depth=1),
+}
+STAGES = [("tiny", 0), ("tiny", 1), ("tiny", 2), ("cifar10", 1), ("t2t", 1)]
+RECIPE = recipe_for("coreml-fp16")
+FLOAT32 = dataclasses.replace(RECIPE, precision="float32")
+
+Exports = Callable[..., Converted]
+
+
+@functools.cache
+def stages(name: str, layout: str = "image") -> list[StageGraph]:
+    """A cascade with seeded random weights; relations and norms large enough for an error in them to show."""
+    torch.manual_seed(0)
+    cascade = Cascade(CONFIGS[name])
+    with torch.no_grad():
+        for key, parameter in cascade.named_parameters():
+            if "norm" in key or key.endswith("bias"):
+                parameter.add_(0.3 * torch.randn(parameter.shape))
+            elif ".blocks." in key:
+                parameter.mul_(3)
+        for key, buffer in cascade.named_buffers():
+            if "running_mean" in key:
+                buffer.normal_(0, 0.3)
+            elif "running_var" in key:
+                buffer.uniform_(0.5, 2)
+    return split(cascade, layout)
+
+
+def no_calibration() -> Iterator[Any]:
+    return iter(())
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    @functools.cache
+    def export(name: str, index: int, recipe: Any = RECIPE) -> Converted:
+        return export_stage(stages(name)[index], recipe, no_calibration, tmp_path_factory.mktemp(f"{name}{index}"))
+
+    return export
+
+
+def edited(artifact: Path, folder: Path, edit: Callable[[Any], Any]) -> Path:
+    """A copy of a package whose Model protobuf `edit` has changed."""
+    package = Path(shutil.copytree(artifact, folder / artifact.name))
+    model = coreml_check.load_model(package)
+    edit(model)
+    (package / MODEL_FILE).write_bytes(model.SerializeToString())
+    return package
+
+
+def operations(model: Any) -> Any:
+    return model.mlProgram.functions["main"].block_specializations["CoreML7"].operations
+
+
+@pytest.mark.parametrize(("name", "index"), STAGES)
+def test_package_declares_the_stage_for_ios17(exported: Exports, name: str, index: int) -> None:
+    """Read by coremltools alone: an RGB image and float32 state in, logits and state out, all by the stage's names."""
+    stage, artifact = stages(name)[index], exported(name, index).artifact
+    spec = ct.models.MLModel(str(artifact), skip_model_load=True).get_spec()
+    assert artifact.name == f"stage{index}.mlpackage"
+    assert spec.specificationVersion == 8 == ct.target.iOS17
+    size = CONFIGS[name].image_size
+    image, *state = spec.description.input
+    assert image.name == "image"
+    assert (image.type.imageType.width, image.type.imageType.height) == (size, size)
+    assert image.type.imageType.colorSpace == ct.proto.FeatureTypes_pb2.ImageFeatureType.ColorSpace.RGB
+    arrays = [*state, *spec.description.output]
+    assert [(a.name, tuple(a.type.multiArrayType.shape)) for a in arrays] == [
+        (t.name, t.shape) for t in (*stage.inputs[1:], *stage.outputs)
+    ]
+    float32 = ct.proto.FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.FLOAT32
+    assert {a.type.multiArrayType.dataType for a in arrays} == {float32}
+
+
+def test_operators_are_the_known_ones(exported: Exports) -> None:
+    """All stems together use every known kind and no other; reuse stays matmuls, not thousands of slices."""
+    kinds: set[str] = set()
+    for name, index in STAGES:
+        converted = exported(name, index)
+        counts = coreml_check.check_package(converted.artifact, stages(name)[index])
+        assert counts["slice_by_index"] == 1
+        assert converted.operators == Operators(delegated=sum(counts.values()), undelegated=0)
+        kinds |= counts.keys()
+    assert kinds == OPERATORS
+
+
+@pytest.mark.parametrize(("name", "index"), [("tiny", 1), ("cifar10", 1), ("t2t", 1)])
+def test_float32_program_is_the_stage(exported: Exports, name: str, index: int) -> None:
+    """Without float16 only the order of sums differs; at least 128 dB were measured."""
+    stage, artifact = stages(name)[index], exported(name, index, FLOAT32).artifact
+    assert min(coreml_check.compare(artifact, stage, stage.example_inputs(1)).values()) > 110
+
+
+@pytest.mark.parametrize(("name", "index"), STAGES)
+def test_float16_program_is_close_to_the_stage(exported: Exports, name: str, index: int) -> None:
+    """At least 61 dB with float16 weights and 58 dB with float16 results too were measured."""
+    stage, artifact = stages(name)[index], exported(name, index).artifact
+    inputs = stage.example_inputs(1)
+    weights_only = coreml_check.compare(artifact, stage, inputs, half=False)
+    rounded = coreml_check.compare(artifact, stage, inputs, half=True)
+    assert 58 < min(weights_only.values()) < 90
+    assert 54 < min(rounded.values()) < min(weights_only.values())
+
+
+def test_half_rounds_every_float16_result(exported: Exports) -> None:
+    artifact, inputs = exported("tiny", 0).artifact, named_inputs("tiny", 0)
+    for half in (True, False):
+        outputs = Interpreter(artifact, half)(inputs)
+        assert all((y == y.astype(np.float16)).all() == half for y in outputs.values())
+
+
+def files(package: Path) -> dict[str, bytes]:
+    return {p.relative_to(package).as_posix(): p.read_bytes() for p in package.rglob("*") if p.is_file()}
+
+
+def test_export_is_silent_and_gives_the_same_bytes_each_time(
+    exported: Exports, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Three files, with nothing in them of the day, the machine or chance."""
+    first = files(exported("tiny", 1).artifact)
+    capfd.readouterr()
+    again = files(export_stage(stages("tiny")[1], RECIPE, no_calibration, tmp_path).artifact)
+    assert capfd.readouterr() == ("", "")
+    assert first == again
+    assert first.keys() == {"Manifest.json", MODEL_FILE, WEIGHT_FILE}
+    assert not any(str(Path.cwd()).encode() in data or b"/tmp" in data for data in first.values())
+
+
+def test_package_stays_as_it_is_when_opened(exported: Exports, tmp_path: Path) -> None:
+    """coremltools finds the model and its weights by the manifest, and rewrites that file: to the same bytes."""
+    artifact = tmp_path / "stage0.mlpackage"
+    coreml_exporter.copy_package(exported("tiny", 0).artifact, artifact)
+    before = files(artifact)
+    loaded = ct.models.MLModel(str(artifact), skip_model_load=True)
+    assert loaded.get_spec() == coreml_check.load_model(artifact)
+    assert Path(loaded.weights_dir).joinpath("weight.bin").read_bytes() == before[WEIGHT_FILE]
+    assert files(artifact) == before
+
+
+# What the check must refuse: an edit of the package, and what the error says.
+def rename_operator(model: Any) -> None:
+    next(op for op in operations(model) if op.type == "softmax").type = "sinh"
+
+
+def other_gelu(model: Any) -> None:
+    gelu = next(op for op in operations(model) if op.type == "gelu")
+    mode = next(op for op in operations(model) if op.outputs[0].name == gelu.inputs["mode"].arguments[0].name)
+    mode.attributes["val"].immediateValue.tensor.strings.values[:] = ["TANH_APPROXIMATION"]
+
+
+def swap_colors(model: Any) -> None:
+    image = model.description.input[0].type.imageType
+    image.colorSpace = image.ColorSpace.BGR
+
+
+def half_state(model: Any) -> None:
+    array = model.description.input[1].type.multiArrayType
+    array.dataType = array.ArrayDataType.FLOAT16
+
+
+def other_size(model: Any) -> None:
+    model.description.input[0].type.imageType.width += 1
+
+
+def rename_output(model: Any) -> None:
+    model.description.output[0].name = "probabilities"
+
+
+def ios18(model: Any) -> None:
+    model.specificationVersion = IOS17_SPECIFICATION + 1
+
+
+def ios18_operators(model: Any) -> None:
+    function = model.mlProgram.functions["main"]
+    function.block_specializations["CoreML8"].CopyFrom(function.block_specializations["CoreML7"])
+    function.opset = "CoreML8"
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (rename_operator, "unknown operators sinh"),
+        (swap_colors, "BGR image"),
+        (half_state, "tokens_0: float16"),
+        (other_size, r"image: RGB image \(32, 33\)"),
+        (rename_output, "probabilities"),
+        (ios18, "specification 9"),
+        (ios18_operators, "CoreML8"),
+        (lambda model: model.description.output.pop(), "relations_1"),
+    ],
+)
+def test_check_refuses_another_program(exported: Exports, tmp_path: Path, edit: Any, says: str) -> None:
+    package = edited(exported("tiny", 1).artifact, tmp_path, edit)
+    with pytest.raises(ExportError, match=says) as error:
+        coreml_check.check_package(package, stages("tiny")[1])
+    assert "\n" not in str(error.value)
+
+
+def test_check_refuses_what_is_no_package(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="no Core ML model"):
+        coreml_check.load_model(tmp_path / "absent.mlpackage")
+    (tmp_path / MODEL_FILE).parent.mkdir(parents=True)
+    (tmp_path / MODEL_FILE).write_bytes(b"not a protobuf")
+    with pytest.raises(ExportError, match="no Core ML model"):
+        coreml_check.load_model(tmp_path)
+
+
+def test_interpreter_refuses_what_it_would_get_wrong(exported: Exports, tmp_path: Path) -> None:
+    artifact, inputs = exported("tiny", 0).artifact, named_inputs("tiny", 0)
+    with pytest.raises(ExportError, match=r"image.*expected.*\(1, 3, 32, 32\)"):
+        coreml_check.interpret(artifact, {"image": inputs["image"][:, :, 1:]})
+    with pytest.raises(ExportError, match=r"gelu .*TANH_APPROXIMATION"):
+        coreml_check.interpret(edited(artifact, tmp_path, other_gelu), inputs)
+    (tmp_path / artifact.name / WEIGHT_FILE).unlink()
+    with pytest.raises(ExportError, match="cannot be read"):
+        Interpreter(tmp_path / artifact.name)
+
+
+def test_damaged_weights_show_in_the_numbers(exported: Exports, tmp_path: Path) -> None:
+    package = Path(shutil.copytree(exported("tiny", 1).artifact, tmp_path / "damaged.mlpackage"))
+    data = bytearray((package / WEIGHT_FILE).read_bytes())
+    middle = len(data) // 2 // 64 * 64
+    data[middle : middle + 512] = bytes(512)
+    (package / WEIGHT_FILE).write_bytes(data)
+    stage = stages("tiny")[1]
+    assert min(coreml_check.compare(package, stage, stage.example_inputs(1)).values()) < 40
+
+
+# What the exporter must refuse. `convert` is replaced by a copy of a package that is already there, to save time.
+def reuse(monkeypatch: pytest.MonkeyPatch, package: Path) -> None:
+    monkeypatch.setattr(coreml_exporter, "convert", lambda stage, recipe, made: shutil.copytree(package, made))
+
+
+def test_export_refuses_what_it_cannot_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = stages("tiny")[1]
+    with pytest.raises(ExportError, match=r"stage1, target coreml-fp16: .*does not quantize"):
+        export_stage(stage, dataclasses.replace(RECIPE, quantization=Quantization()), no_calibration, tmp_path)
+    with pytest.raises(ExportError, match=r"stage1, target coreml-fp16: .*layout 'NHWC'"):
+        export_stage(stages("tiny", "NHWC")[1], RECIPE, no_calibration, tmp_path)
+
+    def broken(*args: Any, **options: Any) -> None:
+        raise RuntimeError("PyTorch convert function for op 'bessel'\nnot implemented")
+
+    monkeypatch.setattr(coreml_exporter, "convert", broken)
+    with pytest.raises(ExportError) as error:
+        export_stage(stage, RECIPE, no_calibration, tmp_path)
+    assert str(error.value) == (
+        "stage1, target coreml-fp16: Core ML conversion failed "
+        "(RuntimeError: PyTorch convert function for op 'bessel' not implemented)"
+    )
+
+
+def test_export_holds_the_bound_on_every_output(
+    exported: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the first calibration input, and where the program is not finite it is out of any bound."""
+    stage = stages("tiny")[1]
+    reuse(monkeypatch, exported("tiny", 1).artifact)
+    with pytest.raises(ExportError, match=r"stage1, target coreml-fp16: logits has .* dB .* at least 200.0"):
+        export_stage(stage, dataclasses.replace(RECIPE, bounds=Bounds(min_sqnr_db=200)), no_calibration, tmp_path)
+    image, tokens, relations = stage.example_inputs(3)
+    with pytest.raises(ExportError, match="-inf dB"):
+        export_stage(stage, RECIPE, lambda: iter([(image, tokens, relations * 1e6)]), tmp_path)
+    tokens_out = next(i for i, t in enumerate(stage.outputs) if t.name == "tokens_1")
+    moved = copy.deepcopy(stage)
+    moved.register_forward_hook(
+        lambda module, args, out: tuple(-y if i == tokens_out else y for i, y in enumerate(out))
+    )
+    with pytest.raises(ExportError, match="tokens_1 has -"):
+        export_stage(moved, RECIPE, no_calibration, tmp_path)
+    assert export_stage(stage, RECIPE, no_calibration, tmp_path).artifact.is_dir()
+
+
+# The engine. Core ML predicts on macOS only, so a stand-in of coremltools' MLModel runs the packages elsewhere.
+def named_inputs(name: str, index: int) -> dict[str, Any]:
+    stage = stages(name)[index]
+    return {t.name: x.numpy() for t, x in zip(stage.inputs, stage.example_inputs(1), strict=True)}
+
+
+def stage_spec(index: int, artifact: Path) -> StageSpec:
+    """As a manifest has it: the runtime's pixels in, whatever the artifact makes of them."""
+    stage, pixels = stages("tiny")[index], stages("tiny", "NHWC")[index].inputs[0]
+    inputs = (pixels, *stage.inputs[1:])
+    return StageSpec(stage.name, artifact.name, stage.grid, 1, 1, inputs, stage.outputs, Operators(1, 0))
+
+
+class FakeMLModel:
+    """Takes what Core ML's predict takes and answers by interpretation, from buffers that it uses again."""
+
+    def __init__(self, path: str, compute_units: str) -> None:
+        assert compute_units == "all units"
+        self.interpreter, self.buffers, self.busy = Interpreter(Path(path), half=False), {}, False
+
+    def predict(self, feed: dict[str, Any]) -> dict[str, Any]:
+        assert not self.busy, "two predictions at once"
+        self.busy = True
+        time.sleep(0.01)
+        image = feed["image"]
+        assert isinstance(image, Image.Image) and image.mode == "RGB"
+        arrays = feed | {"image": np.asarray(image, dtype=np.float32).transpose(2, 0, 1)[None]}
+        assert {a.dtype for a in arrays.values()} == {np.dtype(np.float32)}
+        for name, y in self.interpreter(arrays).items():
+            self.buffers.setdefault(name, np.empty_like(y))[:] = y
+        self.busy = False
+        return self.buffers
+
+
+@pytest.fixture
+def fake_mac(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    fake = types.ModuleType("coremltools")
+    fake.models = types.SimpleNamespace(MLModel=FakeMLModel)  # type: ignore[attr-defined]
+    fake.ComputeUnit = types.SimpleNamespace(ALL="all units")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "coremltools", fake)
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    return fake
+
+
+def test_engine_elsewhere_says_macos_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = stage_spec(0, tmp_path)
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    with pytest.raises(EngineError, match=r"stage0: .*macOS only and this is Linux.*unverified") as error:
+        load_stage(tmp_path, spec, "CoreML", 1)
+    assert "\n" not in str(error.value)
+    with pytest.raises(EngineError, match="the bundle says CPUExecutionProvider"):
+        load_stage(tmp_path, spec, "CPUExecutionProvider", 1)
+
+
+@pytest.mark.usefixtures("fake_mac")
+def test_engine_chain_is_the_cascade(exported: Exports) -> None:
+    """From the runtime's uint8 pixels through every stage, as PyTorch computes it from the same pixels."""
+    pixels = torch.randint(0, 256, (1, 32, 32, 3), generator=torch.Generator().manual_seed(5)).to(torch.uint8)
+    pixels[..., 0] //= 4  # so that red and blue cannot be swapped unseen
+    arrays: dict[str, Any] = {"image": pixels.numpy()}
+    for index, (_, expected) in enumerate(StageChain(stages("tiny", "NHWC")).run(pixels)):
+        artifact = exported("tiny", index).artifact
+        program = load_stage(artifact, stage_spec(index, artifact), "CoreML", 1)
+        outputs = program(arrays)
+        assert outputs.keys() == expected.keys()
+        for name, y in expected.items():
+            assert coreml_check.sqnr_db(y.numpy(), outputs[name]) > 50
+        arrays |= outputs
+
+
+@pytest.mark.usefixtures("fake_mac")
+def test_engine_copies_and_takes_turns(exported: Exports) -> None:
+    artifact = exported("tiny", 0).artifact
+    program = load_stage(artifact, stage_spec(0, artifact), "CoreML", 1)
+    images = [np.full((1, 32, 32, 3), value, dtype=np.uint8) for value in (0, 80, 160, 240)]
+    alone = [program({"image": image})["logits"].copy() for image in images]
+    kept: dict[int, Any] = {}
+    threads = [
+        threading.Thread(target=lambda i=i: kept.update({i: program({"image": images[i]})["logits"]}))
+        for i in range(len(images))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(kept) == [0, 1, 2, 3]
+    assert all((kept[i] == alone[i]).all() for i in kept)
+
+
+def test_engine_errors_are_of_one_kind(
+    exported: Exports, fake_mac: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = exported("tiny", 0).artifact
+    spec = stage_spec(0, artifact)
+    program = load_stage(artifact, spec, "CoreML", 1)
+    for wrong in (np.zeros((1, 3, 32, 32), np.uint8), np.zeros((1, 32, 32, 3), np.float32)):
+        with pytest.raises(EngineError, match=r"expected uint8 \(1, 32, 32, 3\)"):
+            program({"image": wrong})
+    image = {"image": np.zeros((1, 32, 32, 3), np.uint8)}
+    monkeypatch.setattr(FakeMLModel, "predict", lambda self, feed: {"logits": np.zeros((1, 10))})
+    with pytest.raises(EngineError, match="tokens_0, relations_0 is missing"):
+        program(image)
+
+    def fails(*args: Any, **options: Any) -> None:
+        raise RuntimeError("error in -7")
+
+    monkeypatch.setattr(FakeMLModel, "predict", fails)
+    with pytest.raises(EngineError, match=r"stage0: Core ML did not run it .*-7"):
+        program(image)
+    monkeypatch.setattr(fake_mac.models, "MLModel", fails)
+    with pytest.raises(EngineError, match=r"stage0: Core ML cannot load stage0.mlpackage .*-7"):
+        load_stage(artifact, spec, "CoreML", 1)
