@@ -38,7 +38,8 @@ from torchvision import transforms
 from dvt_edge.atomic import write_bytes, write_text
 from dvt_edge.data.dealing import open_training_data
 from dvt_edge.data.images import LabelledImages
-from dvt_edge.device.preprocess import open_rgb, preprocess
+from dvt_edge.device.decoding import open_rgb
+from dvt_edge.device.preprocess import preprocess
 from dvt_edge.device.schema import parse_json
 from dvt_edge.device.trained_on import TrainedOn
 from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dvt_edge.device.preprocess import open_rgb, preprocess
+from dvt_edge.device.decoding import open_rgb
+from dvt_edge.device.preprocess import preprocess
 
 GOLDEN = Path(__file__).parents[1] / "golden/preprocess"
 
