@@ -15,6 +15,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "export": export.export,
     "inspect": export.inspect,
+    "upgrade": export.upgrade,
     "run": run.run,
     "validate": run.validate,
     "calibrate": calibrate.calibrate,

@@ -75,6 +75,7 @@ def calibrate(
         cost=steps.cost_of(found.about, unit, per_stage),
         rule=rule,
         seed=seed,
+        attempts=opened.manifest.attempts.get(found.about.data_sha256, 0) + 1,
         name_of=names,
     )
     after = result.apply_to(opened.manifest, default)

@@ -1,4 +1,4 @@
-"""The commands `dvt-edge export` and `inspect`: a bundle is made, and looked at."""
+"""The commands `dvt-edge export`, `inspect` and `upgrade`: a bundle is made, looked at, and rewritten."""
 
 from __future__ import annotations
 
@@ -55,3 +55,17 @@ def inspect(bundle: BundlePath) -> None:
 
     opened = CascadeBundle.open(bundle)
     print_manifest(console, opened)
+
+
+def upgrade(bundle: BundlePath) -> None:
+    """Rewrite a bundle of an older format, a folder or a .zip, in this release's."""
+    from dvt_edge.device.bundle import CascadeBundle
+    from dvt_edge.device.bundle import upgrade as rewrite
+
+    before = CascadeBundle.open(bundle).manifest.format
+    after = rewrite(bundle).manifest.format
+    said = f"format {before}, rewritten as format {after}" if before < after else f"already format {after}"
+    console.print(f"{bundle}: {said}", highlight=False, soft_wrap=True)
+    if before == 1:
+        why = "format 1 does not bind a certificate to its thresholds; `dvt-edge calibrate` grants new ones"
+        console.print(f"no point is certified now: {why}", highlight=False, soft_wrap=True)

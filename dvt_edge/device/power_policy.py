@@ -133,7 +133,7 @@ def power_table(
     capacity_j: float | None = None,
     base_w: float = 0.0,
 ) -> PowerTable:
-    """The table of a bundle's points on a device: see PowerTable."""
+    """The table of a bundle's points (`Manifest.proved_points`) on a device: see PowerTable."""
 
     def energy(point: OperatingPoint) -> float | None:
         return None if exit_j is None else math.fsum(map(operator.mul, point.exit_shares, exit_j))
@@ -142,7 +142,7 @@ def power_table(
         known = (q for q in (point.expected_top1, point.top1) if q is not None)
         return next(known, point.agreement)
 
-    rows = tuple(PointRow(p.name, accuracy(p), p.certified, energy(p)) for p in points)
+    rows = tuple(PointRow(p.name, accuracy(p), p.certificate is not None, energy(p)) for p in points)
     joules = None if exit_j is None else tuple(exit_j)
     return PowerTable(len(points[0].thresholds), rows, joules, capacity_j, base_w)
 

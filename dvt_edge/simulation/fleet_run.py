@@ -67,7 +67,7 @@ def parts_of(
     )
     names = {kind.profile for kind in fleet.kinds}
     profiles = {n: open_profile(n if n in shipped_profiles() else path.parent / n) for n in sorted(names)}
-    return Parts(fleet, profiles, manifest.operating_points, manifest.confidence, manifest.default_operating_point)
+    return Parts(fleet, profiles, manifest.proved_points, manifest.confidence, manifest.default_operating_point)
 
 
 def described(parts: Parts, logits: ExitLogits) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def scenario_of(bundle: CascadeBundle, logits: ExitLogits, **parts: object) -> S
     """A Scenario of a bundle's points and confidence. Raises DataError unless the logits are this bundle's."""
     manifest = bundle.manifest
     logits.check_belongs(manifest, bundle.artifacts_sha256)
-    return Scenario(logits, manifest.operating_points, manifest.confidence, **parts)  # type: ignore[arg-type]
+    return Scenario(logits, manifest.proved_points, manifest.confidence, **parts)  # type: ignore[arg-type]
 
 
 class Chooser(Protocol):

@@ -65,10 +65,12 @@ def test_golden_cases_hold(case: dict[str, Any]) -> None:
 def test_golden_tables_hold(case: dict[str, Any]) -> None:
     """The accuracy that policies weigh: the expected top-1, else the top-1, else the agreement."""
     golden = GOLDEN["tables"]
-    certificate = Certificate("disagreement", "always-last", 0.0, 0.0, 0, "0" * 64, "0" * 64)
+    certificate = Certificate(
+        "disagreement", "always-last", 0.0, 0.0, 0, "0" * 64, "0" * 64, (0.5, 0.5, 0.0), "max_softmax", (1.0,) * 3, 1
+    )
     points = [
         OperatingPoint(
-            **{k: tuple(v) if k == "exit_shares" else v for k, v in values.items()},
+            **{k: tuple(v) if k == "exit_shares" else v for k, v in values.items() if k != "certified"},
             thresholds=(0.5, 0.5, 0.0),
             mean_macs=1.0,
             images=10,
