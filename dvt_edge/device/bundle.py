@@ -49,6 +49,8 @@ FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # so that the same folder gives the same .zi
 STALE = re.compile(r"\.manifest\.json\.\w{8}")  # what a killed writer of dvt-edge 0.1.0 left in a bundle
 RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)  # names of devices on Windows
 END = b"PK\x05\x06"  # of a .zip: its end record, 22 bytes and a comment
+ZIP64 = b"PK\x06\x07"  # 20 bytes before it: of sizes that a bundle does not need
+ENTRY = b"PK\x01\x02"  # of its central directory: one file or folder
 Tree = dict[str, Any]  # a part -> the tree below it, or None for a file
 TRIES = 50  # of a bundle that another process replaces meanwhile
 
@@ -70,12 +72,14 @@ class CascadeBundle:
         for attempt in range(TRIES):
             before = identity(path)
             try:
-                return cls(path, verify_folder(path) if before and stat.S_ISDIR(before[2]) else verify_zip(path))
+                return cls(path, verify(path, before[2] if before else None))
             except Exception as error:
                 if identity(path) != before and attempt < TRIES - 1:
                     continue  # replaced by another bundle meanwhile
                 if isinstance(error, BundleError):
-                    raise
+                    if str(error).startswith(f"{path}: "):
+                        raise
+                    raise type(error)(f"{path}: {error}") from error
                 raise BundleError(f"{path}: cannot be read as a bundle ({cause(error)})") from error
         raise AssertionError
 
@@ -94,6 +98,7 @@ class CascadeBundle:
                 with (self.path / name).open("rb") as file:
                     content = file.read(spec.size + 1)
             else:
+                check_directory(self.path)
                 with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
                     content = file.read(spec.size + 1)
         except Exception as error:
@@ -202,7 +207,7 @@ def why_not_replaceable(path: Path) -> str | None:
     if not path.exists():
         return None
     if not path.is_dir():
-        return "it is a file"
+        return "it is a file, not a bundle"
     if not any(path.iterdir()):
         return None
     try:
@@ -225,10 +230,23 @@ def identity(path: Path) -> tuple[int, int, int] | None:
     return found.st_dev, found.st_ino, found.st_mode
 
 
+def verify(path: Path, mode: int | None) -> Manifest:
+    """The manifest of a verified bundle. `mode` is that of its path, None where there is nothing."""
+    if mode is None:
+        raise MissingFileError(f"{path}: no such bundle; expected a folder with {MANIFEST}, or a .zip of it")
+    if stat.S_ISDIR(mode):
+        return verify_folder(path)
+    if stat.S_ISREG(mode):
+        return verify_zip(path)
+    raise ArchiveError(f"{path}: neither a folder nor a .zip")
+
+
 def verify_folder(folder: Path) -> Manifest:
     """The manifest of a folder whose every listed file is there, unchanged, and inside it, with none beside them."""
     manifest = read_manifest(folder)
-    found, unlisted = scan(folder, tree_of(manifest.files))
+    listed = tree_of(manifest.files)
+    check_needed(manifest, folder)
+    found, unlisted = scan(folder, listed)
     for name, spec in manifest.files.items():
         if name not in found:
             raise MissingFileError(f"{folder}: the file {name!r} of the manifest is missing")
@@ -236,7 +254,6 @@ def verify_folder(folder: Path) -> Manifest:
             check(name, found[name], "", spec, folder)
         with (folder / name).open("rb") as file:
             check(name, *digest(file), spec, folder)
-    check_needed(manifest, folder)
     if unlisted is not None:
         raise MissingFileError(f"{folder}: the file {unlisted!r} is not in the manifest")
     return manifest
@@ -300,8 +317,6 @@ def list_files(folder: Path) -> dict[str, FileSpec]:
 
 def verify_zip(path: Path) -> Manifest:
     """The manifest of a .zip that holds what it lists and nothing else. Bytes are counted as they come."""
-    if not path.exists():
-        raise MissingFileError(f"{path}: no such bundle; expected a folder with {MANIFEST}, or a .zip of it")
     try:
         check_directory(path)
         with zipfile.ZipFile(path) as archive:
@@ -311,6 +326,7 @@ def verify_zip(path: Path) -> Manifest:
             with archive.open(members.pop(MANIFEST)) as file:
                 manifest = parse(file, path)
             tree_of(manifest.files)
+            check_needed(manifest, path)
             for name, spec in manifest.files.items():
                 if name not in members:
                     raise MissingFileError(f"{path}: the file {name!r} of the manifest is missing")
@@ -320,9 +336,10 @@ def verify_zip(path: Path) -> Manifest:
                     check(name, *digest(file), spec, path)
     except BundleError:
         raise
+    except UnicodeDecodeError as error:
+        raise UnsafePathError(f"{path}: a name in it is not UTF-8") from error
     except Exception as error:  # zipfile and zlib raise what they like
         raise ArchiveError(f"{path}: not a readable .zip of a bundle ({cause(error)})") from error
-    check_needed(manifest, path)
     if unlisted := next((name for name in members if name not in manifest.files), None):
         raise MissingFileError(f"{path}: the file {unlisted!r} is not in the manifest")
     return manifest
@@ -334,12 +351,15 @@ def check_directory(path: Path) -> None:
         length = file.seek(0, os.SEEK_END)
         file.seek(max(0, length - 2**16 - 22))
         tail = file.read()
-    at = tail.rfind(END)
-    if at < 0 or len(tail) < at + 22:
-        raise ArchiveError(f"{path}: not a readable .zip of a bundle (no end record)")
-    entries, size = int.from_bytes(tail[at + 10 : at + 12], "little"), int.from_bytes(tail[at + 12 : at + 16], "little")
-    if entries == 0xFFFF or size > MAX_DIRECTORY:  # the former: zip64, which a bundle does not need
-        raise ArchiveError(f"{path}: a .zip64, or one with a directory of {size} bytes; refused")
+        at = tail.rfind(END)
+        if at < 0 or len(tail) < at + 22:
+            raise ArchiveError(f"{path}: not a readable .zip of a bundle (no end record)")
+        size = int.from_bytes(tail[at + 12 : at + 16], "little")
+        if tail[max(0, at - 20) : at].startswith(ZIP64) or size > MAX_DIRECTORY:
+            raise ArchiveError(f"{path}: a zip64, or a directory of {size} bytes; refused")
+        file.seek(max(0, length - len(tail) + at - size))
+        if (entries := file.read(size).count(ENTRY)) > MAX_FILES:
+            raise ArchiveError(f"{path}: {entries} entries; at most {MAX_FILES} are read")
 
 
 def check_members(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
@@ -420,7 +440,7 @@ def check_path(name: str) -> None:
         len(name) <= MAX_PATH
         and len(name.encode(errors="replace")) <= MAX_PATH
         and len(parts) <= MAX_PARTS
-        and name != MANIFEST
+        and name.lower() != MANIFEST
         and not any(c in '\\:<>"|?*\x7f' or c < " " or "\ud800" <= c <= "\udfff" for c in name)
         and not any(p in ("", ".", "..") or p[-1] in " ." or RESERVED.fullmatch(p) for p in parts)
         and unicodedata.is_normalized("NFC", name)

@@ -21,7 +21,7 @@ from dvt_edge.errors import ManifestError, NewerFormatError, SchemaError
 FORMAT = 2
 OLDEST = 1  # that is read
 MAX_STAGES = 64
-MAX_FILES = 10_000
+MAX_FILES = 10_000  # with the manifest
 MANIFEST = "manifest.json"
 MAX_SIDE = 8192  # pixels
 
@@ -234,7 +234,7 @@ class Manifest:
     def __post_init__(self) -> None:
         exits = len(self.stages)
         require(0 < exits <= MAX_STAGES, f"{exits} stages; expected 1 to {MAX_STAGES}")
-        require(len(self.files) <= MAX_FILES, f"{len(self.files)} files; expected at most {MAX_FILES}")
+        require(len(self.files) < MAX_FILES, f"{len(self.files)} files; expected at most {MAX_FILES - 1}")
         require(all(n >= 1 for n in self.attempts.values()), f"attempts {self.attempts}; expected at least 1")
         require(len(self.confidence.temperature) == exits, f"a temperature for each of {exits} exits is expected")
         require(len(self.operating_points) > 0, "no operating points")
