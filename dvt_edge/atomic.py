@@ -32,8 +32,10 @@ AT_FDCWD = -100
 def new_file(path: Path, beside: Path | None = None) -> Iterator[IO[bytes]]:
     """A temporary file, open for writing, beside `path` or `beside`.
 
-    It takes the place of `path` when the block ends well, flushed to disk before, and vanishes otherwise.
+    It takes the place of `path` when the block ends well, flushed to disk before, and vanishes otherwise. Where `path`
+    is a link it stays one: what it leads to is replaced.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, handle = claim(beside or path, folder=False)
     try:
@@ -107,14 +109,20 @@ def exchange(new: Path, old: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
             raise
-        aside = new.with_name(new.name.replace(".partial", "x.partial"))
+        exchange_by_renames(new, old)
+
+
+def exchange_by_renames(new: Path, old: Path) -> None:
+    """For systems without an exchange. What stops it leaves `old` at its place, or `new` there, whole."""
+    aside = new.with_name(new.name.replace(".partial", "x.partial"))
+    try:
         old.rename(aside)
-        try:
-            new.rename(old)
-        except BaseException:
+        new.rename(old)
+    except BaseException:
+        if aside.exists() and not old.exists():
             aside.rename(old)
-            raise
-        aside.rename(new)
+        raise
+    aside.rename(new)
 
 
 def exchange_at_once(a: Path, b: Path) -> None:

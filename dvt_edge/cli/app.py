@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 
@@ -60,5 +61,13 @@ def main(args: list[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """The `dvt-edge` console script."""
+    """The `dvt-edge` console script. What asks it to end ends it like Ctrl-C, so that temporary folders go, too."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
+            signal.signal(number, stop)
     sys.exit(main())
+
+
+def stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

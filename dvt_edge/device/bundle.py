@@ -44,6 +44,7 @@ MAX_RATIO = 200  # of unpacked to packed bytes; weights hardly compress, so a la
 MAX_DIRECTORY = 16 * 2**20  # bytes of a .zip's central directory
 MAX_PATH, MAX_PARTS = 1024, 32  # bytes of UTF-8, parts
 CHUNK = 2**20  # bytes
+MAX_LINE = 300  # characters of an error, its path aside
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # so that the same folder gives the same .zip
 STALE = re.compile(r"\.manifest\.json\.\w{8}")  # what a killed writer of dvt-edge 0.1.0 left in a bundle
@@ -76,11 +77,8 @@ class CascadeBundle:
             except Exception as error:
                 if identity(path) != before and attempt < TRIES - 1:
                     continue  # replaced by another bundle meanwhile
-                if isinstance(error, BundleError):
-                    if str(error).startswith(f"{path}: "):
-                        raise
-                    raise type(error)(f"{path}: {error}") from error
-                raise BundleError(f"{path}: cannot be read as a bundle ({cause(error)})") from error
+                kind = type(error) if isinstance(error, BundleError) else BundleError
+                raise kind(line_of(path, error)) from error
         raise AssertionError
 
     @property
@@ -170,10 +168,15 @@ class CascadeBundle:
     def rewrite(self, manifest: Manifest) -> CascadeBundle:
         """The bundle with another manifest, written into its folder: replaced whole or not at all.
 
-        Raises BundleError of a .zip.
+        Raises BundleError of a .zip, and where nothing can be written beside the folder.
         """
         folder = self.folder.resolve()
-        write_bytes(folder / MANIFEST, to_json(manifest).encode(), beside=folder)
+        try:
+            write_bytes(folder / MANIFEST, to_json(manifest).encode(), beside=folder)
+        except OSError as error:
+            raise BundleError(
+                f"{folder}: its manifest is written through {folder.parent}, on the same file system: {cause(error)}"
+            ) from error
         for entry in list(folder.iterdir()):
             if STALE.fullmatch(entry.name):
                 entry.unlink(missing_ok=True)
@@ -390,6 +393,14 @@ def check_members(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zipfi
 
 
 # -- what both share ---------------------------------------------------------------------------------------------------
+
+
+def line_of(path: Path, error: Exception) -> str:
+    """An error of a bundle's as one printable line that names the bundle, whatever its manifest quotes."""
+    own = isinstance(error, BundleError)
+    text = str(error).removeprefix(f"{path}: ") if own else f"cannot be read as a bundle ({cause(error)})"
+    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:MAX_LINE])
+    return f"{path}: {printable}{'...' if len(text) > MAX_LINE else ''}"
 
 
 def parse(file: IO[bytes], where: Path) -> Manifest:
