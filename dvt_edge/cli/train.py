@@ -1,4 +1,4 @@
-"""The command `dvt-edge train`."""
+"""The commands `dvt-edge train` and `dvt-edge backbones`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dvt_edge.cli.options import console, numbers
+from dvt_edge.errors import MissingPackageError
 
 
 def train(
@@ -87,3 +88,23 @@ def train(
     )
     if result := run_training(config, data, out, options):
         console.print_json(data=result)
+
+
+def backbones(
+    names: Annotated[bool, typer.Option("--names", help="List the accepted ones too.")] = False,
+) -> None:
+    """Count timm's pretrained VisionTransformers that `--model timm:<name>` takes, with what refuses the others."""
+    try:
+        import timm
+
+        from dvt_edge.network.timm_backbone import accepted_tags
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(str(error.name), "train", "backbones") from error
+
+    accepted, refused = accepted_tags()
+    for name in accepted if names else ():
+        print(name)
+    for reason in refused.values():
+        print(f"refused: {reason}")
+    total = len(accepted) + len(refused)
+    print(f"{len(accepted)} of timm {timm.__version__}'s {total} pretrained tags of class VisionTransformer are accepted")
