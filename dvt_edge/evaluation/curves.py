@@ -24,7 +24,7 @@ from dvt_edge.calibration.exit_logits import ExitLogits
 from dvt_edge.calibration.gains import predicted_gains, steadied
 from dvt_edge.calibration.paper_search import paper_curve
 from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
-from dvt_edge.data.classes import numbered
+from dvt_edge.data.images import numbered
 from dvt_edge.data.dealing import open_training_data
 from dvt_edge.data.images import LabelledImages, no_labels
 from dvt_edge.data.reading import has_training_split, open_images
