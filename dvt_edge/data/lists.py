@@ -1,7 +1,7 @@
 """Images whose labels stand in a list: lines of path, class and perhaps coarse class, a file for each split.
 
-    train.txt, val.txt, test.txt (or .csv)   path, 12[, 3]      paths from the list's own folder; a header may come first
-    classes.csv                              name, 12[, coarse name]         if it is there; a header comes first
+    train.txt, val.txt, test.txt (or .csv)   path, 12[, 3]   paths from the list's own folder; a header may come first
+    classes.csv                              name, 12[, coarse name]      if it is there; a header comes first
 
 Without classes.csv, classes are called by their numbers, of all lists together. They may be words instead of numbers.
 """
@@ -66,7 +66,7 @@ def open_rows(chosen: list[Path], all_lists: Iterable[Path]) -> LabelledImages:
     return LabelledImages(
         lambda i: paths[i],
         len(paths),
-        tuple(fine.index(row.fine) for row in wanted),
+        tuple(fine.number(row.fine) for row in wanted),
         fine.names,
         str(folder / "+".join(file.name for file in chosen)),
         tuple(map(str, paths)),
@@ -80,7 +80,9 @@ def read_rows(file: Path) -> list[Row]:
         if number == 1 and cells[0].lower() in HEADER:
             continue
         if len(cells) not in (2, 3) or not all(cells):
-            raise DataError(f"{file}, line {number}: {len(cells)} fields; expected path, class and perhaps coarse class")
+            raise DataError(
+                f"{file}, line {number}: {len(cells)} fields; expected path, class and perhaps coarse class"
+            )
         rows.append(Row(cells[0], cells[1], cells[2] if len(cells) == 3 else ""))
     if not rows:
         raise DataError(f"{file}: no images in it; expected lines of path, class and perhaps coarse class")
@@ -103,7 +105,7 @@ class Classes(NamedTuple):
     names: tuple[str, ...]
     by_number: bool
 
-    def index(self, written: str) -> int:
+    def number(self, written: str) -> int:
         return int(written) if self.by_number else self.names.index(written)
 
 
@@ -112,14 +114,14 @@ def read_classes(folder: Path, rows: list[Row]) -> tuple[Classes, Coarse | None]
     named = read_class_names(folder / "classes.csv")
     fine = classes_of({row.fine for row in rows}, [name for name, _ in named], f"{folder}: classes")
     belongs: dict[int, str] = {index: coarse for index, (_, coarse) in enumerate(named) if coarse}
-    written = {fine.index(row.fine): row.coarse for row in rows}
+    written = {fine.number(row.fine): row.coarse for row in rows}
     for row in rows:
-        if written[fine.index(row.fine)] != row.coarse:
-            both = " and ".join(sorted({row.coarse or "none", written[fine.index(row.fine)] or "none"}))
+        if written[fine.number(row.fine)] != row.coarse:
+            both = " and ".join(sorted({row.coarse or "none", written[fine.number(row.fine)] or "none"}))
             raise DataError(f"{folder}: class {row.fine} has the coarse classes {both}; expected one")
     if not belongs and any(written.values()):
         numbers = classes_of(set(written.values()), [], f"{folder}: coarse classes")
-        belongs = {index: numbers.names[numbers.index(coarse)] for index, coarse in written.items()}
+        belongs = {index: numbers.names[numbers.number(coarse)] for index, coarse in written.items()}
     if not belongs:
         return fine, None
     names = tuple(dict.fromkeys(belongs[index] for index in sorted(belongs)))
@@ -133,7 +135,9 @@ def classes_of(written: set[str], names: list[str], where: str) -> Classes:
     if not all(word.isdecimal() for word in written):
         unknown = sorted(written - set(names)) if names else []
         if unknown:
-            raise DataError(f"{where}: {unknown[0]!r} is not in classes.csv; expected one of {len(names)} names or numbers")
+            raise DataError(
+                f"{where}: {unknown[0]!r} is not in classes.csv; expected one of {len(names)} names or numbers"
+            )
         return Classes(tuple(names or sorted(written)), by_number=False)
     largest = max(int(word) for word in written)
     if largest >= (len(names) or 100 * len(written)):
@@ -152,5 +156,7 @@ def read_class_names(file: Path) -> list[tuple[str, str]]:
         found[int(cells[1])] = (cells[0], cells[2] if len(cells) > 2 else "")
     names = [name for name, _ in found.values()]
     if sorted(found) != list(range(len(found))) or len(set(names)) < len(names):
-        raise DataError(f"{file}: {len(found)} classes; expected numbers from 0 without a gap, each with a name of its own")
+        raise DataError(
+            f"{file}: {len(found)} classes; expected numbers from 0 without a gap, each with a name of its own"
+        )
     return [found[index] for index in range(len(found))]

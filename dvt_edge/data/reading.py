@@ -34,7 +34,7 @@ def sample(name: str) -> LabelledImages:
 
 
 def open_images(path: str | Path, split: Split = "test") -> LabelledImages:
-    """Images at `path`: "sample:<name>", an .npz, one image, CIFAR (its `split`), lists, an ImageFolder, a flat folder."""
+    """Images at `path`: "sample:<name>", an .npz, an image, a `split` of CIFAR, lists or an ImageFolder, a folder."""
     if str(path).startswith("sample:"):
         return sample(str(path).removeprefix("sample:"))
     path = Path(path)

@@ -28,7 +28,12 @@ from dvt_edge.network.config import CascadeConfig
 
 Vit = Any  # timm's VisionTransformer, whose parts have no types that mypy could follow
 VIT_MODULES = ["vision_transformer", "vision_transformer_hybrid", "deit"]  # of timm, that make VisionTransformers
-ACTIVATION_OF = {"GELU(none)": "gelu", "GELUTanh()": "gelu-tanh", "GELU(tanh)": "gelu-tanh", "QuickGELU()": "quick-gelu"}
+ACTIVATION_OF = {
+    "GELU(none)": "gelu",
+    "GELUTanh()": "gelu-tanh",
+    "GELU(tanh)": "gelu-tanh",
+    "QuickGELU()": "quick-gelu",
+}
 # timm's names, rewritten in order into ours; what is "dropped" is folded into something else.
 TIMM_NAMES = (
     (r"^.*\.ls[12]\.gamma$|^reg_token$|^attn_pool\.(latent$|q\.|kv\.)", "dropped "),
@@ -98,7 +103,9 @@ def load_backbone(cascade: Cascade, name: str, file: str | os.PathLike[str] | No
     wanted = theirs.replace(**{field: getattr(ours, field) for field in (*kept, "reuse_width")})
     if wanted != ours:
         fields = [f.name for f in dataclasses.fields(ours) if getattr(ours, f.name) != getattr(wanted, f.name)]
-        raise ConfigError(f"{ours.name}: {', '.join(fields)} other than those of timm model {name!r}; expected the same")
+        raise ConfigError(
+            f"{ours.name}: {', '.join(fields)} other than those of timm model {name!r}; expected the same"
+        )
     copy_backbone(load_pretrained(name, file), cascade)
 
 
@@ -159,7 +166,9 @@ def config_of(
     if not (num_classes or model.num_classes):
         raise ConfigError(f"timm model {name!r} has no classifier; expected one, or num_classes")
     if depth is not None and not 0 < depth <= len(model.blocks):
-        raise ConfigError(f"timm model {name!r} has {len(model.blocks)} blocks; expected a depth up to that, not {depth}")
+        raise ConfigError(
+            f"timm model {name!r} has {len(model.blocks)} blocks; expected a depth up to that, not {depth}"
+        )
     data, block, dim = model.pretrained_cfg, model.blocks[0], model.embed_dim
     asked, patch = image_size or model.patch_embed.img_size[0], model.patch_embed.patch_size[0]
     grid = asked // patch

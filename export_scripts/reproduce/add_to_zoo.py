@@ -19,7 +19,7 @@ from dvt_edge.atomic import write_text
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.network.presets import config_for
 from dvt_edge.network.stages import split
-from dvt_edge.network.training import TrainingOptions
+from dvt_edge.network.training_options import TrainingOptions
 
 CARD = """# {name}
 

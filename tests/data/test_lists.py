@@ -64,14 +64,18 @@ def test_a_hold_out_comes_from_training_and_validation_lists_together(grocery: P
     train, held_out, test, dealt = open_training_data(grocery, 2, 0)
     assert (len(train), len(held_out), len(test)) == (2, 2, 2)
     everything = {*map(str, train), *map(str, held_out)}
-    assert everything == {str(grocery / name) for name in ("train/a/1.png", "train/a/2.png", "train/b/3.png", "val/a/4.png")}
+    assert everything == {
+        str(grocery / name) for name in ("train/a/1.png", "train/a/2.png", "train/b/3.png", "val/a/4.png")
+    }
     assert dealt.source == "dataset/train.txt+val.txt" and dealt.classes == test.classes
     found = held_out_images(grocery.parent, dealt)
     assert found is not None and list(found) == list(held_out)
 
 
 def test_a_validation_list_tests_where_there_is_no_test_list(tmp_path: Path) -> None:
-    root = write(tmp_path, {"train.csv": "path,label\na.png,cat\nb.png,dog\n", "val.csv": "path,label\nc.png,dog\n"}, "")
+    root = write(
+        tmp_path, {"train.csv": "path,label\na.png,cat\nb.png,dog\n", "val.csv": "path,label\nc.png,dog\n"}, ""
+    )
     train, test = open_images(root, "train"), open_images(root)
     assert (train.labels, test.labels, test.classes, test.coarse) == ((0, 1), (1,), ("cat", "dog"), None)
 

@@ -255,7 +255,9 @@ def test_each_kind_of_vit_gives_timms_own_logits(kind: str) -> None:
     assert float(expected.std()) > 0.01, "the logits differ"
 
 
-@pytest.mark.parametrize("kind", ["mean, fc_norm, registers", "attention pooling, no class token", "everything at once"])
+@pytest.mark.parametrize(
+    "kind", ["mean, fc_norm, registers", "attention pooling, no class token", "everything at once"]
+)
 def test_reuse_and_stages_follow_the_tokens_of_every_kind(kind: str) -> None:
     """Registers and missing class tokens: the resampling leaves the prefix alone, and the split stages agree."""
     name, options, _ = KINDS[kind]

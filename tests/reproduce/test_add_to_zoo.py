@@ -14,7 +14,7 @@ import typer
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.network.presets import PRESETS
-from dvt_edge.network.training import TrainingOptions
+from dvt_edge.network.training_options import TrainingOptions
 
 SCRIPTS = Path(__file__).parents[2] / "export_scripts/reproduce"
 
