@@ -348,7 +348,7 @@ class Trainer:
             save_cascade(cascade, self.out / "cascade.safetensors", torch.float16)
             result = {
                 "model": self.config.name,
-                "data": self.test.source,
+                "data": "/".join(Path(self.test.source).parts[-2:]),
                 "test_images": len(self.test),
                 **self.figures(cascade, "test"),
                 **self.figures(cascade, "held_out"),
