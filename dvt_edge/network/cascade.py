@@ -151,10 +151,15 @@ def attend(qkv: Tensor, heads: int, reused: Tensor | None) -> tuple[Tensor, Tens
 
 
 def activate(x: Tensor, kind: str) -> Tensor:
-    """One of `ACTIVATIONS`, elementwise."""
+    """One of `ACTIVATIONS`, elementwise.
+
+    The GELU by tanh is written as the sigmoid that it equals: coremltools takes torch.export's for the exact one.
+    """
     if kind == "quick-gelu":
         return x * torch.sigmoid(1.702 * x)
-    return F.gelu(x, approximate="tanh") if kind == "gelu-tanh" else F.gelu(x)
+    if kind == "gelu-tanh":
+        return x * torch.sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x))
+    return F.gelu(x)
 
 
 class QKNorm(nn.Module):
@@ -236,6 +241,11 @@ class RelationReuse(nn.Module):
         return resample @ self.conv2(F.gelu(self.conv1(relations))) @ resample.t()
 
 
+def mean_token(x: Tensor) -> Tensor:  # (..., n, D) -> (..., 1, D)
+    """As a product with a constant, like all resampling: not every engine averages tokens."""
+    return torch.full((1, x.shape[-2]), 1 / x.shape[-2], dtype=x.dtype, device=x.device) @ x
+
+
 class AttentionPool(nn.Module):
     """One learnt query weighs the tokens, head by head, then an MLP with a skip around it.
 
@@ -253,9 +263,9 @@ class AttentionPool(nn.Module):
         self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:  # (..., n, D) -> (..., 1, D)
-        weights = self.score(x).transpose(-2, -1).softmax(dim=-1).unsqueeze(-2)  # (..., H, 1, n)
+        weights = self.score(x).unflatten(-1, (self.heads, 1)).transpose(-3, -2).transpose(-2, -1)  # (..., H, 1, n)
         values = self.value(x).unflatten(-1, (self.heads, -1)).transpose(-3, -2)  # (..., H, n, D/H)
-        y = self.proj((weights @ values).transpose(-3, -2).flatten(-2))
+        y = self.proj((weights.softmax(dim=-1) @ values).transpose(-3, -2).flatten(-2))
         return y + self.fc2(activate(self.fc1(self.norm(y)), self.activation))
 
 
@@ -338,9 +348,9 @@ class Stage(nn.Module):
             return self.norm(x.narrow(-2, 0, 1))
         grid = x.narrow(-2, self.prefix, x.shape[-2] - self.prefix)
         if self.pooling == "mean":
-            return self.norm(grid.mean(dim=-2, keepdim=True))
+            return self.norm(mean_token(grid))
         grid = self.norm(grid)
-        return grid.mean(dim=-2, keepdim=True) if self.pooling == "norm-mean" else self.attention_pool(grid)
+        return mean_token(grid) if self.pooling == "norm-mean" else self.attention_pool(grid)
 
 
 class Cascade(nn.Module):
