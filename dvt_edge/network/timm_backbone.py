@@ -27,7 +27,7 @@ from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.config import CascadeConfig
 
 Vit = Any  # timm's VisionTransformer, whose parts have no types that mypy could follow
-VIT_MODULES = ["vision_transformer", "vision_transformer_hybrid", "deit"]  # of timm, that make VisionTransformers
+VIT_MODULES = ["vision_transformer", "vision_transformer_hybrid", "deit", "vitamin"]  # that make VisionTransformers
 ACTIVATION_OF = {
     "GELU(none)": "gelu",
     "GELUTanh()": "gelu-tanh",

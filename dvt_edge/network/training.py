@@ -203,7 +203,6 @@ class Trainer:
             warmup_lr_init=1e-6,
             t_in_epochs=False,
         )
-        self.scheduler.step_update(0)  # the first step's rates, group by group
         self.epoch, self.seconds = 0, 0.0
         if process.leads:  # nothing is refused from here on
             write_text(out / "options.json", json.dumps(asked, indent=1))
@@ -225,8 +224,12 @@ class Trainer:
 
     def check_folder(self) -> None:
         file = self.out / "options.json"
-        asked = json.loads(json.dumps(self.asked))
-        if file.exists() and parse_json(file.read_bytes(), str(file)) != asked:
+        if not file.exists():
+            return
+        asked, found = json.loads(json.dumps(self.asked)), parse_json(file.read_bytes(), str(file))
+        if isinstance(found, dict) and isinstance(found.get("options"), dict):  # a run from before an option was there
+            found["options"] = json.loads(json.dumps(asdict(TrainingOptions()))) | found["options"]
+        if found != asked:
             raise DvtEdgeError(f"{self.out}: holds a run of other options (options.json); give another folder")
 
     def run(self) -> dict[str, Any]:

@@ -296,6 +296,19 @@ def test_the_command_trains_from_a_file_of_pretrained_weights(
         assert not (tmp_path / "refused").exists()
 
 
+def test_a_run_from_before_an_option_was_there_goes_on(data: Path, tmp_path: Path) -> None:
+    """What options.json does not say is the default; of another value it is another run."""
+    options = dataclasses.replace(LIGHT, epochs=1)
+    train(TINY, data, tmp_path, options)
+    file = tmp_path / "options.json"
+    asked = json.loads(file.read_text())
+    del asked["options"]["teacher"], asked["options"]["layer_decay"]
+    file.write_text(json.dumps(asked))
+    train(TINY, data, tmp_path, options)
+    with pytest.raises(DvtEdgeError, match="other options"):
+        train(TINY, data, tmp_path, dataclasses.replace(options, layer_decay=0.5))
+
+
 def test_a_checkpoint_and_a_backbone_are_not_both_a_start(data: Path, tmp_path: Path) -> None:
     options = dataclasses.replace(LIGHT, init="zoo:dvt_cifar10", backbone="test_vit")
     with pytest.raises((ConfigError, DvtEdgeError), match="expected one of them"):
