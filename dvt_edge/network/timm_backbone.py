@@ -9,6 +9,7 @@ import dataclasses
 import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,10 @@ ACTIVATION_OF = {
     "GELU(tanh)": "gelu-tanh",
     "QuickGELU()": "quick-gelu",
 }
+SCALED_BY = {"ls1": "attn.proj", "ls2": "mlp.fc2"}  # LayerScale and the linear before it
 # timm's names, rewritten in order into ours; what is "dropped" is folded into something else.
 TIMM_NAMES = (
-    (r"^.*\.ls[12]\.gamma$|^reg_token$|^attn_pool\.(latent$|q\.|kv\.)", "dropped "),
+    (r"^reg_token$|^attn_pool\.(latent$|q\.|kv\.)", "dropped "),
     (r"^patch_embed\.", "stem."),
     (r"^(blocks\.\d+)\.attn\.([qk])_norm\.", r"\1.attn.qk_norm.\2."),
     (r"^(blocks\.\d+)\.mlp\.norm\.", r"\1.norm3."),
@@ -286,24 +288,29 @@ def require_plain(model: Vit, name: str) -> Vit:
     return model
 
 
+def without_layer_scale(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same, with each LayerScale multiplied into the linear before it."""
+    folded = dict(weights)
+    for name in [n for n in weights if n.endswith(".gamma")]:
+        block, scale, _ = name.rsplit(".", 2)
+        linear, gamma = f"{block}.{SCALED_BY[scale]}", folded.pop(name)
+        folded[f"{linear}.weight"] = folded[f"{linear}.weight"] * gamma[:, None]
+        folded[f"{linear}.bias"] = folded[f"{linear}.bias"] * gamma
+    return folded
+
+
 def plain_weights(model: Vit) -> dict[str, Tensor]:
     """The weights by our names within a stage, but `stem.proj.weight` and `pos_embed` as they are in the model.
 
     LayerScale goes into the linear before it, the constant query of an attention pooling into its keys' weights;
     a bias or a position that the model does not have is zeros.
     """
-    source, named = model.state_dict(), {}
-    dim = model.embed_dim
-    for name, tensor in source.items():
-        block, _, part = name.rpartition(".attn.proj.") if ".attn.proj." in name else name.rpartition(".mlp.fc2.")
-        scale = source.get(f"{block}.{'ls1' if '.attn.proj.' in name else 'ls2'}.gamma") if block else None
-        if scale is not None:
-            tensor = tensor * (scale[:, None] if part == "weight" else scale)
-        key = name
+    named, dim = {}, model.embed_dim
+    for name, tensor in without_layer_scale(model.state_dict()).items():
         for pattern, ours in TIMM_NAMES:
-            key = re.sub(pattern, ours, key)
-        if not key.startswith("dropped"):
-            named[key] = tensor
+            name = re.sub(pattern, ours, name)
+        if not name.startswith("dropped"):
+            named[name] = tensor
     if "stem.proj.bias" not in named:
         named["stem.proj.bias"] = torch.zeros(dim)
     prefix = [t for t in (model.cls_token, model.reg_token) if t is not None]
