@@ -14,6 +14,7 @@ from dvt_edge.errors import DvtEdgeError
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train.train,
+    "backbones": train.backbones,
     "export": export.export,
     "inspect": export.inspect,
     "upgrade": export.upgrade,

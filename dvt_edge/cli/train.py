@@ -1,4 +1,4 @@
-"""The command `dvt-edge train`."""
+"""The commands `dvt-edge train` and `dvt-edge backbones`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 
 from dvt_edge.cli.options import console, numbers
+from dvt_edge.errors import ConfigError, MissingPackageError
 
 
 def train(
     data: Annotated[
-        Path, typer.Argument(help="CIFAR in torchvision's layout, or an ImageFolder with train/ and val/.")
+        Path,
+        typer.Argument(
+            help="CIFAR in torchvision's layout, an ImageFolder with train/ and val/, or lists (train.txt)."
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Run folder; a killed run goes on from there.")],
     model: Annotated[str, typer.Option(help="A preset, or timm:<name>.")] = "dvt_cifar10",
@@ -33,11 +37,25 @@ def train(
     ema_decay: float = 0.999,
     feature_reuse: bool = True,
     relation_reuse: bool = True,
+    depth: Annotated[int, typer.Option(min=0, help="First blocks that are kept; default: the model's.")] = 0,
+    image_size: Annotated[int, typer.Option(min=0, help="Pixels of a side; default: the model's.")] = 0,
+    resize: Annotated[int, typer.Option(min=0, help="Shorter side before the crop; default: the model's.")] = 0,
     grids: Annotated[str, typer.Option(help="Token grids, such as 4,6,8; default: the model's.")] = "",
     exit_weights: Annotated[str, typer.Option(help="Weights of the exits' losses, such as 1,1,1.")] = "",
     distill: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the last exit's answer in the targets of earlier exits.")
     ] = 0.0,
+    pretrained: Annotated[
+        str, typer.Option(help="Weights of the timm:<name> model: a file in timm's names, or 'timm' for timm's own.")
+    ] = "",
+    backbone_lr: Annotated[float, typer.Option(min=0, help="Of pretrained parts, beside --lr of new ones.")] = 0.0,
+    layer_decay: Annotated[float, typer.Option(min=0, max=1, help="Rate of a block by that of the next.")] = 1.0,
+    augment: Annotated[str, typer.Option(help="timm, or batch: decoded once, light, on tensors.")] = "timm",
+    crop_area: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of an image in a crop (batch).")] = 0.3,
+    teacher: Annotated[str, typer.Option(help="A teacher's kept logits, an .npz.")] = "",
+    teacher_weight: float = 1.0,
+    temperature: Annotated[float, typer.Option(min=0.01)] = 2.0,
+    clip_grad: Annotated[float, typer.Option(min=0)] = 1.0,
     init: Annotated[str, typer.Option(help="Checkpoint to start from: a file or zoo:<name>.")] = "",
     holdout: Annotated[int, typer.Option(help="Training images kept out for epoch figures and calibration.")] = 2000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -48,20 +66,23 @@ def train(
     from dvt_edge.data.images import no_labels
     from dvt_edge.data.reading import open_images
     from dvt_edge.network.presets import config_for
-    from dvt_edge.network.training import TrainingOptions
     from dvt_edge.network.training import train as run_training
+    from dvt_edge.network.training_options import TrainingOptions
 
-    preset, images = config_for(model), open_images(data, "train")
+    images = open_images(data, "train")
     if images.labels is None:
         raise no_labels(data)
-    config = preset.replace(
-        name=name or preset.name,
+    backbone = model.removeprefix("timm:") if pretrained else ""
+    if pretrained and backbone == model:
+        raise ConfigError(f"--pretrained {pretrained} needs --model timm:<name>, not {model}")
+    given = {field: value for field, value in (("depth", depth), ("image_size", image_size)) if value}
+    config = config_for(model, num_classes=len(images.classes), **given)
+    asked = {"name": name, "resize": resize, "grids": numbers(grids, int, "--grids") if grids else ()}
+    config = config.replace(
         feature_reuse=feature_reuse,
         relation_reuse=relation_reuse,
-        num_classes=len(images.classes),
+        **{field: value for field, value in asked.items() if value},
     )
-    if grids:
-        config = config.replace(grids=numbers(grids, int, "--grids"))
     options = TrainingOptions(
         epochs=epochs,
         batch_size=batch_size,
@@ -79,6 +100,16 @@ def train(
         ema_decay=ema_decay,
         exit_weights=numbers(exit_weights, float, "--exit-weights"),
         distill=distill,
+        backbone=backbone,
+        pretrained="" if pretrained == "timm" else pretrained,
+        backbone_lr=backbone_lr,
+        layer_decay=layer_decay,
+        augment=augment,
+        crop_area=crop_area,
+        teacher=teacher,
+        teacher_weight=teacher_weight,
+        temperature=temperature,
+        clip_grad=clip_grad,
         init=init,
         holdout=holdout,
         seed=seed,
@@ -87,3 +118,25 @@ def train(
     )
     if result := run_training(config, data, out, options):
         console.print_json(data=result)
+
+
+def backbones(
+    names: Annotated[bool, typer.Option("--names", help="List the accepted ones too.")] = False,
+) -> None:
+    """Count timm's pretrained VisionTransformers that `--model timm:<name>` takes, with what refuses the others."""
+    try:
+        import timm
+
+        from dvt_edge.network.timm_backbone import accepted_tags
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(str(error.name), "train", "backbones") from error
+
+    accepted, refused = accepted_tags()
+    for name in accepted if names else ():
+        print(name)
+    for reason in refused.values():
+        print(f"refused: {reason}")
+    total = len(accepted) + len(refused)
+    print(
+        f"{len(accepted)} of timm {timm.__version__}'s {total} pretrained tags of class VisionTransformer are accepted"
+    )

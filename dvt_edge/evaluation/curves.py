@@ -24,9 +24,8 @@ from dvt_edge.calibration.exit_logits import ExitLogits
 from dvt_edge.calibration.gains import predicted_gains, steadied
 from dvt_edge.calibration.paper_search import paper_curve
 from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
-from dvt_edge.data.classes import numbered
 from dvt_edge.data.dealing import open_training_data
-from dvt_edge.data.images import LabelledImages, no_labels
+from dvt_edge.data.images import LabelledImages, no_labels, numbered
 from dvt_edge.data.reading import has_training_split, open_images
 from dvt_edge.device.exit_rule import simulate_exits
 from dvt_edge.device.manifest import ConfidenceSpec
@@ -35,8 +34,8 @@ from dvt_edge.device.runtime import Result, Runtime
 from dvt_edge.device.trained_on import TrainedOn
 from dvt_edge.errors import DataError
 from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.pixels import normalise
 from dvt_edge.network.stages import split
-from dvt_edge.network.training import normalise
 
 CURVE_POINTS = 30
 TURN = 50  # images that one runtime answers before the next one's turn

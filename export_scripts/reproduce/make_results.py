@@ -38,8 +38,8 @@ from dvt_edge.exporting.recipes import RECIPES
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.network.config import CascadeConfig
+from dvt_edge.network.pixels import normalise
 from dvt_edge.network.presets import PRESETS
-from dvt_edge.network.training import normalise
 
 matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "dvt-edge"  # the same figures give the same files

@@ -56,8 +56,8 @@ from dvt_edge.evaluation.curves import (
 from dvt_edge.evaluation.study import bundle_source, equal_accuracy, equal_run, named, static_source, times
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade, save_cascade
+from dvt_edge.network.pixels import normalise
 from dvt_edge.network.presets import config_for
-from dvt_edge.network.training import normalise
 
 MACS = (10, 30, 100)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.fake_cifar import write_cifar10
+from support.kinds import KINDS
 from support.needs import needs
 
 from dvt_edge import CascadeBundle, Runtime, export, load_cascade
@@ -47,6 +48,24 @@ def zoo() -> Cascade:
 def int8_bundle(zoo: Cascade, tmp_path_factory: pytest.TempPathFactory) -> CascadeBundle:
     needs("onnxruntime")
     return export(zoo, "onnx-int8", tmp_path_factory.mktemp("int8") / "b", checkpoint_sha256="ab")
+
+
+@pytest.mark.parametrize("target", ["onnx-fp32", "executorch-xnnpack-fp32"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_vit_runs_on_every_engine(kind: str, target: str, tmp_path: Path) -> None:
+    """Registers, poolings, norms and activations beyond the published model's: PyTorch's numbers, nothing left out."""
+    needs("executorch" if "executorch" in target else "onnxruntime")
+    torch.manual_seed(0)
+    cascade = Cascade(PRESETS["dvt_tiny"].replace(**KINDS[kind])).eval()
+    with torch.no_grad():
+        for parameter in cascade.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(1 / (parameter.std() * parameter.shape[1] ** 0.5))
+    images = sample("cifar10-test").first(8)
+    bundle = export(cascade, target, tmp_path / "b", calibration=images)
+    meters = compare(cascade, Runtime(bundle), images).tensors
+    assert max(meter.max_abs_error for meter in meters.values()) < 1e-3
+    assert all(stage.operators.undelegated <= 1 for stage in bundle.manifest.stages)  # the uint8 image's cast
 
 
 def test_float_outputs_and_decisions_are_pytorchs(zoo: Cascade, zoo_bundle: CascadeBundle) -> None:

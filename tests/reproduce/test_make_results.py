@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.pixels import normalise
 from dvt_edge.network.presets import PRESETS
-from dvt_edge.network.training import normalise
 
 SCRIPTS = Path(__file__).parents[2] / "export_scripts/reproduce"
 
