@@ -145,7 +145,7 @@ class Memory:
     since_s: float = 0.0  # when the choice last changed
     now_s: float = 0.0  # of the last call
     clock_s: float | None = None  # the last time that the device's clock showed
-    hot_s: tuple[float, ...] = (-math.inf,) * (len(THERMAL) - 1)  # when it was last fair or hotter, serious or, critical
+    hot_s: tuple[float, ...] = (-math.inf,) * 3  # when it was last fair, serious, critical, or hotter than that
     seen: int = 0  # images since the first call
     images: int = 0  # images since the last call
     used_j: float = 0.0  # joules they took

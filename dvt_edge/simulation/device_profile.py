@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -222,6 +222,25 @@ class DeviceProfile:
             "thermal model": self.thermal.basis,
             "stage costs": costs.basis,
         }
+
+    def believed(self, base: float = 1.0, capacity: float = 1.0, energy: float = 1.0) -> DeviceProfile:
+        """This device as one is mistaken about it: so many times its base power, capacity and energy of stages.
+
+        Raises SchemaError for factors that give no profile.
+        """
+        try:
+            return replace(
+                self,
+                battery=replace(self.battery, capacity_mah=self.battery.capacity_mah * capacity),
+                power=replace(self.power, idle_w=self.power.idle_w * base, screen_w=self.power.screen_w * base),
+                estimated=tuple(replace(e, busy_w=e.busy_w * energy) for e in self.estimated),
+                measured=tuple(
+                    replace(m, stage_mj=tuple(mj * energy for mj in m.stage_mj), image_mj=m.image_mj * energy)
+                    for m in self.measured
+                ),
+            )
+        except ValueError as error:
+            raise SchemaError(f"believed base {base:g}, capacity {capacity:g}, energy {energy:g}: {error}") from error
 
     def power_table(self, points: Sequence[OperatingPoint], costs: StageCosts, screen: float = 0.0) -> PowerTable:
         """What the power policy knows of this device and a bundle's points."""

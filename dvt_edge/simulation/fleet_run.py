@@ -190,7 +190,7 @@ def columns(parts: Parts) -> pyarrow.Schema:
         **{"went_empty": flag, "first_empty_s": real, "answered": count},
         **dict.fromkeys(exits, count),
         **dict.fromkeys(TALLIED, count),
-        **dict.fromkeys(("base_j", "inference_j", "charged_j", "hottest_c", "bound"), real),
+        **dict.fromkeys(("base_j", "inference_j", "lost_j", "charged_j", "hottest_c", "bound"), real),
     }
     return pa.schema(list(kinds.items()))
 
