@@ -100,8 +100,8 @@ class PlanChooser:
 def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
     """The clairvoyant's plan. Memory grows with the number of ticks, not of images.
 
-    It takes every image to be answered; a device that is too slow for its choice drops some. Raises SimulationError
-    without a target or labels.
+    Where a point takes more time than a tick has, it counts as many of its images as there is time for; heat and chance
+    may have more dropped. Raises SimulationError without a target or labels.
     """
     target_s = scenario.target_s
     if target_s is None:
@@ -112,13 +112,14 @@ def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
     policy = PowerPolicy(scenario.points[0].name, allow_uncertified=allow_uncertified)
     allowed = np.array(allowed_rows(policy, scenario.power_table))
     base_w = scenario.profile.base_w(scenario.screen)
-    starts, counts, gains = [], [], []  # per tick: seconds, images, joules that the battery gains beside images
+    starts, seconds, counts, gains = [], [], [], []  # per tick: seconds, images, joules that the battery gains beside images
     for tick in ticks_until(scenario, target_s):
         starts.append(tick.start_s)
+        seconds.append(tick.seconds)
         counts.append(tick.count)
         gains.append((tick.charge_j, base_w * tick.seconds))
     edges = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    exit_j = np.array(scenario.costs.exit_j)
+    exit_s, exit_j = np.array(scenario.costs.exit_s), np.array(scenario.costs.exit_j)
     late = np.array(starts) >= replay.shift_s
     energy, right = np.zeros((len(starts), len(allowed))), np.zeros((len(starts), len(allowed)))
     for phase in (late, ~late):
@@ -128,8 +129,10 @@ def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
         for column, point in enumerate(allowed):
             stream = replay.stream(time_s, int(point))
             marks = stream.upto_each(edges[1:][phase]) - stream.upto_each(edges[:-1][phase])
-            energy[phase, column] = marks[:, :-1] @ exit_j
-            right[phase, column] = marks[:, -1]
+            work_s = np.maximum(marks[:, :-1] @ exit_s, 1e-300)
+            served = np.minimum(1.0, np.array(seconds)[phase] / work_s)
+            energy[phase, column] = served * (marks[:, :-1] @ exit_j)
+            right[phase, column] = served * marks[:, -1]
     capacity_j = scenario.profile.battery.joules
     charge_j, base_j = np.array(gains).reshape(-1, 2).T
     start_j = scenario.start_level * capacity_j

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.plain_simulator import Plain, plain_simulate
-from support.simulated import POINTS, made_up_logits, point, small_profile
+from support.simulated import MACS, POINTS, made_up_logits, point, small_profile
 from support.synthetic import cascade_logits
 
 from dvt_edge import CascadeBundle
-from dvt_edge.calibration.exit_logits import ExitLogits
+from dvt_edge.calibration.exit_logits import ExitLogits, in_memory
 from dvt_edge.calibration.thresholds import calibrate
 from dvt_edge.device.manifest import ConfidenceSpec
 from dvt_edge.device.power_policy import EnergyQueue, PowerPolicy, Rule
@@ -300,6 +300,37 @@ def test_no_policy_beats_the_bound(
         if counts.arrived:
             assert found.bound is not None and counts.right is not None
             assert counts.right <= found.bound * counts.arrived + 1e-6
+
+
+def measured(case: Scenario, stage_ms: tuple[float, ...], stage_mj: tuple[float, ...]) -> Scenario:
+    """The same with stages of these costs and nothing beside them."""
+    stages = MeasuredStages("given", case.logits.about.artifact_sha256, stage_ms, stage_mj, 0.0, 0.0, 9, "made up")
+    power = dataclasses.replace(case.profile.power, idle_w=0.0, screen_w=0.0)
+    return dataclasses.replace(case, profile=dataclasses.replace(case.profile, measured=(stages,), power=power))
+
+
+def test_the_bound_does_not_pay_for_images_that_a_slow_device_drops() -> None:
+    """Every second image is wrong, dear, and dropped, because the one before is still in work: a lucky policy."""
+    labels = np.array([0, 0])
+    easy, hopeless = [[9.0, 0.0, 0.0]] * 3, [[0.0, 0.2, 0.1]] * 3
+    logits = in_memory(np.array([easy, hopeless], np.float32), labels, MACS)
+    case = dataclasses.replace(scenario(FixedRate(100.0, 60.0), 3.3, target_s=60.0, deadline_s=0.0), logits=logits)
+    case = measured(case, (15.0, 5.0, 5.0), (1.0, 1.0, 8.0))
+    found = compare_policies(case, "balanced", {"lucky": PowerPolicy("balanced", allow_uncertified=True)})
+    lucky = found.outcomes["lucky"].judged
+    assert lucky.right_share == pytest.approx(0.5, abs=0.001) and found.bound is not None
+    assert lucky.right_share <= found.bound <= 0.51
+
+
+def test_the_clairvoyant_knows_how_fast_its_device_is() -> None:
+    """`full` takes twice the time that there is: half of its images would be dropped."""
+    case = scenario(FixedRate(50.0, 60.0), 1e4, target_s=60.0, deadline_s=0.1)
+    case = measured(case, (5.0, 5.0, 30.0), (1.0, 1.0, 2.0))
+    own = {p.name: PowerPolicy(p.name, allow_uncertified=True) for p in POINTS}
+    found = compare_policies(case, "balanced", own).outcomes
+    best = max(found[name].judged.right or 0 for name in own)
+    assert (found["full"].judged.right or 0) < 0.7 * best
+    assert (found["clairvoyant"].judged.right or 0) >= 0.99 * best
 
 
 def test_the_bound_is_near_where_nothing_is_dropped() -> None:
