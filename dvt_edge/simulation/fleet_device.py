@@ -112,6 +112,7 @@ def scenario_of_device(parts: Parts, logits: ExitLogits, drawn: Drawn) -> Scenar
         level_step=fleet.level_step,
         seed=drawn.seeds[0],
         believed=parts.profiles[kind.profile],
+        counter=kind.counter,
     )
 
 
