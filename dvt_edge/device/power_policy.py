@@ -184,7 +184,8 @@ def choose(policy: PowerPolicy, table: PowerTable, state: DeviceState, memory: M
     allowed = allowed_rows(policy, table)
     step_s, timed = step_of(state, memory)
     now_s = memory.now_s + step_s
-    hot_s = tuple(now_s if THERMAL.index(state.thermal) > k else last for k, last in enumerate(memory.hot_s))
+    heat = THERMAL.index(state.thermal)
+    hot_s = (now_s,) * heat + memory.hot_s[heat:]
     drain = follow_drain(table, state, memory, now_s, timed)
     queue_j, adaptive = follow_queue(policy, table, allowed, state, memory, now_s, drain)
     rule = matching_rule(policy, state, held_thermal(policy, state, hot_s, now_s), memory.rule)
@@ -202,8 +203,8 @@ def choose(policy: PowerPolicy, table: PowerTable, state: DeviceState, memory: M
     if before is None:
         since_s = now_s
     elif choice != before:
-        heat = rule is not None and policy.rules[rule].thermal_at_least is not None
-        if costs_more(table, choice, before) and not heat and now_s - memory.since_s < policy.dwell_s:
+        by_heat = rule is not None and policy.rules[rule].thermal_at_least is not None
+        if costs_more(table, choice, before) and not by_heat and now_s - memory.since_s < policy.dwell_s:
             choice = before
         else:
             since_s = now_s
@@ -249,8 +250,11 @@ def step_of(state: DeviceState, memory: Memory) -> tuple[float, bool]:
 
 def held_thermal(policy: PowerPolicy, state: DeviceState, hot_s: Sequence[float], now_s: float) -> int:
     """The hottest thermal state of the last `cool_s` seconds, as its place in THERMAL."""
-    recent = (k for k, last_s in enumerate(hot_s, start=1) if now_s - last_s < policy.cool_s)
-    return max(0, THERMAL.index(state.thermal), *recent)
+    now = THERMAL.index(state.thermal)
+    for k in range(len(hot_s), now, -1):
+        if now_s - hot_s[k - 1] < policy.cool_s:
+            return k
+    return now
 
 
 def matching_rule(policy: PowerPolicy, state: DeviceState, thermal: int, held: int | None) -> int | None:
@@ -282,17 +286,17 @@ def shown_j(table: PowerTable, state: DeviceState) -> float | None:
 def follow_drain(table: PowerTable, state: DeviceState, memory: Memory, now_s: float, timed: bool) -> Drain:
     """What is known of the draw after this call: learned from one fall of the joules shown to the next."""
     before, shown, counted = memory.drain, shown_j(table, state), state.known_energy is not None
-    anew = replace(before, shown_j=shown, counted=counted, since_s=None, used_j=0.0)
+    anew = Drain(shown, counted, None, 0.0, before.base_j, before.base_s)
     if shown is None or before.shown_j is None or counted != before.counted or state.charging or not timed:
         return anew
     fell_j, used_j = before.shown_j - shown, before.used_j + memory.used_j
     if fell_j == 0:
-        return replace(before, used_j=used_j)
+        return Drain(shown, counted, before.since_s, used_j, before.base_j, before.base_s)
     largest = LARGEST_STEP + (now_s - memory.now_s) / FASTEST_DRAIN_S
     if fell_j < 0 or table.capacity_j is None or fell_j > largest * table.capacity_j:
         return anew
     if before.since_s is None or not now_s > before.since_s:
-        return replace(anew, since_s=now_s)
+        return Drain(shown, counted, now_s, 0.0, before.base_j, before.base_s)
     base_j, base_s = before.base_j + fell_j - used_j, before.base_s + now_s - before.since_s
     kept = min(1.0, LONGEST_MEAN_S / base_s)
     return Drain(shown, counted, now_s, 0.0, kept * base_j, kept * base_s)
