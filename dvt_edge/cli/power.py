@@ -38,6 +38,11 @@ def simulate(
     level: Annotated[float, typer.Option(help="Battery level at the beginning, 0 to 1.")] = 1.0,
     shift: Annotated[float | None, typer.Option(help="From this hour on, harder images.")] = None,
     shift_strength: Annotated[float, typer.Option(help="How much harder: weights exp(strength x rank).")] = 3.0,
+    believes: Annotated[
+        list[str] | None,
+        typer.Option(help="What policies believe, times the truth: base=0.8, capacity=1.2 or energy=1.1; repeatable."),
+    ] = None,
+    counter: Annotated[bool, typer.Option("--counter", help="Policies see the battery's own counter too.")] = False,
     allow_uncertified: Annotated[
         bool | None, typer.Option(help="Points without a certificate; default: only where nothing else is there.")
     ] = None,
@@ -92,6 +97,8 @@ def simulate(
         screen=screen,
         start_level=level,
         seed=seed,
+        believed=device.believed(**beliefs(believes)) if believes else None,
+        counter=counter,
         shift=None if shift is None else Shift(shift * HOUR, shift_strength),
     )
 
@@ -172,6 +179,21 @@ def profile(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def beliefs(texts: list[str]) -> dict[str, float]:
+    """The factors of --believes, by what they are about. Raises DvtEdgeError."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if name not in ("base", "capacity", "energy") or not 0 < value < math.inf or name in found:
+            raise DvtEdgeError(f"--believes {text!r}: expected base=, capacity= or energy= once, and a factor above 0")
+        found[name] = value
+    return found
 
 
 def workload_of(
