@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dvt_edge.cli.options import (
+    MOST,
     BundlePath,
     Checkpoint,
     Limit,
@@ -28,7 +29,7 @@ def run(
     images: Annotated[list[str], typer.Argument(help="Images, folders, an .npz or sample:cifar10-test.")],
     point: Point = None,
     threshold: Annotated[str, typer.Option(help="Thresholds per exit instead, such as 0.8,0.9,0.")] = "",
-    max_stage: Annotated[int | None, typer.Option(min=0, help="Cap: no stage after this one runs.")] = None,
+    max_stage: Annotated[int | None, typer.Option(min=0, max=63, help="Cap: no stage after this one runs.")] = None,
     battery: Annotated[
         float | None, typer.Option(min=0, max=1, help="Battery level, 0 to 1, for the bundle's power policy.")
     ] = None,
@@ -36,7 +37,7 @@ def run(
     low_power: Annotated[bool, typer.Option("--low-power", help="For the power policy.")] = False,
     thermal: Annotated[str, typer.Option(help="nominal, fair, serious or critical, for the power policy.")] = "nominal",
     threads: Threads = 1,
-    limit: Limit = 1_000_000,
+    limit: Limit = MOST,
 ) -> None:
     """Classify images with early exit: exit, label, confidence and time of each."""
     from dvt_edge.cli.tables import print_results

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from dvt_edge.cli.options import console, numbers
+from dvt_edge.cli.options import MOST, Seed, console, numbers, one_of
+
+Amp = Literal["auto", "bf16", "off"]
+Share = Annotated[float, typer.Option(min=0, max=1)]
+UpTo100 = Annotated[float, typer.Option(min=0, max=100)]
 
 
 def train(
     data: Annotated[
         Path, typer.Argument(help="CIFAR in torchvision's layout, or an ImageFolder with train/ and val/.")
     ],
-    out: Annotated[Path, typer.Argument(help="Run folder; a killed run goes on from there.")],
+    out: Annotated[Path, typer.Argument(file_okay=False, help="Run folder; a killed run goes on from there.")],
     model: Annotated[str, typer.Option(help="A preset, or timm:<name>.")] = "dvt_cifar10",
     name: Annotated[str, typer.Option(help="What to call the cascade; default: as the model.")] = "",
-    epochs: Annotated[int, typer.Option(min=1)] = 100,
-    batch_size: Annotated[int, typer.Option(min=2, help="Over all processes.")] = 128,
+    epochs: Annotated[int, typer.Option(min=1, max=MOST)] = 100,
+    batch_size: Annotated[int, typer.Option(min=2, max=MOST, help="Over all processes.")] = 128,
     optimizer: Annotated[str, typer.Option(help="timm's name, such as adamw or muon.")] = "adamw",
-    lr: float = 1e-3,
-    min_lr: float = 1e-5,
-    weight_decay: float = 0.05,
-    warmup_epochs: float = 5,
-    mixup: float = 0.8,
-    cutmix: float = 1.0,
-    mix_probability: float = 1.0,
-    smoothing: float = 0.1,
-    auto_augment: Annotated[str, typer.Option(help="timm's RandAugment string; '' for none.")] = "rand-m9-mstd0.5-inc1",
-    erasing: float = 0.25,
-    ema_decay: float = 0.999,
+    lr: UpTo100 = 1e-3,
+    min_lr: UpTo100 = 1e-5,
+    weight_decay: UpTo100 = 0.05,
+    warmup_epochs: Annotated[float, typer.Option(min=0, max=MOST)] = 5,
+    mixup: UpTo100 = 0.8,
+    cutmix: UpTo100 = 1.0,
+    mix_probability: Share = 1.0,
+    smoothing: Share = 0.1,
+    auto_augment: Annotated[str, typer.Option(help="timm's RandAugment string, or none.")] = "rand-m9-mstd0.5-inc1",
+    erasing: Share = 0.25,
+    ema_decay: Share = 0.999,
     feature_reuse: bool = True,
     relation_reuse: bool = True,
     grids: Annotated[str, typer.Option(help="Token grids, such as 4,6,8; default: the model's.")] = "",
@@ -39,9 +43,9 @@ def train(
         float, typer.Option(min=0, max=1, help="Share of the last exit's answer in the targets of earlier exits.")
     ] = 0.0,
     init: Annotated[str, typer.Option(help="Checkpoint to start from: a file or zoo:<name>.")] = "",
-    holdout: Annotated[int, typer.Option(help="Training images kept out for epoch figures and calibration.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    workers: int = 1,
+    holdout: Annotated[int, typer.Option(min=1, max=MOST, help="Training images kept out for epoch figures and calibration.")] = 2000,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that read images.")] = 1,
     amp: Annotated[str, typer.Option(help="auto, bf16 or off.")] = "auto",
 ) -> None:
     """Train a cascade; under torchrun, on several processes."""
@@ -74,7 +78,7 @@ def train(
         cutmix=cutmix,
         mix_probability=mix_probability,
         smoothing=smoothing,
-        auto_augment=auto_augment,
+        auto_augment="" if auto_augment == "none" else auto_augment,
         erasing=erasing,
         ema_decay=ema_decay,
         exit_weights=numbers(exit_weights, float, "--exit-weights"),
@@ -83,7 +87,7 @@ def train(
         holdout=holdout,
         seed=seed,
         workers=workers,
-        amp=amp,
+        amp=one_of(amp, Amp, "--amp"),
     )
     if result := run_training(config, data, out, options):
         console.print_json(data=result)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from dvt_edge.errors import DvtEdgeError, EngineError, MissingPackageError
+from dvt_edge.errors import DvtEdgeError, EngineError, packages
 
 Engine = Literal["local", "ray"]
 Task = Callable[[int], bytes]
@@ -50,10 +50,8 @@ def on_ray(task: Task, chunks: Sequence[int], workers: int) -> Iterator[tuple[in
     On a cluster the folder of logits has to be at the same path on every node. No usage report, no dashboard.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
+    with packages("the engine ray"):
         import ray
-    except ImportError as error:
-        raise MissingPackageError("ray", "ray", "the engine ray") from error
     started = not ray.is_initialized()
     if started:
         of_cluster = bool(os.environ.get("RAY_ADDRESS"))

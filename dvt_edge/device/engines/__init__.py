@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from dvt_edge.device.manifest import StageSpec
-from dvt_edge.errors import MissingPackageError
+from dvt_edge.errors import packages
 
 Arrays = dict[str, NDArray[Any]]
 EXTRAS = {"onnxruntime": "onnx", "executorch": "executorch", "coreml": "coreml"}
@@ -32,9 +32,5 @@ class LoadStage(Protocol):
 
 def engine_for(name: str) -> LoadStage:
     """The `load_stage` of an engine. Raises MissingPackageError naming the extra to install."""
-    try:
+    with packages(f"engine {name}", EXTRAS[name]):
         return import_module(f"dvt_edge.device.engines.{name}_engine").load_stage
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("dvt_edge"):
-            raise
-        raise MissingPackageError(error.name.split(".")[0], EXTRAS[name], f"engine {name}") from error

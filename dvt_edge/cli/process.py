@@ -1,0 +1,59 @@
+"""The command line as a process: what its streams can print, how signals and closed pipes end it.
+
+Light, so that Ctrl-C is answered in one word also while the commands are still being imported.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+STOPPED = 128 + signal.SIGINT  # as a shell tells of a command that a signal ended
+CLOSED = 128 + 13  # SIGPIPE, which Windows has no name for
+USER_ERROR, BUG = 2, 70
+
+
+def entry(args: Sequence[str] | None = None) -> None:
+    """The `dvt-edge` console script. `args` are those of the command line unless given."""
+    sys.exit(run(args))
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line in this process; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that cannot be printed ends no command
+    try:
+        from dvt_edge.errors import MissingPackageError, packages
+
+        try:
+            with packages("dvt-edge"):
+                from dvt_edge.cli.app import main
+        except MissingPackageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return USER_ERROR
+        code = main(None if args is None else list(args))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = STOPPED
+    except BrokenPipeError:
+        code = CLOSED
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends what is left without a word
+    return flushed(code)
+
+
+def flushed(code: int) -> int:
+    """The exit code once everything is written; a stream that takes nothing more is let go of."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError) as error:
+            if not isinstance(error, BrokenPipeError) and code == 0:
+                print(f"error: standard output: {error}", file=sys.stderr)
+            code = code or (CLOSED if isinstance(error, BrokenPipeError) else USER_ERROR)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
