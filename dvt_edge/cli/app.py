@@ -50,11 +50,8 @@ def guarded(name: str, command: Command) -> Callable[..., None]:
     @functools.wraps(command.function)
     def run_command(**given: Any) -> None:
         finite(given)
-        try:
-            with packages(f"dvt-edge {name}", command.extra):
-                command.function(**given)
-        except BrokenPipeError as error:  # typer would end the process itself
-            raise typer.Exit(CLOSED) from error
+        with packages(f"dvt-edge {name}", command.extra):
+            command.function(**given)
 
     return run_command
 
@@ -85,7 +82,7 @@ def main(args: list[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         print("stopped", file=sys.stderr)
         return STOPPED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # for a closed pipe typer ends the process itself, and for nothing else
         return CLOSED
     except Exception as error:
         if os.environ.get(TRACEBACK):

@@ -14,7 +14,9 @@ from dvt_edge.errors import packages
 def evaluate(
     checkpoint: Checkpoint,
     data: Annotated[str, typer.Option(help="CIFAR, or an ImageFolder; with labels.")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the kept logits and eval.json.")] = Path("build/eval"),
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the kept logits and eval.json.")] = Path(
+        "build/eval"
+    ),
     bundle: Annotated[list[Path] | None, typer.Option("--bundle", "-b", help="A bundle of the checkpoint.")] = None,
     static: Annotated[
         list[Path] | None, typer.Option("--static", "-s", help="A one-exit baseline: a checkpoint or a bundle.")
@@ -53,7 +55,9 @@ def bench(
     ] = None,
     model: Model = None,
     threads: Threads = 1,
-    rounds: Annotated[int, typer.Option(min=3, max=10_000, help="Timed rounds; PyTorch and the targets take turns.")] = 15,
+    rounds: Annotated[
+        int, typer.Option(min=3, max=10_000, help="Timed rounds; PyTorch and the targets take turns.")
+    ] = 15,
     stage: Annotated[list[int] | None, typer.Option(min=0, max=63, help="Only these stages.")] = None,
 ) -> None:
     """Time each stage against PyTorch in eager mode, in one process and one run."""
@@ -71,7 +75,9 @@ def bench(
 
 
 def demo(
-    out: Annotated[Path, typer.Option(file_okay=False, help="Where bundles, report.html and summary.json go.")] = Path("build/demo"),
+    out: Annotated[Path, typer.Option(file_okay=False, help="Where bundles, report.html and summary.json go.")] = Path(
+        "build/demo"
+    ),
     checkpoint: Annotated[str, typer.Option(help="The cascade to show.")] = "zoo:dvt_cifar10",
 ) -> None:
     """Export the shipped cascade for every target, check it, run real images, and write a report."""

@@ -30,22 +30,34 @@ def simulate(
     logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
     workload: Annotated[str, typer.Option(help="fixed, poisson, diurnal, or a trace: .csv or .jsonl.")] = "fixed",
     rate: Annotated[float, typer.Option(min=1e-6, max=1e4, help="Images a second, on average.")] = 20.0,
-    hours: Annotated[float | None, typer.Option(min=1e-3, max=HOURS, help="Simulated time; default: the target and a tenth, or 24.")] = None,
-    target: Annotated[float | None, typer.Option(min=1e-3, max=HOURS, help="Hours that the battery shall last.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=1e-3, max=HOURS, help="Simulated time; default: the target and a tenth, or 24.")
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(min=1e-3, max=HOURS, help="Hours that the battery shall last.")
+    ] = None,
     policy: Annotated[list[Path] | None, typer.Option(help="A power policy, JSON, to compare too; repeatable.")] = None,
     charge: Annotated[list[str] | None, typer.Option(help="Charging, FROM-TO@WATTS in hours; repeatable.")] = None,
-    control: Annotated[float, typer.Option(min=1e-3, max=86_400, help="Seconds between two choices of the policy.")] = 60.0,
-    deadline: Annotated[float, typer.Option(min=1e-3, max=3.6e6, help="Milliseconds in which an image wants its answer.")] = 100.0,
+    control: Annotated[
+        float, typer.Option(min=1e-3, max=86_400, help="Seconds between two choices of the policy.")
+    ] = 60.0,
+    deadline: Annotated[
+        float, typer.Option(min=1e-3, max=3.6e6, help="Milliseconds in which an image wants its answer.")
+    ] = 100.0,
     screen: Annotated[float, typer.Option(min=0, max=1, help="Share of the time that the screen is on.")] = 0.0,
     level: Annotated[float, typer.Option(min=0, max=1, help="Battery level at the beginning, 0 to 1.")] = 1.0,
     shift: Annotated[float | None, typer.Option(min=0, max=HOURS, help="From this hour on, harder images.")] = None,
-    shift_strength: Annotated[float, typer.Option(min=-100, max=100, help="How much harder: weights exp(strength x rank).")] = 3.0,
+    shift_strength: Annotated[
+        float, typer.Option(min=-100, max=100, help="How much harder: weights exp(strength x rank).")
+    ] = 3.0,
     allow_uncertified: Annotated[
         bool | None, typer.Option(help="Points without a certificate; default: only where nothing else is there.")
     ] = None,
     seed: Seed = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write everything here, for machines.")] = None,
+    json_: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="Write everything here, for machines.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(dir_okay=False, help="Write a report to look at here, .html.")] = None,
 ) -> None:
     """Replay real images on a device profile: how long the battery lasts with each power policy, and what it costs."""

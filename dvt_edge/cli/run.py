@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -21,7 +22,7 @@ from dvt_edge.cli.options import (
     one_of,
     progress,
 )
-from dvt_edge.errors import DvtEdgeError
+from dvt_edge.errors import DataError, DvtEdgeError, NotFiniteError, packages
 
 
 def run(
@@ -39,7 +40,7 @@ def run(
     threads: Threads = 1,
     limit: Limit = MOST,
 ) -> None:
-    """Classify images with early exit: exit, label, confidence and time of each."""
+    """Classify images with early exit: exit, label, confidence and time of each; exit code 1 where one has no answer."""
     from dvt_edge.cli.tables import print_results
     from dvt_edge.data.classes import in_classes
     from dvt_edge.data.reading import open_images
@@ -55,10 +56,19 @@ def run(
     runtime.prewarm()
     state = DeviceState(max_stage, battery, charging, low_power, one_of(thermal, Thermal, "--thermal"))
     items = ((s.name(i), s[i], s.labels[i] if s.labels else None) for s in sources for i in range(len(s)))
-    rows = [
-        (name, label, runtime.run(image, state)) for (name, image, label), _ in zip(items, range(limit), strict=False)
-    ]
-    print_results(console, runtime.manifest, rows)
+    rows, unanswered = [], 0
+    for name, image, label in islice(items, limit):
+        try:
+            rows.append((name, label, runtime.run(image, state)))
+        except (DataError, NotFiniteError) as error:  # of this image: the others have their answers
+            unanswered += 1
+            reason = str(error) if name in str(error) else f"{name}: {error}"
+            notes.print(f"error: {reason}", highlight=False, soft_wrap=True)
+    if rows:
+        print_results(console, runtime.manifest, rows)
+    if unanswered:
+        notes.print(f"no answer for {unanswered} of {len(rows) + unanswered} images", highlight=False)
+        raise typer.Exit(1)
 
 
 def validate(
@@ -74,12 +84,16 @@ def validate(
     from dvt_edge.cli.tables import print_comparison
     from dvt_edge.data.reading import task_images
     from dvt_edge.device.bundle import CascadeBundle
+    from dvt_edge.device.engines import EXTRAS
     from dvt_edge.device.runtime import Runtime
-    from dvt_edge.exporting.pipeline import record_verification
     from dvt_edge.exporting.recipes import recipe_for
-    from dvt_edge.validation.compare import compare
 
-    opened, cascade = CascadeBundle.open(bundle), load(checkpoint, model)
+    opened = CascadeBundle.open(bundle)
+    with packages("dvt-edge validate", EXTRAS[opened.manifest.engine]):
+        from dvt_edge.exporting.pipeline import record_verification
+        from dvt_edge.validation.compare import compare
+
+    cascade = load(checkpoint, model)
     if record and not bundle.is_dir():
         raise DvtEdgeError(f"{bundle}: --record writes into a bundle's folder, not into a .zip")
     if opened.manifest.model.config != cascade.config.to_dict():

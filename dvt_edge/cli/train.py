@@ -43,7 +43,9 @@ def train(
         float, typer.Option(min=0, max=1, help="Share of the last exit's answer in the targets of earlier exits.")
     ] = 0.0,
     init: Annotated[str, typer.Option(help="Checkpoint to start from: a file or zoo:<name>.")] = "",
-    holdout: Annotated[int, typer.Option(min=1, max=MOST, help="Training images kept out for epoch figures and calibration.")] = 2000,
+    holdout: Annotated[
+        int, typer.Option(min=1, max=MOST, help="Training images kept out for epoch figures and calibration.")
+    ] = 2000,
     seed: Seed = 0,
     workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that read images.")] = 1,
     amp: Annotated[str, typer.Option(help="auto, bf16 or off.")] = "auto",

@@ -32,7 +32,7 @@ from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, RandomSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, RandomSampler, default_collate
 from torchvision import transforms
 
 from dvt_edge.atomic import write_bytes, write_text
@@ -41,7 +41,7 @@ from dvt_edge.data.images import LabelledImages
 from dvt_edge.device.preprocess import open_rgb, preprocess
 from dvt_edge.device.schema import parse_json
 from dvt_edge.device.trained_on import TrainedOn
-from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError
+from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError, cause, one_line
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.network.config import CascadeConfig
@@ -76,18 +76,40 @@ class TrainingOptions:
     amp: str = "auto"  # "bf16", "off", or "auto": bf16 on a GPU only
 
 
-class TrainingImages(Dataset[tuple[Tensor, int]]):
+class TrainingImages(Dataset[tuple[Tensor, int] | DataError]):
     def __init__(self, images: LabelledImages, config: CascadeConfig, options: TrainingOptions) -> None:
         self.images, self.transform = images, training_transform(config, options)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self.images[index]
-        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else open_rgb(image)
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | DataError:
+        """An image that cannot be read is the error itself: raised in a worker, it would arrive as a traceback's text."""
         assert self.images.labels is not None
+        image = self.images[index]
+        try:
+            picture = Image.fromarray(image) if isinstance(image, np.ndarray) else open_rgb(image)
+        except DataError as error:
+            return error
         return self.transform(picture), self.images.labels[index]
+
+
+def batch_of(items: list[tuple[Tensor, int] | DataError]) -> list[Tensor] | DataError:
+    """Images and labels, stacked; or the first error among them."""
+    return next((item for item in items if isinstance(item, DataError)), None) or default_collate(items)
+
+
+def batches(loader: DataLoader[Any]) -> Iterator[list[Tensor]]:
+    """The loader's batches. Raises DataError for an image that cannot be read, DvtEdgeError where a worker died."""
+    try:
+        for batch in loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DvtEdgeError(f"a process that reads images died: {one_line(error)}; try fewer --workers") from error
 
 
 class EvaluationImages(Dataset[tuple[Tensor, int]]):
@@ -107,17 +129,20 @@ class EvaluationImages(Dataset[tuple[Tensor, int]]):
 
 def training_transform(config: CascadeConfig, options: TrainingOptions) -> Any:
     """timm's, but images of 64 px and less keep their scale: padded random crops, as DeiT does on CIFAR."""
-    transform = create_transform(
-        config.image_size,
-        is_training=True,
-        auto_augment=options.auto_augment or None,
-        color_jitter=None,
-        interpolation="bicubic",
-        mean=config.mean,
-        std=config.std,
-        re_prob=options.erasing,
-        re_mode="pixel",
-    )
+    try:
+        transform = create_transform(
+            config.image_size,
+            is_training=True,
+            auto_augment=options.auto_augment or None,
+            color_jitter=None,
+            interpolation="bicubic",
+            mean=config.mean,
+            std=config.std,
+            re_prob=options.erasing,
+            re_mode="pixel",
+        )
+    except Exception as error:  # timm asserts, and fails as its parsing does
+        raise ConfigError(f"augmentation {options.auto_augment!r}: timm refuses it ({cause(error)})") from error
     if config.image_size <= 64:
         crop = transforms.RandomCrop(config.image_size, padding=options.crop_padding)
         transform.transforms[0] = transforms.Compose([transforms.Resize(config.resize), crop])
@@ -235,6 +260,10 @@ class Trainer:
             asked["options"]["init"] = "/".join(Path(options.init).parts[-2:])
             asked["init_sha256"] = checkpoint_sha256(options.init)
         self.asked = asked
+        if any(weight < 0 for weight in options.exit_weights) or (
+            options.exit_weights and not any(options.exit_weights)
+        ):
+            raise ConfigError(f"exit weights {options.exit_weights}; expected none below 0, and one above")
         if len(options.exit_weights) not in (0, config.num_exits):
             raise ConfigError(f"{len(options.exit_weights)} exit weights; {config.name} has {config.num_exits} exits")
         self.check_folder()
@@ -266,6 +295,7 @@ class Trainer:
             num_workers=options.workers,
             persistent_workers=options.workers > 0,
             drop_last=True,
+            collate_fn=batch_of,
         )
         if not len(self.loader):
             raise DataError(f"{data}: {len(train)} training images; expected at least a batch of {options.batch_size}")
@@ -321,12 +351,12 @@ class Trainer:
         amp = options.amp == "bf16" or (options.amp == "auto" and device.type == "cuda")
         seed = options.seed * 100_003 + epoch * 101 + self.process.rank
         torch.manual_seed(seed)
-        np.random.seed(seed)  # mixup draws from numpy, RandAugment and erasing from random
+        np.random.seed(seed % 2**32)  # mixup draws from numpy, RandAugment and erasing from random
         random.seed(seed)
         if isinstance(self.sampler, DistributedSampler):
             self.sampler.set_epoch(epoch)
         self.runner.train()
-        for step, (images, labels) in enumerate(self.loader):
+        for step, (images, labels) in enumerate(batches(self.loader)):
             count = len(images) - len(images) % 2  # mixup pairs images up
             images, targets = self.mix(images[:count].to(device), labels[:count].to(device))
             with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
