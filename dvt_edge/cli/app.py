@@ -1,4 +1,4 @@
-"""The command line: a thin skin on the library. Errors are one line on stderr: exit code 2 where the user can mend it."""
+"""The command line: a thin skin on the library. An error is one line on stderr, and an exit code of `exit_codes.py`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import typer
 
 from dvt_edge.cli import calibrate, export, fleet, measure, power, run, train
+from dvt_edge.cli.exit_codes import BUG, CLOSED, STOPPED, USER_ERROR
 from dvt_edge.cli.options import finite, visible
-from dvt_edge.cli.process import BUG, CLOSED, STOPPED, USER_ERROR
 from dvt_edge.errors import DvtEdgeError, cause, packages
 
 TRACEBACK = "DVT_EDGE_TRACEBACK"
@@ -70,8 +70,7 @@ ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 1 where a check failed or an image could not be read, 2 for what
-    the user can mend, 70 for a bug, 130 after Ctrl-C, 141 where nobody reads on."""
+    """Run the command line; returns the exit code: 0, or one of `exit_codes.py`."""
     given = sys.argv[1:] if args is None else args
     try:
         nothing_empty(given)

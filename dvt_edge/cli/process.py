@@ -11,9 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-STOPPED = 128 + signal.SIGINT  # as a shell tells of a command that a signal ended
-CLOSED = 128 + 13  # SIGPIPE, which Windows has no name for
-USER_ERROR, BUG = 2, 70
+from dvt_edge.cli.exit_codes import CLOSED, STOPPED, USER_ERROR
 
 
 def entry(args: Sequence[str] | None = None) -> None:

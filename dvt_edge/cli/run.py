@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dvt_edge.cli.exit_codes import FAILED
 from dvt_edge.cli.options import (
     MOST,
     BundlePath,
@@ -40,7 +41,7 @@ def run(
     threads: Threads = 1,
     limit: Limit = MOST,
 ) -> None:
-    """Classify images with early exit: exit, label, confidence and time of each; exit code 1 where one has no answer."""
+    """Classify images with early exit: exit, label, confidence and time of each; 1 where one could not be read."""
     from dvt_edge.cli.tables import print_results
     from dvt_edge.data.classes import in_classes
     from dvt_edge.data.reading import open_images
@@ -68,7 +69,7 @@ def run(
         print_results(console, runtime.manifest, rows)
     if unanswered:
         notes.print(f"no answer for {unanswered} of {len(rows) + unanswered} images", highlight=False)
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def validate(
@@ -106,6 +107,6 @@ def validate(
     print_comparison(console, comparison, opened.manifest)
     if broken := comparison.broken_bounds(recipe_for(opened.manifest.target).bounds, opened.manifest):
         notes.print(f"bounds of {opened.manifest.target} broken: {'; '.join(broken)}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
     if record:
         record_verification(opened, comparison)

@@ -84,7 +84,7 @@ class TrainingImages(Dataset[tuple[Tensor, int] | DataError]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | DataError:
-        """An image that cannot be read is the error itself: raised in a worker, it would arrive as a traceback's text."""
+        """An image that cannot be read gives its error: raised in a worker, that would arrive as a traceback's text."""
         assert self.images.labels is not None
         image = self.images[index]
         try:

@@ -83,7 +83,7 @@ def outcome(capsys: pytest.CaptureFixture[str], words: list[str]) -> tuple[int, 
 
 def test_the_walk_finds_the_options() -> None:
     assert len(NUMBERS) > 40 and ("run", "--threads", ["{0}"]) in NUMBERS and ("train", "--lr", ["{0}"]) in NUMBERS
-    assert {key[0] for key in LISTS} < set(COMMANDS) and {key for key in LISTS} < {o[:2] for o in OPTIONS}
+    assert {key[0] for key in LISTS} < set(COMMANDS) and set(LISTS) < {o[:2] for o in OPTIONS}
 
 
 @pytest.mark.parametrize(("command", "option", "forms"), ALL, ids=lambda v: v if isinstance(v, str) else "")

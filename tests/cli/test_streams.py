@@ -39,8 +39,7 @@ def process(*words: object, stdin: str = "", **changes: str) -> subprocess.Compl
 def pictures(folder: Path, *names: str | bytes) -> Path:
     folder.mkdir()
     for name in names:
-        with open(os.path.join(os.fsencode(folder), os.fsencode(name)), "wb") as file:
-            Image.new("RGB", (40, 32)).save(file, "PNG")
+        Image.new("RGB", (40, 32)).save(folder / os.fsdecode(name))
     return folder
 
 
@@ -134,7 +133,7 @@ def test_a_closed_pipe_ends_quietly(zoo_bundle: CascadeBundle, words: str) -> No
 def test_an_output_that_is_full_or_closed(zoo_bundle: CascadeBundle) -> None:
     given, environment = command("inspect", zoo_bundle.folder)
     if Path("/dev/full").exists():
-        with open("/dev/full", "wb") as full:
+        with Path("/dev/full").open("wb") as full:
             done = subprocess.run(given, env=environment, stdout=full, stderr=subprocess.PIPE, timeout=120)
         assert done.returncode == 2 and done.stderr.count(b"\n") == 1 and b"No space left" in done.stderr
     closed = ["/bin/sh", "-c", '"$@" >&-', "sh", *given]
