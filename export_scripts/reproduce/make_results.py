@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +34,8 @@ from dvt_edge.data.reading import open_images
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.preprocess import preprocess
 from dvt_edge.evaluation.curves import REPEATS, TURN, cumulative_macs
-from dvt_edge.evaluation.study import Study, equal_run, run_study
+from dvt_edge.evaluation.intervals import paired_difference, times_fewer, unpaired_difference
+from dvt_edge.evaluation.study import ALWAYS_LAST, Study, equal_run, run_study
 from dvt_edge.exporting.recipes import RECIPES
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
@@ -49,8 +51,10 @@ MODEL = "dvt_cifar10"
 CHECKPOINT = f"zoo:{MODEL}"
 STATICS = ("static8", "static4", "static2")
 LARGEST = "static 8x8"
+TAKEN_APART = "onnx-int8"  # the artifact whose time is told in parts
 SHOWN_LOSSES = (0.0025, 0.005, 0.01, 0.02)  # of TIMED_LOSSES
 TIMED = 1000  # images
+UNPAIRED = " u"
 RUNNABLE = tuple(r for r in RECIPES if r.engine != "coreml")
 PAPER = """The paper's own figures on CIFAR-10 (arXiv 2105.15075; models of 224 px, pretrained on ImageNet). Nothing
 here reproduces them, since neither ImageNet nor the released weights were at hand:
@@ -101,61 +105,147 @@ def alone_table(result: dict[str, Any], statics: list[Run], grids: Sequence[int]
     return md(["exit", "tokens", "its top-1", "MMACs, cumulative", "static model's top-1", "its MMACs"], rows)
 
 
-def equal_table(result: dict[str, Any]) -> str:
-    """The cascade at each static model's accuracy, less each tolerance: in MACs and, where timed, in time."""
-    ms = {(t["target"], t["run"]): t["mean_ms"] for t in result["times"]}
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+Answers = Mapping[str, NDArray[Any]]  # study.answers_of, by "<artifact>/<what>"; of some artifacts only
+
+
+def chosen(answers: Answers, name: str, run: str) -> NDArray[np.bool_] | None:
+    """Which test images an artifact answers rightly in a run; None where its answers were not kept."""
+    if (key := f"{name}/{run}") not in answers:
+        return None
+    return np.take_along_axis(answers[f"{name}/right"], answers[key][:, None].astype(int), axis=1)[:, 0]
+
+
+def top1_difference(
+    ours: float, theirs: float, images: int, pair: tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]
+) -> str:
+    """Points of top-1, with their interval: paired where each image's answers are there, else marked."""
+    if pair[0] is not None and pair[1] is not None:
+        (low, high), mark = paired_difference(pair[0], pair[1]), ""
+    else:
+        low, high = unpaired_difference(round(ours * images), round(theirs * images), images)
+        mark = UNPAIRED
+    return f"{100 * (ours - theirs):+.2f} ({100 * low:+.2f} to {100 * high:+.2f}){mark}"
+
+
+def ratio(value: float, interval: Sequence[float] | None) -> str:
+    return f"{value:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
+
+
+def dominated(result: dict[str, Any], static: str, target: str) -> str:
+    """The static model that is as accurate as this one or more, with no more MACs; "" where there is none."""
+    rows = {s["static"]: (s["top1"][0], -s["macs"][0]) for s in result["statics"] if s["target"] == target}
+    better = [name for name, row in rows.items() if row != rows[static] and min(np.subtract(row, rows[static])) >= 0]
+    return max(better, key=lambda name: rows[name], default="")
+
+
+def equal_table(result: dict[str, Any], answers: Answers) -> str:
+    """The cascade at each static model's accuracy, and less the tolerance: in MACs and, where timed, in time."""
+    times = {(t["target"], t["run"]): t for t in result["times"]}
+    images = result["evaluations"][0]["images"]
+    rows, tolerances = [], sorted({row["tolerance"] for row in result["equal_accuracy"]})
+    found: dict[tuple[str, str], dict[float, dict[str, Any]]] = {}
     for row in result["equal_accuracy"]:
-        found.setdefault((row["static"], row["target"]), []).append(row)
-    rows = []
+        found.setdefault((row["static"], row["target"]), {})[row["tolerance"]] = row
     for (static, target), group in found.items():
-        alone = ms.get((target, static))
-        cells = [percent(group[0]["static_top1"]), mega(group[0]["static_macs"]), f"{alone:.3f}" if alone else "-"]
-        for row in group:
-            less = f"{alone / ms[target, equal_run(static, row['tolerance'])]:.2f}" if alone else "-"
-            cells += [percent(row["cascade"]["top1"]), f"{row['fewer_macs']:.2f}", less]
-        rows.append([static, target, *cells])
-    columns = ["static model", "artifact", "its top-1", "MMACs", "ms"]
-    for tolerance in sorted({row["tolerance"] for row in result["equal_accuracy"]}):
-        aim = f"at {100 * tolerance:.2f} less" if tolerance else "cascade"
-        columns += [f"{aim}: top-1", "times fewer MACs", "times less time"]
+        first, alone = group[tolerances[0]], times.get((target, static))
+        beaten = (
+            f", dominated by {better.removeprefix('static ')}" if (better := dominated(result, static, target)) else ""
+        )
+        cells = [static + beaten, target, percent(first["static_top1"]), mega(first["static_macs"])]
+        cells.append(f"{alone['mean_ms']:.3f}" if alone else "-")
+        for tolerance in tolerances:
+            row, run = group[tolerance], equal_run(static, tolerance)
+            point, timed = row["cascade"], times.get((target, run))
+            cells.append(percent(point["top1"]))
+            if tolerance == tolerances[0]:
+                right = answers.get(f"{static}, {target}/right")
+                pair = chosen(answers, target, run), None if right is None else right[:, 0]
+                cells.append(top1_difference(point["top1"], row["static_top1"], images, pair))
+            cells += [
+                f"{point['shares'][0]:.1%}",
+                ratio(row["fewer_macs"], macs_interval(result, point, row["static_macs"])),
+            ]
+            less = timed and timed.get("less_time", {}).get(static)
+            cells.append(ratio(alone["mean_ms"] / timed["mean_ms"], less) if alone and timed else "-")
+        rows.append(cells)
+    columns = ["static model", "artifact", "its top-1", "MMACs", "ms", "cascade: top-1", "difference, points"]
+    columns += ["leave at exit 0", "times fewer MACs", "times less time"]
+    for tolerance in tolerances[1:]:
+        columns += [f"at {100 * tolerance:.2f} less: top-1", "leave at exit 0", "times fewer MACs", "times less time"]
     return md(columns, rows)
 
 
-def last_table(result: dict[str, Any]) -> str:
+def macs_interval(result: dict[str, Any], point: dict[str, Any], whole: float) -> Sequence[float] | None:
+    """Of `whole` MACs over a point's mean ones, from the shares of the images that leave at each exit."""
+    first = result["evaluations"][0]
+    counts = [round(share * first["images"]) for share in point["shares"]]
+    return times_fewer(first["macs"], whole, counts) if sum(n > 0 for n in counts) > 1 else None
+
+
+def last_table(result: dict[str, Any], answers: Answers) -> str:
     """Early exit against running every stage of the same cascade, for a few of the losses that were aimed at."""
     found: dict[str, dict[str, Any]] = {}
     for t in result["times"]:
         found.setdefault(t["target"], {})[t["run"]] = t
+    images = result["evaluations"][0]["images"]
     rows = []
     for target, runs in found.items():
-        last = runs["always the last exit"]
+        last = runs[ALWAYS_LAST]
         for loss in SHOWN_LOSSES:
-            t = runs[f"loses {100 * loss:g} %"]
-            lost = f"{100 * (last['top1'] - t['top1']):.2f}"
-            gains = f"{last['macs'] / t['macs']:.2f}", f"{last['mean_ms'] / t['mean_ms']:.2f}"
+            run = f"loses {100 * loss:g} %"
+            t, right = runs[run], answers.get(f"{target}/right")
+            pair = None if right is None else right[:, -1], chosen(answers, target, run)
+            point = t if "shares" in t else carried(result, target, loss)
+            fewer = macs_interval(result, point, last["macs"]) if point else None
+            less = t.get("less_time", {}).get(ALWAYS_LAST)
+            lost = top1_difference(last["top1"], t["top1"], images, pair)
+            gains = ratio(last["macs"] / t["macs"], fewer), ratio(last["mean_ms"] / t["mean_ms"], less)
             rows.append([target, percent(last["top1"]), f"{100 * loss:g}", lost, *gains])
     columns = ["artifact", "last exit's top-1", "aimed loss, points", "loss on the test images"]
     return md([*columns, "times fewer MACs", "times less time"], rows)
 
 
-def best_static_text(result: dict[str, Any]) -> str:
+def carried(result: dict[str, Any], target: str, loss: float) -> dict[str, Any] | None:
+    """The point of that loss, with its shares, from the rows of thresholds carried over."""
+    rows = [row["own"] for row in result["carry_over"] if (row["target"], row["loss"]) == (target, loss)]
+    return rows[0] if rows else None
+
+
+def best_static_text(result: dict[str, Any], runs: list[Run], answers: Answers) -> str:
     """What the best of the static models leaves to the cascade, in PyTorch."""
-    target = result["evaluations"][0]["target"]
-    best = max((s for s in result["statics"] if s["target"] == target), key=lambda s: s["top1"][0])
-    curve = result["evaluations"][0]["curves"]["joint"]
-    words = (
-        f"The most accurate of them is {best['static']}: {percent(best['top1'][0])} at {mega(best['macs'][0])} MMACs"
-    )
-    costs = [p["cost"] for p in curve if p["top1"] >= best["top1"][0]]
-    if not costs:
-        return f"{words}, which the cascade does not reach."
-    times = min(costs) / best["macs"][0]
-    top = max(curve, key=lambda p: p["top1"])
-    return (
-        f"{words}. The cascade's test curve reaches that at {mega(min(costs))} MMACs, {times:.2f} times as many,\n"
-        f"and goes on to {percent(top['top1'])} at {mega(top['cost'])}."
-    )
+    ours = result["evaluations"][0]
+    best = max((s for s in result["statics"] if s["target"] == ours["target"]), key=lambda s: s["top1"][0])
+    words = f"""The most accurate of them is {best["static"]}: {percent(best["top1"][0])} at {mega(best["macs"][0])} \
+MMACs."""
+    pair = tuple(None if (r := answers.get(f"{n}/right")) is None else r[:, 0] for n in (ours["target"], *named(best)))
+    words += f"""
+Exit 0 less that model: {top1_difference(ours["top1"][0], best["top1"][0], ours["images"], pair)} points, of one seed
+each{held_out_words(best, runs)}."""
+    rows = [r for r in result["equal_accuracy"] if (r["static"], r["target"]) == (best["static"], ours["target"])]
+    crossing = next((r["crossing"] for r in rows if r["crossing"] and r["tolerance"] == 0), None)
+    if crossing is None:
+        return f"{words} The cascade reaches its top-1 on the test images at no point."
+    top = max(ours["curves"]["joint"], key=lambda p: p["top1"])
+    return f"""{words} The cheapest of all the cascade's points that has its
+top-1 on the test images takes {mega(crossing["cost"])} MMACs, {crossing["cost"] / best["macs"][0]:.2f} times as many; it \
+is chosen on the test images, so that
+thresholds found elsewhere take more. The curve goes on to {percent(top["top1"])} at {mega(top["cost"])}."""
+
+
+def named(static: dict[str, Any]) -> list[str]:
+    return [f"{static['static']}, {static['target']}"]
+
+
+def held_out_words(best: dict[str, Any], runs: list[Run]) -> str:
+    """What the images held out from training say of the same two, from the runs' own results."""
+    of_length = [r for r in runs if r.seed == 0 and r.held_out and r.epochs == sum(e for e, _ in SCHEDULE)]
+    whole = [r for r in of_length if len(r.top1) > 1 and r.variant == "cascade"]
+    alone = [
+        r for r in of_length if len(r.top1) == 1 and best["static"] == f"static {r.config.grids[0]}x{r.config.grids[0]}"
+    ]
+    if not (whole and alone):
+        return ""
+    return f";\non the held-out images it is {100 * (whole[0].held_out[0] - alone[0].held_out[0]):+.2f}"
 
 
 def times_table(result: dict[str, Any]) -> str:
@@ -189,6 +279,7 @@ class Run:
     seed: int
     config: CascadeConfig
     top1: tuple[float, ...]  # of each exit on the test images
+    held_out: tuple[float, ...]
     hours: float
 
     @property
@@ -203,7 +294,8 @@ def read_runs(folder: Path) -> list[Run]:
         name, config = path.parent.name, CascadeConfig.from_dict(asked["model"])
         variant, length, _ = name.rsplit("-", 2)
         epochs, seed = sum(map(int, length.removesuffix("ep").split("+"))), asked["options"]["seed"]
-        found.append(Run(config.name, name, variant, epochs, seed, config, tuple(result["test_top1"]), result["hours"]))
+        top1, held_out = (tuple(result.get(f"{part}_top1", ())) for part in ("test", "held_out"))
+        found.append(Run(config.name, name, variant, epochs, seed, config, top1, held_out, result["hours"]))
     return found
 
 
@@ -238,10 +330,16 @@ def ablation_table(runs: list[Run]) -> str:
         cells = " / ".join(percent(v) for v in np.mean([r.top1 for r in found.values()], axis=0))
         shared, against = sorted(found.keys() & whole.keys()), "-"
         if variant in ABLATIONS and shared:
-            gains = np.mean([np.subtract(found[s].top1, whole[s].top1) for s in shared], axis=0)
-            against = " / ".join(f"{100 * gain:+.2f}" for gain in gains)
+            gains = 100 * np.array([np.subtract(found[s].top1, whole[s].top1) for s in shared])  # (seeds, exits)
+            against = " / ".join(f"{g.mean():+.2f} ({', '.join(f'{one:+.2f}' for one in g)})" for g in gains.T)
         rows.append([variant, ", ".join(map(str, sorted(found))), macs, cells, against])
-    columns = ["variant", "seeds", "MMACs, cumulative", "top-1 per exit, mean", "against the cascade, points"]
+    columns = [
+        "variant",
+        "seeds",
+        "MMACs, cumulative",
+        "top-1 per exit, mean",
+        "against the cascade, points: mean (each seed)",
+    ]
     return md(columns, rows) if rows else "None trained yet.\n"
 
 
@@ -385,13 +483,20 @@ def padded(rows: list[Any], length: int) -> list[Any]:
 # -- the page --------------------------------------------------------------------------------------------------------
 
 
-def overhead_text(result: dict[str, Any], out: Path, target: str = "onnx-int8") -> str:
-    """What the time at the static model's accuracy consists of, in this run's numbers."""
+def first_operators(out: Path, target: str = TAKEN_APART) -> list[int]:
+    """Operators of the graphs of the cascade's first stage and of the largest static model."""
     folders = (out / name / target for name in ("bundles", STATICS[0]))
-    first, alone = (CascadeBundle.open(folder).manifest.stages[0] for folder in folders)
+    return [CascadeBundle.open(folder).manifest.stages[0].operators.delegated for folder in folders]
+
+
+def overhead_text(result: dict[str, Any], target: str = TAKEN_APART) -> str:
+    """What the time at the static model's accuracy consists of, in this run's numbers."""
+    operators = " and ".join(map(str, result["operators"]))
+    fewer = next(r["static_macs"] for r in result["equal_accuracy"] if r["static"] == LARGEST)
+    fewer /= result["evaluations"][0]["macs"][0]
     rows = {t["run"]: t for t in result["times"] if t["target"] == target}
     static, equal = rows[LARGEST], rows[equal_run(LARGEST, 0)]
-    always = rows["always the last exit"]["stage_ms"]
+    always = rows[ALWAYS_LAST]["stage_ms"]
     glue = equal["mean_ms"] - sum(s * ms for s, ms in zip(equal["ran"], equal["stage_ms"], strict=True))
     later = [
         f"- Stage {k}, which {equal['ran'][k]:.0%} of the images run, takes {equal['stage_ms'][k]:.3f} ms there, and "
@@ -401,15 +506,16 @@ def overhead_text(result: dict[str, Any], out: Path, target: str = "onnx-int8") 
     return f"""What the time on {target} consists of, at the accuracy of {LARGEST}:
 
 - Stage 0 takes {equal["stage_ms"][0]:.3f} ms and {LARGEST} {static["stage_ms"][0]:.3f} ms: \
-{static["stage_ms"][0] / equal["stage_ms"][0]:.2f} times less, for {alone.macs / first.macs:.2f} times fewer MACs. \
-The graphs have {first.operators.delegated} and {alone.operators.delegated} operators.
+{static["stage_ms"][0] / equal["stage_ms"][0]:.2f} times less, for {fewer:.2f} times fewer MACs. \
+The graphs have {operators} operators.
 {"".join(line + chr(10) for line in later)}\
 - Confidences, the choice of exit and Python take {glue:.3f} ms an image, of a mean of {equal["mean_ms"]:.3f}."""
 
 
-def page(result: dict[str, Any], command: str, runs: list[Run], statics: list[Run], overhead: str) -> str:
+def page(result: dict[str, Any], runs: list[Run], statics: list[Run], answers: Answers) -> str:
     noise, grids = seed_noise(runs), load_cascade(CHECKPOINT).config.grids
     last, within = result["evaluations"][0]["last_share"], ""
+    later = recomputed_text(result["recomputed"]) if "recomputed" in result else ""
     if noise:
         lengths = " and ".join(map(str, sorted({group[0].epochs for group in repeated(runs)})))
         within = f""", or that accuracy less
@@ -417,12 +523,15 @@ def page(result: dict[str, Any], command: str, runs: list[Run], statics: list[Ru
 trained with several, for {lengths} epochs"""
     return f"""# Results on CIFAR-10
 
-Made by `{command}`; every figure below is from that run, its numbers in [eval.json](results/eval.json).
+Made by `{COMMAND}`; every figure below is from that run, its numbers in [eval.json](results/eval.json).{later}
 
 - **Model:** {CHECKPOINT}, SHA-256 `{result["checkpoint_sha256"]}` ([model card](../dvt_edge/zoo/dvt_cifar10.md)).
 - **Data:** {result["data"]}.
 - **Machine:** {result["machine"]}; one thread.
 - **MACs** are those of the graphs that ship, reuse matrices included.
+- **In parentheses:** 95 % intervals over the test images, by a paired bootstrap (2,000 draws) of each image's answers
+  ([answers.npz](results/answers.npz)). A u marks those where one side's were not kept: unpaired, from the counts, and so
+  too wide. What another seed of training would have given is in none of them; times without one were not kept by image.
 
 ## Each exit, each artifact
 
@@ -440,15 +549,17 @@ A static model is one stage, alone and without reuse, trained by the same comman
 {alone_table(result, statics, grids)}
 What an exit has above the model of its grid, reuse and training with the others give it. The coarser a grid, the more
 convolutions its stem has, two for each halving of the image: fewer tokens do not have to mean a weaker model, so every
-static model has its own rows below. {best_static_text(result)}
+static model has its own rows below. {best_static_text(result, runs, answers)}
 
 At each static model's accuracy, with thresholds that reach it on the held-out images{within}.
 Milliseconds are means, from the next section.
 
-{equal_table(result)}
+{equal_table(result, answers)}
+{dominated_text(result)}
+
 Against running every stage of the same cascade:
 
-{last_table(result)}
+{last_table(result, answers)}
 ## And in time
 
 Batch 1, one thread, {TIMED} test images drawn at random; all runs of a target take turns, {TURN} images each, and each
@@ -458,7 +569,7 @@ decoding is not. Top-1 is that of the same thresholds on all test images.
 ![top-1 against milliseconds](results/latency.svg)
 
 {times_table(result)}
-{overhead}
+{overhead_text(result)}
 
 In batches of 64 in PyTorch, answered images leaving the batch; the runs take turns, the best of three:
 
@@ -487,6 +598,7 @@ least sure of among those that need the last. Each exit's answer is above its ma
 The same recipe, data and few epochs for all, cascade included, one difference each:
 
 {ablation_table(runs)}
+{ablation_text(runs, result["evaluations"][0]["images"])}
 Every run, its log in [results/runs](results/runs). Runs of different lengths are not to be compared with one another;
 hours are by the clock of a machine that did other things too, and some runs were paused.
 
@@ -494,6 +606,62 @@ hours are by the clock of a machine that did other things too, and some runs wer
 ## What the paper reports
 
 {PAPER}"""
+
+
+def recomputed_text(again: dict[str, Any]) -> str:
+    """What recompute.py did after the run, and what it could not."""
+    same, others = again["same"], again["others"]
+    told = "; ".join(f"{target} {' / '.join(percent(v) for v in top1)}" for target, top1 in others.items())
+    return f"""
+The crossings and the answers to each image were computed later, by `{again["command"]}` on
+{again["machine"]}, for the artifacts that came out
+there with the same SHA-256: {", ".join(same)}. The static models' weights are not kept, so that their rows, all times and
+throughputs have the figures of the first run only{f", and so do the artifacts that came out otherwise (there: {told})" if told else ""}."""
+
+
+def dominated_text(result: dict[str, Any]) -> str:
+    """What rows of the table above say nothing about: early exit."""
+    target = result["evaluations"][0]["target"]
+    names = [s["static"] for s in result["statics"] if s["target"] == target]
+    beaten = [name for name in names if dominated(result, name, target)]
+    words = """Where all images leave at exit 0, no early exit is involved: the row holds one small model, trained with
+others behind it, against a static one."""
+    if not beaten:
+        return words
+    ours = result["evaluations"][0]
+    row = next(r for r in result["equal_accuracy"] if r["static"] == beaten[0] and r["target"] == target)
+    best = dominated(result, beaten[0], target)
+    alone = next(s["macs"][0] for s in result["statics"] if s["static"] == best and s["target"] == target)
+    return f"""{words} And {" and ".join(beaten)} are poor baselines: {best} is more accurate than \
+either with fewer
+MACs. So the {row["fewer_macs"]:.2f} times fewer MACs than {beaten[0]} are had without a cascade too: {best} alone has \
+{row["static_macs"] / alone:.2f}. What early exit
+itself gains is in the next table, and over {best} the cascade gains accuracy, up to {percent(max(ours["top1"]))}, not MACs."""
+
+
+def ablation_text(runs: list[Run], images: int) -> str:
+    """How much of the table above is noise."""
+    groups = [r for r in runs if r.variant in ABLATIONS]
+    if not groups:
+        return ""
+    seeds, right = len({r.seed for r in groups}), round(images * groups[0].top1[0])
+    low, high = unpaired_difference(right, right, images)
+    return f"""{seeds} seeds are too few for an interval over seeds, and their answers were not kept. From the test images alone, \
+one run
+less another of the same top-1 is within {100 * low:+.2f} to {100 * high:+.2f} points in 95 % of draws, unpaired, and the mean \
+of {seeds} such
+differences within {100 * low / seeds**0.5:+.2f} to {100 * high / seeds**0.5:+.2f}: what is smaller shows nothing.
+"""
+
+
+def statics_as_long(runs: list[Run]) -> list[Run]:
+    """The static models that were trained as long as the shipped cascade."""
+    return [r for r in runs if len(r.top1) == 1 and r.name == run_name(r.variant, SCHEDULE, 0)]
+
+
+def read_answers(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def main(
@@ -521,13 +689,15 @@ def main(
         study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=tuple(statics), timed=TIMED)
         result = run_study(dataclasses.replace(study, tolerance=seed_noise(trained)), report)
     print_study(Console(), result)
-    as_long = [r for r in trained if len(r.top1) == 1 and r.name == run_name(r.variant, SCHEDULE, 0)]
+    as_long = statics_as_long(trained)
     plot_budget(result, as_long, docs / "results/budget.svg")
     plot_latency(result, docs / "results/latency.svg")
     plot_examples(result, data, docs / "results/examples.png")
     plot_attention(result, data, docs / "results/attention.png")
+    result["operators"] = first_operators(out)
     write_text(docs / "results/eval.json", json.dumps(result, indent=1) + "\n")
-    write_text(docs / "results.md", page(result, COMMAND, trained, as_long, overhead_text(result, out)))
+    shutil.copyfile(out / "answers.npz", docs / "results/answers.npz")
+    write_text(docs / "results.md", page(result, trained, as_long, read_answers(docs / "results/answers.npz")))
 
 
 if __name__ == "__main__":
