@@ -1,7 +1,8 @@
 """95 % intervals for what a study compares: what other images of the same kind would have given.
 
-Where both sides answered the same images, rows are drawn with both answers (a paired bootstrap, Efron 1979): most images
-are easy or hard for both, and what they share is no part of the difference. Seeds of training are no part of any of them.
+Where both sides answered the same images, rows are drawn with both answers (a paired bootstrap, Efron 1979): most
+images are easy or hard for both, and what they share is no part of the difference. No interval here holds what another
+seed of training would have given.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from make_results import CHECKPOINT, MODEL, RUNNABLE, page, read_answers, read_runs, statics_as_long
+from make_results import RUNNABLE
 from numpy.typing import NDArray
+from results_page import CHECKPOINT, MODEL, page, read_answers, read_runs, statics_as_long
 
 from dvt_edge import machine
 from dvt_edge.atomic import write_text
