@@ -42,13 +42,13 @@ def paired_difference(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> Int
     return bootstrap(np.stack([ours, theirs], axis=1), lambda means: means[:, 0] - means[:, 1])
 
 
-def unpaired_difference(ours: int, theirs: int, images: int) -> Interval:
-    """The same from the numbers of right answers alone, as if of two sets of `images` each: Newcombe (1998), method 10.
+def unpaired_difference(ours: tuple[int, int], theirs: tuple[int, int]) -> Interval:
+    """The same from (right answers, images) alone, as if of two sets of images: Newcombe (1998), method 10.
 
     On the same images it is too wide, since the answers of two models go together.
     """
-    p, q = ours / images, theirs / images
-    (p_low, p_high), (q_low, q_high) = wilson(ours, images), wilson(theirs, images)
+    p, q = ours[0] / ours[1], theirs[0] / theirs[1]
+    (p_low, p_high), (q_low, q_high) = wilson(*ours), wilson(*theirs)
     low = p - q - math.hypot(p - p_low, q_high - q)
     return low, p - q + math.hypot(p_high - p, q - q_low)
 

@@ -99,7 +99,7 @@ def top1_difference(
     if pair[0] is not None and pair[1] is not None:
         (low, high), mark = paired_difference(pair[0], pair[1]), ""
     else:
-        low, high = unpaired_difference(round(ours * images), round(theirs * images), images)
+        low, high = unpaired_difference((round(ours * images), images), (round(theirs * images), images))
         mark = UNPAIRED
     return f"{100 * (ours - theirs):+.2f} ({100 * low:+.2f} to {100 * high:+.2f}){mark}"
 
@@ -492,9 +492,10 @@ def dominated_text(result: dict[str, Any]) -> str:
     if beaten := [name for name in statics if dominated(result, name, ours["target"])]:
         rows = [r for r in result["equal_accuracy"] if (r["static"], r["target"]) == (beaten[0], ours["target"])]
         best = dominated(result, beaten[0], ours["target"])
+        poor = "are poor baselines" if len(beaten) > 1 else "is a poor baseline"
         without = rows[0]["static_macs"] / statics[best]["macs"][0]
         said += [
-            f"And {' and '.join(beaten)} are poor baselines: {best} was no less accurate with fewer MACs. The",
+            f"And {' and '.join(beaten)} {poor}: {best} was no less accurate with fewer MACs. The",
             f"{rows[0]['fewer_macs']:.2f} times fewer MACs than {beaten[0]} are had without a cascade:",
             f"{best} alone has {without:.2f}. Over {best} the cascade has accuracy to offer, at its later exits,",
             "and no fewer MACs; what early exit itself gains is in the next table.",
@@ -508,7 +509,7 @@ def ablation_text(runs: list[Run], images: int) -> str:
     if not found:
         return ""
     right = round(images * found[0].top1[0])
-    _, high = unpaired_difference(right, right, images)
+    _, high = unpaired_difference((right, images), (right, images))
     return paragraph(
         f"{len({r.seed for r in found})} seeds are too few for an interval over seeds,",
         "and these runs' answers were not kept: the parentheses hold each seed.",
