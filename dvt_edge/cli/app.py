@@ -74,7 +74,8 @@ def main(args: list[str] | None = None) -> int:
     given = sys.argv[1:] if args is None else args
     try:
         nothing_empty(given)
-        code = app(args=given, prog_name="dvt-edge", standalone_mode=False, obj=shlex.join(("dvt-edge", *given)))
+        said = visible(shlex.join(("dvt-edge", *given)))
+        code = app(args=given, prog_name="dvt-edge", standalone_mode=False, obj=said)
         if code == STOPPED:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0

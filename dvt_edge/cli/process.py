@@ -5,6 +5,7 @@ Light, so that Ctrl-C is answered in one word also while the commands are still 
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import signal
@@ -16,7 +17,16 @@ from dvt_edge.cli.exit_codes import CLOSED, STOPPED, USER_ERROR
 
 def entry(args: Sequence[str] | None = None) -> None:
     """The `dvt-edge` console script. `args` are those of the command line unless given."""
-    sys.exit(run(args))
+    ends: list[int] = []
+    atexit.register(leave, ends)  # the first that is registered, and so the last that is called
+    ends.append(run(args))
+    sys.exit(ends[0])
+
+
+def leave(ends: list[int]) -> None:
+    """After Ctrl-C: a library in C may have left Python in the belief that nobody answered it, to end by the signal."""
+    if ends == [STOPPED]:
+        os._exit(STOPPED)
 
 
 def run(args: Sequence[str] | None = None) -> int:

@@ -116,6 +116,9 @@ def test_names_that_are_not_utf8(zoo_bundle: CascadeBundle, tmp_path: Path) -> N
         pytest.skip("this file system holds no such names")
     done = process("run", zoo_bundle.folder, folder)
     assert done.returncode == 0 and done.stderr == b"" and b"caf\\udce9.png" in done.stdout
+    words = ("simulate", zoo_bundle.folder, "--data", folder, "--hours", "0.1", "--cache", tmp_path / "logits")
+    done = process(*words, "--report", tmp_path / os.fsdecode(b"d\xe9.html"))
+    assert done.returncode in (0, 2) and b"bug" not in done.stderr
     done = process("run", zoo_bundle.folder, tmp_path / os.fsdecode(b"none\xe9.png"))
     assert done.returncode == 2 and b"none\\udce9.png" in done.stderr and done.stderr.count(b"\n") == 1
 
@@ -139,6 +142,26 @@ def test_an_output_that_is_full_or_closed(zoo_bundle: CascadeBundle) -> None:
     closed = ["/bin/sh", "-c", '"$@" >&-', "sh", *given]
     done = subprocess.run(closed, env=environment, stderr=subprocess.PIPE, timeout=120)
     assert done.returncode == 0 and done.stderr == b""
+
+
+def test_ctrl_c_in_a_fleet_ends_its_processes_too(
+    zoo_bundle: CascadeBundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A terminal sends it to all of them: one answers, and no process is waited for or left."""
+    words = ["fleet", zoo_bundle.folder, "mixed", tmp_path / "out", "--cache", tmp_path / "logits", "--workers", "2"]
+    given, environment = command(*words)
+    running = subprocess.Popen(
+        given, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    assert running.stderr is not None
+    while b"logits" not in (line := running.stderr.readline()):
+        assert line, "the fleet ended"
+    time.sleep(6)  # its processes are starting, or at work
+    os.killpg(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=20)
+    assert (running.returncode, err.splitlines()[-1:]) == (130, [b"stopped"]) and b"Traceback" not in err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(running.pid, 0)
 
 
 @pytest.mark.parametrize("seed", range(6))
