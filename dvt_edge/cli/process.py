@@ -5,12 +5,15 @@ Light, so that Ctrl-C is answered in one word also while the commands are still 
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 
 from dvt_edge.cli.exit_codes import CLOSED, STOPPED, USER_ERROR
 
@@ -34,6 +37,8 @@ def run(args: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that cannot be printed ends no command
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
+        signal.signal(signal.SIGINT, interrupt)
     try:
         from dvt_edge.errors import MissingPackageError, packages
 
@@ -49,8 +54,21 @@ def run(args: Sequence[str] | None = None) -> int:
         code = STOPPED
     except BrokenPipeError:
         code = CLOSED
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends what is left without a word
+    if signal.getsignal(signal.SIGINT) is interrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends what is left without a word
     return flushed(code)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """KeyboardInterrupt, but after an import that is under way: C++ that a package loads dies of an exception there."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            later = threading.Timer(0.05, _thread.interrupt_main)
+            later.daemon = True
+            later.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def flushed(code: int) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dvt_edge.cli.exit_codes import FAILED
+from dvt_edge.cli.exit_codes import FAILED, USER_ERROR
 from dvt_edge.cli.options import (
     MOST,
     BundlePath,
@@ -67,9 +67,10 @@ def run(
             notes.print(f"error: {reason}", highlight=False, soft_wrap=True)
     if rows:
         print_results(console, runtime.manifest, rows)
-    if unanswered:
+    if unanswered and unanswered + len(rows) > 1:
         notes.print(f"no answer for {unanswered} of {len(rows) + unanswered} images", highlight=False)
-        raise typer.Exit(FAILED)
+    if unanswered:
+        raise typer.Exit(FAILED if rows else USER_ERROR)
 
 
 def validate(

@@ -42,10 +42,13 @@ def test_run_answers_the_others_and_says_which_it_could_not(
 def test_run_on_nothing_but_damaged_images(
     zoo_bundle: CascadeBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "a.png").write_bytes(b"none")
-    assert main(["run", str(zoo_bundle.folder), str(tmp_path / "a.png")]) == 1
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"none")
+    assert main(["run", str(zoo_bundle.folder), str(tmp_path / "a.png")]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.endswith("no answer for 1 of 1 images\n")
+    assert out == "" and err.count("\n") == 1 and "a.png: not a readable image" in err
+    assert main(["run", str(zoo_bundle.folder), str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith("no answer for 2 of 2 images\n")
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,9 @@ def test_ctrl_c_in_a_fleet_ends_its_processes_too(
     _, err = running.communicate(timeout=20)
     assert (running.returncode, err.splitlines()[-1:]) == (130, [b"stopped"]) and b"Traceback" not in err
     with pytest.raises(ProcessLookupError):
-        os.killpg(running.pid, 0)
+        for _ in range(100):  # what they leave behind takes a moment to go
+            os.killpg(running.pid, 0)
+            time.sleep(0.1)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -171,7 +173,7 @@ def test_ctrl_c_is_one_word_wherever_it_falls(zoo_bundle: CascadeBundle, tmp_pat
     words = (
         ["export", "zoo:dvt_cifar10", tmp_path / "out", "-t", "onnx-int8"],
         ["run", zoo_bundle.folder, *["sample:cifar10-test"] * 400],
-        ["train", "nowhere", tmp_path / "out"],
+        ["bench", "zoo:dvt_cifar10", "--rounds", "1000"],
     )[seed % 3]
     given, environment = command(*words, PYTHONPROFILEIMPORTTIME="1")
     running = subprocess.Popen(given, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -183,7 +185,7 @@ def test_ctrl_c_is_one_word_wherever_it_falls(zoo_bundle: CascadeBundle, tmp_pat
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
     said = [line for line in err.decode().splitlines() if not line.startswith("import time:")]
-    assert running.returncode in (130, 2) and said[-1:] in (["stopped"], ["error: nowhere: no such folder"]), said
+    assert (running.returncode, said[-1:]) == (130, ["stopped"]) and "Traceback" not in err.decode(), said
 
 
 def test_a_bug_is_one_line_that_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
