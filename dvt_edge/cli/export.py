@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from dvt_edge.cli.options import BundlePath, Checkpoint, Limit, Model, console, load, progress
-from dvt_edge.exporting.recipes import DRAWN_IMAGES
+from dvt_edge.errors import packages
+from dvt_edge.exporting.recipes import DRAWN_IMAGES, recipe_for
 
 
 def export(
     checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Argument(help="Folder of the bundles; each goes into <out>/<target>.")],
+    out: Annotated[Path, typer.Argument(file_okay=False, help="Folder of the bundles; each goes into <out>/<target>.")],
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help="A recipe; may be repeated.")] = None,
     calibration: Annotated[str | None, typer.Option(help="Real images: a folder, an .npz, CIFAR.")] = None,
     limit: Limit = DRAWN_IMAGES,
@@ -22,12 +23,13 @@ def export(
     zip_: Annotated[bool, typer.Option("--zip", help="Also write <out>/<target>.zip.")] = False,
 ) -> None:
     """Export a cascade into verified bundles, one a target (default: onnx-int8)."""
-    from dvt_edge.exporting.pipeline import calibration_images
-    from dvt_edge.exporting.pipeline import export as run_export
-    from dvt_edge.exporting.recipes import recipe_for
-    from dvt_edge.network.checkpoint import checkpoint_sha256
+    recipes = [recipe_for(name) for name in target or ["onnx-int8"]]
+    with packages(f"target {recipes[0].name}", recipes[0].extra):
+        from dvt_edge.exporting.pipeline import calibration_images
+        from dvt_edge.exporting.pipeline import export as run_export
+        from dvt_edge.network.checkpoint import checkpoint_sha256
 
-    targets = [recipe_for(name).name for name in target or ["onnx-int8"]]
+    targets = [recipe.name for recipe in recipes]
     cascade = load(checkpoint, model)
     images = calibration_images(cascade, calibration)
     for recipe in targets:

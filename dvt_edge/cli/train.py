@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from dvt_edge.cli.options import console, numbers
-from dvt_edge.errors import ConfigError, MissingPackageError
+from dvt_edge.cli.options import MOST, Seed, console, numbers, one_of
+from dvt_edge.errors import ConfigError
+
+Amp = Literal["auto", "bf16", "off"]
+Share = Annotated[float, typer.Option(min=0, max=1)]
+UpTo100 = Annotated[float, typer.Option(min=0, max=100)]
 
 
 def train(
@@ -18,23 +22,23 @@ def train(
             help="CIFAR in torchvision's layout, an ImageFolder with train/ and val/, or lists (train.txt)."
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="Run folder; a killed run goes on from there.")],
+    out: Annotated[Path, typer.Argument(file_okay=False, help="Run folder; a killed run goes on from there.")],
     model: Annotated[str, typer.Option(help="A preset, or timm:<name>.")] = "dvt_cifar10",
     name: Annotated[str, typer.Option(help="What to call the cascade; default: as the model.")] = "",
-    epochs: Annotated[int, typer.Option(min=1)] = 100,
-    batch_size: Annotated[int, typer.Option(min=2, help="Over all processes.")] = 128,
+    epochs: Annotated[int, typer.Option(min=1, max=MOST)] = 100,
+    batch_size: Annotated[int, typer.Option(min=2, max=MOST, help="Over all processes.")] = 128,
     optimizer: Annotated[str, typer.Option(help="timm's name, such as adamw or muon.")] = "adamw",
-    lr: float = 1e-3,
-    min_lr: float = 1e-5,
-    weight_decay: float = 0.05,
-    warmup_epochs: float = 5,
-    mixup: float = 0.8,
-    cutmix: float = 1.0,
-    mix_probability: float = 1.0,
-    smoothing: float = 0.1,
-    auto_augment: Annotated[str, typer.Option(help="timm's RandAugment string; '' for none.")] = "rand-m9-mstd0.5-inc1",
-    erasing: float = 0.25,
-    ema_decay: float = 0.999,
+    lr: UpTo100 = 1e-3,
+    min_lr: UpTo100 = 1e-5,
+    weight_decay: UpTo100 = 0.05,
+    warmup_epochs: Annotated[float, typer.Option(min=0, max=MOST)] = 5,
+    mixup: UpTo100 = 0.8,
+    cutmix: UpTo100 = 1.0,
+    mix_probability: Share = 1.0,
+    smoothing: Share = 0.1,
+    auto_augment: Annotated[str, typer.Option(help="timm's RandAugment string, or none.")] = "rand-m9-mstd0.5-inc1",
+    erasing: Share = 0.25,
+    ema_decay: Share = 0.999,
     feature_reuse: bool = True,
     relation_reuse: bool = True,
     depth: Annotated[int, typer.Option(min=0, help="First blocks that are kept; default: the model's.")] = 0,
@@ -57,9 +61,11 @@ def train(
     temperature: Annotated[float, typer.Option(min=0.01)] = 2.0,
     clip_grad: Annotated[float, typer.Option(min=0)] = 1.0,
     init: Annotated[str, typer.Option(help="Checkpoint to start from: a file or zoo:<name>.")] = "",
-    holdout: Annotated[int, typer.Option(help="Training images kept out for epoch figures and calibration.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    workers: int = 1,
+    holdout: Annotated[
+        int, typer.Option(min=1, max=MOST, help="Training images kept out for epoch figures and calibration.")
+    ] = 2000,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that read images.")] = 1,
     amp: Annotated[str, typer.Option(help="auto, bf16 or off.")] = "auto",
 ) -> None:
     """Train a cascade; under torchrun, on several processes."""
@@ -95,7 +101,7 @@ def train(
         cutmix=cutmix,
         mix_probability=mix_probability,
         smoothing=smoothing,
-        auto_augment=auto_augment,
+        auto_augment="" if auto_augment == "none" else auto_augment,
         erasing=erasing,
         ema_decay=ema_decay,
         exit_weights=numbers(exit_weights, float, "--exit-weights"),
@@ -114,7 +120,7 @@ def train(
         holdout=holdout,
         seed=seed,
         workers=workers,
-        amp=amp,
+        amp=one_of(amp, Amp, "--amp"),
     )
     if result := run_training(config, data, out, options):
         console.print_json(data=result)
@@ -124,12 +130,9 @@ def backbones(
     names: Annotated[bool, typer.Option("--names", help="List the accepted ones too.")] = False,
 ) -> None:
     """Count timm's pretrained VisionTransformers that `--model timm:<name>` takes, with what refuses the others."""
-    try:
-        import timm
+    import timm
 
-        from dvt_edge.network.timm_backbone import accepted_tags
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(str(error.name), "train", "backbones") from error
+    from dvt_edge.network.timm_backbone import accepted_tags
 
     accepted, refused = accepted_tags()
     for name in accepted if names else ():

@@ -52,7 +52,7 @@ class LabelledImages:
             if isinstance(image, Path):
                 with image.open("rb") as file:
                     size = file.seek(0, io.SEEK_END)
-                    digest.update(f"{'/'.join(image.parts[-3:])} {size}\n".encode())
+                    digest.update(f"{'/'.join(image.parts[-3:])} {size}\n".encode(errors="surrogateescape"))
                     for start in (0, max(0, size - 4096)):
                         file.seek(start)
                         digest.update(file.read(4096))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.errors import DataError
+from dvt_edge.errors import DataError, packages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,7 +33,8 @@ def preprocess(image: str | os.PathLike[str] | NDArray[np.uint8] | Any, size: in
         check_pixels("the image", image.shape[1], image.shape[0])
         if image.shape[:2] == (size, size) and resize == size:
             return np.ascontiguousarray(image)
-        from PIL import Image
+        with packages("an image of another size than the bundle's"):
+            from PIL import Image
 
         return centre_crop(Image.fromarray(image), size, resize)
     return centre_crop(open_rgb(image), size, resize)
@@ -41,7 +42,8 @@ def preprocess(image: str | os.PathLike[str] | NDArray[np.uint8] | Any, size: in
 
 def open_rgb(image: str | os.PathLike[str] | Image.Image) -> Image.Image:
     """Decode, turn upright, convert to RGB. Transparency is laid over black; 16-bit greys keep their high byte."""
-    from PIL import Image, ImageOps
+    with packages("decoding an image"):
+        from PIL import Image, ImageOps
 
     name = "the image" if isinstance(image, Image.Image) else os.fspath(image)
     try:

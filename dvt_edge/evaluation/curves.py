@@ -139,10 +139,6 @@ class Evaluation:
     curves: dict[Method, tuple[Point, ...]]
     last_share: float  # of images that no exit but the last answers rightly
 
-    def cheapest(self, top1: float, method: Method = "joint") -> Point | None:
-        """The cheapest point of a curve of at least this test top-1; None where there is none."""
-        return min((p for p in self.curves[method] if p.top1 >= top1), key=lambda p: p.cost, default=None)
-
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -181,6 +177,14 @@ class Evidence:
     def losing(self, loss: float) -> NDArray[np.float32]:
         """`reaching` the last exit's top-1 less `loss`."""
         return self.reaching(self.front.last - loss)
+
+    def crossing(self, top1: float) -> Point | None:
+        """The cheapest of all the front's points of at least this top-1 on the test images; None where there is none.
+
+        It is chosen on the test images: thresholds found elsewhere cost more.
+        """
+        points = map(self.at, self.front.thresholds)
+        return min((p for p in points if p.top1 >= top1), key=lambda p: p.cost, default=None)
 
     def at(self, thresholds: NDArray[np.float32]) -> Point:
         """What thresholds give on the test images."""

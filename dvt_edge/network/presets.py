@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dvt_edge.errors import ConfigError, MissingPackageError
+from dvt_edge.errors import ConfigError, packages
 from dvt_edge.network.config import CIFAR10_MEAN, CIFAR10_STD, CascadeConfig
 
 PRESETS = {
@@ -59,10 +59,8 @@ def config_for(name: str, **changes: Any) -> CascadeConfig:
     Raises ConfigError for an unknown name, and for a timm model that is not a plain ViT.
     """
     if name.startswith("timm:"):
-        try:
+        with packages(f"model {name}", "train"):
             from dvt_edge.network.timm_backbone import config_from_timm
-        except ModuleNotFoundError as error:
-            raise MissingPackageError(str(error.name), "train", f"model {name}") from error
 
         return config_from_timm(name.removeprefix("timm:"), **changes)
     if name not in PRESETS:

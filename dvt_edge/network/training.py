@@ -44,7 +44,7 @@ from dvt_edge.network.batches import AugmentedBatches
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.network.config import CascadeConfig
-from dvt_edge.network.pixels import TrainingImages, standardise
+from dvt_edge.network.pixels import TrainingImages, batch_of, batches, standardise
 from dvt_edge.network.teaching import exit_losses, kept_logits, teacher_losses
 from dvt_edge.network.timm_backbone import load_backbone
 from dvt_edge.network.training_options import TrainingOptions
@@ -145,6 +145,10 @@ class Trainer:
                 asked["options"][name] = "/".join(Path(file).parts[-2:])
                 asked[f"{name}_sha256"] = file_sha256(file)
         self.asked = asked
+        if any(weight < 0 for weight in options.exit_weights) or (
+            options.exit_weights and not any(options.exit_weights)
+        ):
+            raise ConfigError(f"exit weights {options.exit_weights}; expected none below 0, and one above")
         if len(options.exit_weights) not in (0, config.num_exits):
             raise ConfigError(f"{len(options.exit_weights)} exit weights; {config.name} has {config.num_exits} exits")
         if options.teacher and (options.mixup or options.cutmix):
@@ -220,6 +224,7 @@ class Trainer:
             num_workers=options.workers,
             persistent_workers=options.workers > 0,
             drop_last=True,
+            collate_fn=batch_of,
         )
 
     def check_folder(self) -> None:
@@ -258,12 +263,12 @@ class Trainer:
         amp = options.amp == "bf16" or (options.amp == "auto" and device.type == "cuda")
         seed = options.seed * 100_003 + epoch * 101 + self.process.rank
         torch.manual_seed(seed)
-        np.random.seed(seed)  # mixup draws from numpy, RandAugment and erasing from random
+        np.random.seed(seed % 2**32)  # mixup draws from numpy, RandAugment and erasing from random
         random.seed(seed)
         if isinstance(self.sampler, DistributedSampler):
             self.sampler.set_epoch(epoch)
         self.runner.train()
-        for step, (images, labels, indices) in enumerate(self.loader):
+        for step, (images, labels, indices) in enumerate(batches(self.loader)):
             if options.augment == "batch":
                 images = standardise(images, self.config)
             count = len(images) - len(images) % 2  # mixup pairs images up

@@ -28,7 +28,7 @@ from dvt_edge.atomic import write_bytes, write_text
 from dvt_edge.calibration.exit_logits import ExitLogits, open_logits
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.schema import parse_json
-from dvt_edge.errors import MissingPackageError, SchemaError, SimulationError, one_line
+from dvt_edge.errors import SchemaError, SimulationError, one_line, packages
 from dvt_edge.quiet import Report
 from dvt_edge.simulation.baselines import CLAIRVOYANT
 from dvt_edge.simulation.device_profile import changed, open_profile, own_macs, shipped_profiles
@@ -353,7 +353,5 @@ def quantile(values: NDArray[np.float64], percent: int) -> float:
 
 
 def pyarrow_or_error() -> None:
-    try:
+    with packages("a fleet"):
         import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError("pyarrow", "fleet", "a fleet") from error

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from dvt_edge.device.manifest import StageSpec
-from dvt_edge.errors import DvtEdgeError, EngineError, MissingPackageError, cause
+from dvt_edge.errors import DvtEdgeError, EngineError, cause, packages
 
 Arrays = dict[str, NDArray[Any]]
 EXTRAS = {"onnxruntime": "onnx", "executorch": "executorch", "coreml": "coreml"}
@@ -56,12 +56,8 @@ class LoadStage(Protocol):
 
 def engine_for(name: str) -> LoadStage:
     """The `load_stage` of an engine. Raises MissingPackageError naming the extra to install."""
-    try:
+    with packages(f"engine {name}", EXTRAS[name]):
         return import_module(f"dvt_edge.device.engines.{name}_engine").load_stage
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("dvt_edge"):
-            raise
-        raise MissingPackageError(error.name.split(".")[0], EXTRAS[name], f"engine {name}") from error
 
 
 def load(load_stage: LoadStage, artifact: Artifact, stage: StageSpec, backend: str, threads: int) -> StageProgram:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dvt_edge.device.engines import Arrays, Artifact, StageProgram
 from dvt_edge.device.manifest import StageSpec, TensorSpec
-from dvt_edge.errors import EngineError, MissingPackageError
+from dvt_edge.errors import EngineError, packages
 from dvt_edge.quiet import quiet
 
 BACKEND = "CoreML"
@@ -35,12 +35,9 @@ def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int)
             f"{stage.name}: Core ML predicts on macOS only and this is {system}; "
             "a Core ML bundle is unverified until it is validated on a Mac"
         )
-    try:
-        with quiet():
-            import coremltools as ct
-            from PIL import Image
-    except ModuleNotFoundError as error:
-        raise MissingPackageError((error.name or "coremltools").split(".")[0], "coreml", "engine coreml") from error
+    with packages("engine coreml", "coreml"), quiet():
+        import coremltools as ct
+        from PIL import Image
     try:
         with quiet():
             package = private_copy(artifact)
