@@ -3,8 +3,8 @@
     Scenario -> right answers          a Lagrangian dual over ticks; docs/simulator.md says it in words
 
 It holds for every policy over the scenario's points, with caps or without, whether it lasts, dies and comes back, or
-drops images: a policy chooses once a tick, whatever it spends comes out of the battery or the charger, and a device of a
-given speed cannot drop more images than come too fast for its slowest stage.
+drops images: a policy chooses once a tick, whatever it spends comes out of the battery or the charger, and a device of
+a given speed cannot drop more images than come too fast for its slowest stage.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def dearest(exits: NDArray[np.int64], images: NDArray[np.int64], exit_j: NDArray
 
 
 def best_price(energy: NDArray[np.float64], right: NDArray[np.float64], budget: float) -> float:
-    """Right answers a joule at which the dual is least, for ticks (rows) that may also be off. 0: energy is no limit."""
+    """Right answers a joule at which the dual is least, for ticks (rows) that may be off too. 0: energy is no limit."""
 
     def spent(price: float) -> float:
         worth = right - price * energy

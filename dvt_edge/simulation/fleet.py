@@ -89,8 +89,8 @@ class Charging:
 class DeviceKind:
     """One kind of device; `weight` is its share of the fleet over the sum of all weights.
 
-    `capacity` is what is left of the profile's battery, as a fraction: its age, which policies are not told. `ambient_c`
-    null is the profile's. With a `counter` policies see the joules left in the battery too.
+    `capacity` is what is left of the profile's battery, as a fraction: its age, which policies are not told.
+    `ambient_c` null is the profile's. With a `counter` policies see the joules left in the battery too.
     """
 
     name: str

@@ -38,10 +38,10 @@ class Scenario:
     """All that policies are compared under.
 
     `target_s` is how long the battery shall last. The policy is asked every `control_s` seconds and sees the battery
-    level in steps of `level_step`, rounded by `level_rounding`, as phones report it; 0 is exact; with a `counter` it sees
-    the joules left too. An image that would wait longer than `deadline_s` is dropped, one whose answer takes longer is
-    late. The screen is on for a share `screen` of the time. `believed` is the device that the policy thinks it is on, by
-    default the true one: what it is told that images took is counted by it too.
+    level in steps of `level_step`, rounded by `level_rounding`, as phones report it; 0 is exact; with a `counter` it
+    sees the joules left too. An image that would wait longer than `deadline_s` is dropped, one whose answer takes
+    longer is late. The screen is on for a share `screen` of the time. `believed` is the device that the policy thinks
+    it is on, by default the true one: what it is told that images took is counted by it too.
     """
 
     logits: ExitLogits
