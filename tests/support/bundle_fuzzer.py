@@ -301,7 +301,9 @@ def disturb(r: Random, folder: Path) -> None:
 
 MUTATIONS: dict[str, Callable[[Random, Files, Path], None]] = {
     "manifest bytes": lambda r, files, path: write_folder(path, files | {MANIFEST: damaged(r, files[MANIFEST])}),
-    "manifest structure": lambda r, files, path: write_folder(path, files | {MANIFEST: restructured(r, files[MANIFEST])}),
+    "manifest structure": lambda r, files, path: write_folder(
+        path, files | {MANIFEST: restructured(r, files[MANIFEST])}
+    ),
     "manifest in bulk": lambda r, files, path: write_folder(path, files | {MANIFEST: in_bulk(r, files[MANIFEST])}),
     "files": lambda r, files, path: write_folder(path, other_files(r, files)),
     "folder": lambda r, files, path: (write_folder(path, files), disturb(r, path)),  # type: ignore[func-returns-value]
