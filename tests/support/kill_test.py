@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,14 +102,22 @@ def kill(process: subprocess.Popen[bytes], after_s: float, folder: Path | None) 
 
 
 def kill_all(
-    bundle: Path, commands: dict[str, list[str]], kills: int, seed: int, say: Callable[[str], None]
+    bundle: Path,
+    commands: dict[str, list[str]],
+    kills: int,
+    seed: int,
+    say: Callable[[str], None],
+    early: Sequence[float] = (0.5, 3.0, 6.0),
 ) -> Outcome:
-    """`commands` in the order in which they make the bundle from nothing. They are run in a folder of its own."""
+    """`commands` in the order in which they make the bundle from nothing; four, the costliest first.
+
+    The first is killed after each of `early` seconds, before there is a bundle.
+    """
     r, folder = random.Random(seed), bundle.parent
     outcome = Outcome(Counter(), {}, [])
     with tempfile.TemporaryDirectory() as name, reader(bundle, temporary := Path(name)) as opens:
         first = next(iter(commands))
-        for after in (0.5, 3.0, 6.0):  # onto nothing
+        for after in early:  # onto nothing
             outcome.kills[first] += kill(start(commands[first], temporary), after, None)
         took = {}
         for what, command in commands.items():
