@@ -112,7 +112,12 @@ def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
     policy = PowerPolicy(scenario.points[0].name, allow_uncertified=allow_uncertified)
     allowed = np.array(allowed_rows(policy, scenario.power_table))
     base_w = scenario.profile.base_w(scenario.screen)
-    starts, seconds, counts, gains = [], [], [], []  # per tick: seconds, images, joules that the battery gains beside images
+    starts, seconds, counts, gains = (
+        [],
+        [],
+        [],
+        [],
+    )  # per tick: seconds, images, joules that the battery gains beside images
     for tick in ticks_until(scenario, target_s):
         starts.append(tick.start_s)
         seconds.append(tick.seconds)

@@ -191,9 +191,7 @@ def test_no_clock_disables_anything_for_good(policy: PowerPolicy, history: Histo
     """Whatever times came, after two good ones that are far enough apart the policy does what it wants."""
     memory = Memory()
     for (state, images, joules), time_s in zip(history, clock, strict=False):
-        _, memory = choose(
-            policy, TABLE, dataclasses.replace(state, time_s=time_s), used(memory, images, joules)
-        )
+        _, memory = choose(policy, TABLE, dataclasses.replace(state, time_s=time_s), used(memory, images, joules))
     calm = DeviceState(time_s=1000.0)
     _, memory = choose(policy, TABLE, calm, memory)
     calm = DeviceState(time_s=1000.0 + policy.dwell_s + policy.cool_s + 1.0)
