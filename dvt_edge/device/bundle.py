@@ -224,13 +224,13 @@ def why_not_replaceable(path: Path) -> str | None:
 # -- folders -----------------------------------------------------------------------------------------------------------
 
 
-def identity(path: Path) -> tuple[int, int, int] | None:
-    """Device, inode and mode of what is at `path`; None where nothing is."""
+def identity(path: Path) -> tuple[int, int, int, int] | None:
+    """Device, inode, mode and last change of what is at `path`; None where nothing is. Inodes are used again."""
     try:
         found = path.stat()
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino, found.st_mode
+    return found.st_dev, found.st_ino, found.st_mode, found.st_ctime_ns
 
 
 def verify(path: Path, mode: int | None) -> Manifest:

@@ -138,13 +138,14 @@ def test_a_kill_between_two_renames_is_put_right_by_the_next_writer(tmp_path: Pa
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_end_a_command_like_ctrl_c(number: signal.Signals, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from dvt_edge.atomic import new_folder; from dvt_edge.cli import app\n"
-        "def main():\n"
-        "    try:\n"
-        "        with new_folder(Path(sys.argv[1])):\n"
-        "            print('writing', flush=True); time.sleep(60)\n"
-        "    except KeyboardInterrupt: return 130\n"
-        "app.main = main; app.entry()"
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from dvt_edge.atomic import new_folder\n"
+        "from dvt_edge.cli import app, process\n"
+        "def main(args):\n"
+        "    with new_folder(Path(sys.argv[1])):\n"
+        "        print('writing', flush=True); time.sleep(60)\n"
+        "app.main = main; process.entry()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "b")],
@@ -211,7 +212,7 @@ def test_a_zip_survives_forks_copies_and_pickles(tmp_path: Path) -> None:
         bundle.labels  # noqa: B018
         os._exit(0)
     os.waitpid(child, 0)
-    for other in (bundle, copy.copy(bundle), copy.deepcopy(bundle), pickle.loads(pickle.dumps(bundle))):
+    for other in (bundle, copy.copy(bundle), copy.deepcopy(bundle), pickle.loads(pickle.dumps(bundle))):  # noqa: S301
         assert other.labels == ("cat", "dog", "ship") and other.read("stage2.bin") == bytes([2]) * 100
     assert not [n for n in names(Path(os.environ.get("TMPDIR", "/tmp"))) - before if n.startswith("dvt-edge")]
 
