@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 
 from dvt_edge import machine
 from dvt_edge.atomic import write_bytes, write_text
-from dvt_edge.data.classes import numbered
-from dvt_edge.data.images import LabelledImages
+from dvt_edge.data.images import LabelledImages, numbered
 from dvt_edge.device.manifest import Manifest
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.device.schema import dump_json, read_json

@@ -19,6 +19,14 @@ Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 
 
 @dataclass(frozen=True)
+class Coarse:
+    """A coarser level of classes: `of[i]` is the index in `classes` of what fine class i belongs to."""
+
+    of: tuple[int, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LabelledImages:
     """A finite, re-iterable sequence of images, each read when it is asked for.
 
@@ -31,6 +39,7 @@ class LabelledImages:
     classes: tuple[str, ...]
     source: str
     names: tuple[str, ...] | None = None
+    coarse: Coarse | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -43,7 +52,7 @@ class LabelledImages:
             if isinstance(image, Path):
                 with image.open("rb") as file:
                     size = file.seek(0, io.SEEK_END)
-                    digest.update(f"{'/'.join(image.parts[-3:])} {size}\n".encode())
+                    digest.update(f"{'/'.join(image.parts[-3:])} {size}\n".encode(errors="surrogateescape"))
                     for start in (0, max(0, size - 4096)):
                         file.seek(start)
                         digest.update(file.read(4096))
@@ -73,6 +82,7 @@ class LabelledImages:
             self.classes,
             self.source,
             tuple(self.names[i] for i in kept) if self.names else None,
+            self.coarse,
         )
 
     def first(self, count: int) -> LabelledImages:
@@ -101,3 +111,8 @@ def from_arrays(
 
 def no_labels(path: str | Path) -> DataError:
     return DataError(f"{path}: no labels; expected CIFAR, or an ImageFolder with train/ and val/")
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names of classes that have none."""
+    return tuple(map(str, range(count)))

@@ -1,4 +1,4 @@
-"""Images with labels, wherever they lie: CIFAR in torchvision's layout, an ImageFolder, an .npz, loose files.
+"""Images with labels, wherever they lie: CIFAR in torchvision's layout, lists, an ImageFolder, an .npz, loose files.
 
 `open_images` gives them to calibration, validation and the command line, decoded one at a time;
 `open_training_data` gives PIL images to the trainer. Needs no torch.
@@ -14,6 +14,7 @@ import numpy as np
 from dvt_edge.data.cifar import Split, find_cifar, open_cifar
 from dvt_edge.data.classes import in_classes
 from dvt_edge.data.images import LabelledImages, from_arrays
+from dvt_edge.data.lists import find_lists, open_lists
 from dvt_edge.data.shipped import ZOO, shipped
 from dvt_edge.errors import DataError
 
@@ -33,7 +34,7 @@ def sample(name: str) -> LabelledImages:
 
 
 def open_images(path: str | Path, split: Split = "test") -> LabelledImages:
-    """Images at `path`: "sample:<name>", an .npz, one image, CIFAR (its `split`), an ImageFolder or a flat folder."""
+    """Images at `path`: "sample:<name>", an .npz, an image, a `split` of CIFAR, lists or an ImageFolder, a folder."""
     if str(path).startswith("sample:"):
         return sample(str(path).removeprefix("sample:"))
     path = Path(path)
@@ -45,6 +46,8 @@ def open_images(path: str | Path, split: Split = "test") -> LabelledImages:
         raise DataError(f"{path}: no such file or folder; expected an image, an .npz, CIFAR or an ImageFolder")
     if cifar := find_cifar(path):
         return open_cifar(cifar, split)
+    if lists := find_lists(path):
+        return open_lists(lists, split)
     folder = split_folder(path, split)
     if subfolders := sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
         loose = [p.name for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
@@ -121,6 +124,8 @@ def has_training_split(path: str | Path) -> bool:
     path = Path(path)
     if not path.is_dir() or find_cifar(path):
         return path.is_dir()
+    if lists := find_lists(path):
+        return "train" in lists and len(lists) > 1
     try:
         return split_folder(path, "train") != path
     except DataError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dvt_edge.errors import DataError, one_line
+from dvt_edge.errors import DataError, one_line, packages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,7 +29,8 @@ def open_rgb(image: str | os.PathLike[str] | Image.Image) -> Image.Image:
 
     A PIL image that is RGB and upright comes back itself. Raises DataError.
     """
-    from PIL import Image
+    with packages("decoding an image"):
+        from PIL import Image
 
     name = "the image" if isinstance(image, Image.Image) else os.fspath(image)
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.device.decoding import MAX_PIXELS, check_pixels, open_rgb
-from dvt_edge.errors import DataError
+from dvt_edge.errors import DataError, packages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,7 +32,8 @@ def preprocess(image: str | os.PathLike[str] | NDArray[np.uint8] | Any, size: in
         check_pixels("the image", image.shape[1], image.shape[0])
         if image.shape[:2] == (size, size) and resize == size:
             return np.ascontiguousarray(image)
-        from PIL import Image
+        with packages("an image of another size than the bundle's"):
+            from PIL import Image
 
         return centre_crop(Image.fromarray(image), size, resize)
     return centre_crop(open_rgb(image), size, resize)

@@ -93,7 +93,7 @@ def test_each_objective_gives_what_it_says_on_many_images() -> None:
         assert points[name].top1 == pytest.approx(last - loss, abs=0.006)
     assert points["eco"].mean_macs == pytest.approx(2000, rel=0.02)
     assert points["accuracy-0.85"].top1 == pytest.approx(0.85, abs=0.006)
-    assert points["risk-0.02"].certified and last - points["risk-0.02"].top1 <= 0.02 + 0.006
+    assert points["risk-0.02"].certificate and last - points["risk-0.02"].top1 <= 0.02 + 0.006
     assert points["risk-0.02"].mean_macs < 0.8 * points["full"].mean_macs
     values = exit_confidences(data, found.confidence)[found.parts.search]
     assert points["paper-20"].thresholds == tuple(map(float, paper_thresholds(values, 20)))
@@ -101,7 +101,7 @@ def test_each_objective_gives_what_it_says_on_many_images() -> None:
     assert (certificate.n, certificate.delta, certificate.epsilon) == (20_000, 0.1, 0.02)
     assert certificate.artifact_sha256 == data.about.artifact_sha256
     assert certificate.data_sha256 == data.about.data_sha256
-    assert [p.name for p in found.points if p.certified] == ["risk-0.02", "full"]
+    assert [p.name for p in found.points if p.certificate] == ["risk-0.02", "full"]
 
 
 def test_certificates_of_whole_calibrations_hold() -> None:
