@@ -79,7 +79,7 @@ def cache_of(bundle: Path) -> Path:
 def logits_folder(bundle: CascadeBundle, images: LabelledImages, cache: Path) -> Path:
     """Its name has the hash of the artifacts, the images' source, their number and `fingerprint`."""
     source = re.sub(r"[^A-Za-z0-9]+", "-", images.source).strip("-")[-80:]
-    return cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}-{images.fingerprint[:8]}"
+    return cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}-{images.fingerprint.rpartition(':')[2][:8]}"
 
 
 def cached_logits(bundle: CascadeBundle, folder: Path) -> ExitLogits:

@@ -97,6 +97,7 @@ class Calibration:
     record: CalibrationRecord
     parts: Parts
     attempts: int = 1  # calibrations of these artifacts on this data, this one included
+    repeated: int = 0  # images left out of a certificate's data, since another one gives the same logits
 
     def apply_to(self, manifest: Manifest, default: str | None = None) -> Manifest:
         """The manifest with these points in place of its own. `default` names the default one.
@@ -142,10 +143,10 @@ def parse_objective(text: str) -> Objective:
     return Objective(kind, number, name or f"{kind}-{value}")  # type: ignore[arg-type]
 
 
-def deal(images: int, seed: int, certified: bool) -> Parts:
+def deal(images: NDArray[np.int64], seed: int, certified: bool) -> Parts:
     """Halves to search and measure on, or thirds with one to certify on; the last part takes what is left over."""
-    order = np.random.default_rng(seed).permutation(images)
-    share = images // (3 if certified else 2)
+    order = images[np.random.default_rng(seed).permutation(len(images))]
+    share = len(images) // (3 if certified else 2)
     middle = share if certified else 0
     return Parts(order[:share], order[share : share + middle], order[share + middle :])
 
@@ -180,7 +181,9 @@ def calibrate(
     if not len(data):
         raise DataError(f"{data.about.data}: no images")
     check_finite(data, name_of)
-    parts = deal(len(data), seed, any(o.kind == "risk" for o in wanted))
+    certified = any(o.kind == "risk" for o in wanted)
+    images = data.distinct if certified else np.arange(len(data))
+    parts = deal(images, seed, certified)
     if not temperature:
         searched = data.take(parts.search[:FITTED])
         temperature = fit_temperatures(searched) if len(searched) else (1.0,) * data.about.exits
@@ -204,7 +207,7 @@ def calibrate(
         cost_per_exit=cost.per_exit,
         cost_source=cost.source,
     )
-    return Calibration(spec, tuple(points), record, parts, attempts)
+    return Calibration(spec, tuple(points), record, parts, attempts, repeated=len(data) - len(images))
 
 
 class Search:

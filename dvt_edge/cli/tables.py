@@ -129,6 +129,9 @@ def print_calibration(
     record = found.record
     line = f"{name} on {record.data}: {record.searched} images searched, {record.certified} certified on, "
     console.print(f"{line}{record.measured} measured (seed {record.seed})", highlight=False, soft_wrap=True)
+    if found.repeated:
+        words = f"{found.repeated} images give the same logits as another one: each is counted once"
+        console.print(words, highlight=False, soft_wrap=True)
     if record.cost_unit != "macs":
         console.print(f"cost in {record.cost_unit}: {record.cost_source}", highlight=False, soft_wrap=True)
     if qualities:
