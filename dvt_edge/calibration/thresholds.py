@@ -124,9 +124,9 @@ class Calibration:
 def parse_objective(text: str) -> Objective:
     """ "budget:12e6", or with a name of its own "eco=budget:12e6". Raises DataError."""
     name, _, rest = text.rpartition("=")
-    kind, _, value = rest.partition(":")
+    kind, colon, value = rest.partition(":")
     defaults = {"risk": "0.01", "paper": "20"}
-    value = value or defaults.get(kind, "")
+    value = value if colon else defaults.get(kind, "")
     try:
         number = float(value)
     except ValueError:
@@ -136,8 +136,9 @@ def parse_objective(text: str) -> Objective:
             f"objective {text!r}; expected budget:COST, accuracy:TOP1, loss:QUALITY, risk:EPSILON or paper:P, "
             "with NAME= before it if you like"
         )
-    if number < 0:
-        raise DataError(f"objective {text!r}; expected a value of at least 0")
+    most = 1e18 if kind == "budget" else 59 if kind == "paper" else 1
+    if not 0 <= number <= most:
+        raise DataError(f"objective {text!r}; expected a value from 0 to {most:g}")
     if kind == "paper" and number not in SETTINGS:
         raise DataError(f"objective {text!r}; the published search has p = 1 to 59")
     return Objective(kind, number, name or f"{kind}-{value}")  # type: ignore[arg-type]
