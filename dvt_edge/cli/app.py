@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import itertools
@@ -9,7 +10,8 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import typer
@@ -17,7 +19,7 @@ import typer
 from dvt_edge.cli import calibrate, export, fleet, measure, power, run, train
 from dvt_edge.cli.exit_codes import BUG, CLOSED, STOPPED, USER_ERROR
 from dvt_edge.cli.options import finite, visible
-from dvt_edge.errors import DvtEdgeError, cause, packages
+from dvt_edge.errors import DataWarning, DvtEdgeError, cause, packages
 
 TRACEBACK = "DVT_EDGE_TRACEBACK"
 
@@ -77,7 +79,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         nothing_empty(given)
         said = visible(shlex.join(("dvt-edge", *given)))
-        code = app(args=given, prog_name="dvt-edge", standalone_mode=False, obj=said)
+        with notes_of_data():
+            code = app(args=given, prog_name="dvt-edge", standalone_mode=False, obj=said)
         if code == STOPPED:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
@@ -92,6 +95,23 @@ def main(args: list[str] | None = None) -> int:
         message, code = told(error)
         print(message, file=sys.stderr)
         return code
+
+
+@contextlib.contextmanager
+def notes_of_data() -> Iterator[None]:
+    """What a user should know of the images, each once and in one line on stderr."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", DataWarning)
+        other = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, DataWarning):
+                print(visible(f"note: {message}"), file=sys.stderr)
+            else:
+                other(message, category, *where)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def told(error: Exception) -> tuple[str, int]:

@@ -213,3 +213,10 @@ def test_memory_that_is_not_there_is_no_bug(
     monkeypatch.setattr(app, "app", greedy)
     assert main(["inspect", "x"]) == 2
     assert capsys.readouterr().err == "error: out of memory: Unable to allocate 7 EiB\n"
+
+
+def test_what_was_passed_over_is_said_once(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "p", "a.png")
+    (folder / "b.heic").write_bytes(b"")
+    done = process("run", zoo_bundle.folder, folder, folder)
+    assert (done.returncode, done.stderr.decode()) == (0, f"note: {folder}: passed over 1 .heic\n")
