@@ -69,9 +69,8 @@ def load_cascade(path: str | os.PathLike[str], model: str | None = None) -> Casc
     weights, config, trained_on = read_weights(file, chosen_weights(path)[1])
     if model is not None:
         if config is not None:
-            raise CheckpointError(
-                f"{file}: it has a configuration of its own, {config.name}; leave out the model {model}"
-            )
+            own = f"it has a configuration of its own, {config.name}"
+            raise CheckpointError(f"{file}: {own}; leave out the model {model}")
         config = config_for(model)
     if config is None:
         config = recognise(file, weights)
@@ -145,7 +144,7 @@ def read_torch_file(file: Path, key: str | None = None) -> dict[str, Tensor]:
     if key is None and len(found) > 1:
         raise CheckpointError(f"{file}: weights under {' and '.join(found)}; choose with {file.name}#{found[0]}, say")
     if not found:
-        raise CheckpointError(f"{file}: no state dict of tensors; expected some")
+        raise CheckpointError(f"{file}: no tensors in it; expected them alone, or under a key such as state_dict")
     key = found[0] if key is None else key
     if key not in found:
         raise CheckpointError(f"{file}: no weights under #{key}; it has them under {' and '.join(found)}")

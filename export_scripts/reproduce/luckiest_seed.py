@@ -1,7 +1,9 @@
-"""How often a certificate misses where the cheapest of several seeds is kept: python export_scripts/reproduce/luckiest_seed.py
+"""How often a certificate misses where the cheapest of several seeds is kept.
 
-Calibrations of made-up logits, three exits of ten classes. A draw is a set of images; on each `dvt-edge calibrate`'s risk
-point is found with seeds 0 to 14, and held against the risk on 200,000 other images.
+    python export_scripts/reproduce/luckiest_seed.py
+
+Calibrations of made-up logits, three exits of ten classes. A draw is a set of images; on each the risk point of
+`dvt-edge calibrate` is found with seeds 0 to 14, and held against the risk on 200,000 other images.
 """
 
 from __future__ import annotations

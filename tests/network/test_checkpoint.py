@@ -119,7 +119,7 @@ def test_of_several_weights_in_one_file_the_user_chooses(weights: dict[str, Tens
     file = tmp_path / "a.pth.tar"
     average = {name: t + 1 if t.is_floating_point() else t for name, t in weights.items()}
     torch.save({"state_dict": weights, "state_dict_ema": average, "epoch": 3}, file)
-    with pytest.raises(CheckpointError, match="weights under state_dict and state_dict_ema; choose with a.pth.tar#"):
+    with pytest.raises(CheckpointError, match="weights under state_dict and state_dict_ema; choose with"):
         load_cascade(file, model="dvt_tiny")
     for key, meant in (("state_dict", weights), ("state_dict_ema", average)):
         found = load_cascade(f"{file}#{key}", model="dvt_tiny").state_dict()
