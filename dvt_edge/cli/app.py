@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import typer
 
-from dvt_edge.cli import calibrate, export, fleet, measure, power, run, train
+from dvt_edge.cli import calibrate, export, fleet, golden, measure, power, run, train
 from dvt_edge.errors import DvtEdgeError
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "policy": power.policy,
     "profile": power.profile,
     "fleet": fleet.fleet,
+    "golden": golden.golden,
 }
 
 app = typer.Typer(
