@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dvt_edge.errors import packages
 from dvt_edge.version import __version__
 
 if TYPE_CHECKING:
@@ -37,4 +38,5 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'dvt_edge' has no attribute {name!r}")
-    return getattr(import_module(f"dvt_edge.{_HOMES[name]}"), name)
+    with packages(f"dvt_edge.{name}"):
+        return getattr(import_module(f"dvt_edge.{_HOMES[name]}"), name)

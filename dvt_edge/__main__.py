@@ -1,3 +1,3 @@
-from dvt_edge.cli.app import entry
+from dvt_edge.cli import entry
 
 entry()

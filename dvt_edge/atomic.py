@@ -1,30 +1,59 @@
-"""Files and folders that are either whole or not there."""
+"""Files and folders that are either whole or not there, whatever happens in between.
+
+What is being written stands under a hidden name beside the target, `.<name>.<8 letters>.partial`, locked by its writer.
+A writer that was killed holds no lock any more: whoever writes the same target next sweeps what it left.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
 import os
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there, and so nothing swept
+    fcntl = None  # type: ignore[assignment]
+
+EXCHANGE = 2  # RENAME_EXCHANGE of Linux's renameat2, RENAME_SWAP of macOS's renamex_np
+AT_FDCWD = -100
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file through a temporary neighbour, flushed to disk, and rename it into place."""
+@contextmanager
+def new_file(path: Path, beside: Path | None = None) -> Iterator[IO[bytes]]:
+    """A temporary file, open for writing, beside `path` or `beside`.
+
+    It takes the place of `path` when the block ends well, flushed to disk before, and vanishes otherwise. Where `path`
+    is a link it stays one: what it leads to is replaced.
+    """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    temporary, handle = claim(beside or path, folder=False)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        with os.fdopen(handle, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+            temporary.chmod(0o644)
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_bytes(path: Path, content: bytes, beside: Path | None = None) -> None:
+    """A whole file, or none: `new_file`."""
+    with new_file(path, beside) as file:
+        file.write(content)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -35,20 +64,98 @@ def write_text(path: Path, content: str) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well, and vanishes otherwise.
 
-    A folder that was there is replaced only then, by two renames: a kill between them leaves it in a hidden neighbour.
+    A folder that was there is exchanged for it in one step where the system can; elsewhere by two renames, the first
+    of which is taken back when the second fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial-"))
+    temporary, handle = claim(path, folder=True)
     try:
         yield temporary
         temporary.chmod(0o755)
         if path.exists():
-            retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old-"))
-            path.rename(retired / path.name)
-            temporary.rename(path)
-            shutil.rmtree(retired, ignore_errors=True)
+            exchange(temporary, path)  # what was at `path` is removed below
         else:
             temporary.rename(path)
-    except BaseException:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if handle >= 0:
+            os.close(handle)
+
+
+def claim(path: Path, folder: bool) -> tuple[Path, int]:
+    """A new file or folder under a hidden name beside `path`, and the handle that locks it; -1 where none can be."""
+    sweep(path)
+    while True:
+        names = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".partial"}
+        if not folder:
+            handle, name = tempfile.mkstemp(**names)  # type: ignore[call-overload]
+        else:
+            name = tempfile.mkdtemp(**names)  # type: ignore[call-overload]
+            handle = os.open(name, os.O_RDONLY) if fcntl else -1
+        if fcntl is None:
+            return Path(name), handle
+        with contextlib.suppress(OSError):  # a file system without locks: then nothing there is swept either
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(Path(name).stat(), os.fstat(handle)):
+                return Path(name), handle
+        os.close(handle)  # swept by another writer of the same target, before it was locked
+
+
+def exchange(new: Path, old: Path) -> None:
+    """`new` at `old`'s place and the reverse."""
+    try:
+        exchange_at_once(new, old)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+            raise
+        exchange_by_renames(new, old)
+
+
+def exchange_by_renames(new: Path, old: Path) -> None:
+    """For systems without an exchange. What stops it leaves `old` at its place, or `new` there, whole."""
+    aside = new.with_name(new.name.replace(".partial", "x.partial"))
+    try:
+        old.rename(aside)
+        new.rename(old)
+    except BaseException:
+        if aside.exists() and not old.exists():
+            aside.rename(old)
         raise
+    aside.rename(new)
+
+
+def exchange_at_once(a: Path, b: Path) -> None:
+    """Raises OSError with ENOSYS where the system or the C library has no such call."""
+    library = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    names = os.fsencode(a), os.fsencode(b)
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        failed = library.renamex_np(*names, EXCHANGE)  # type: ignore[union-attr]
+    elif hasattr(library, "renameat2"):
+        failed = library.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], EXCHANGE)  # type: ignore[union-attr]
+    else:
+        raise OSError(errno.ENOSYS, "no exchange of two names here")
+    if failed:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(b))
+
+
+def sweep(path: Path) -> None:
+    """Remove what writers of `path` left that are no more, or put it back where that is all there is."""
+    if fcntl is None:
+        return
+    ours = re.compile(rf"\.{re.escape(path.name)}\.\w{{8}}x?\.partial")
+    with contextlib.suppress(OSError):
+        for left in [entry for entry in path.parent.iterdir() if ours.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError):
+                handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if left.name.endswith("x.partial") and not path.exists():
+                        left.rename(path)  # killed between the two renames of `exchange`
+                    elif left.is_dir():
+                        shutil.rmtree(left, ignore_errors=True)
+                    else:
+                        left.unlink()
+                finally:
+                    os.close(handle)

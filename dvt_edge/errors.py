@@ -6,6 +6,33 @@ The command line prints that line and exits with 2; anything else that escapes i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Import name -> (name on PyPI, the smallest extra that brings it; "" where dvt-edge itself does).
+PACKAGES = {
+    "numpy": ("numpy", ""),
+    "PIL": ("pillow", ""),
+    "rich": ("rich", ""),
+    "typer": ("typer", ""),
+    "torch": ("torch", "torch"),
+    "safetensors": ("safetensors", "torch"),
+    "pydantic": ("pydantic", "torch"),
+    "torchvision": ("torchvision", "train"),
+    "timm": ("timm", "train"),
+    "onnx": ("onnx", "onnx"),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "onnxscript": ("onnxscript", "onnx"),
+    "executorch": ("executorch", "executorch"),
+    "torchao": ("torchao", "executorch"),
+    "coremltools": ("coremltools", "coreml"),
+    "scipy": ("scipy", "calibrate"),
+    "matplotlib": ("matplotlib", "report"),
+    "jinja2": ("jinja2", "report"),
+    "pyarrow": ("pyarrow", "fleet"),
+    "ray": ("ray", "ray"),
+}
+
 
 class DvtEdgeError(Exception):
     """Base of all errors a user can cause or mend."""
@@ -32,11 +59,31 @@ class UnknownTargetError(ExportError):
 
 
 class MissingPackageError(DvtEdgeError):
-    """A package of an extra that is not installed."""
+    """A package that is not installed, or in a version that lacks what is needed of it."""
 
-    def __init__(self, package: str, extra: str, why: str) -> None:
-        super().__init__(f"{why} needs the package {package!r}: pip install 'dvt-edge[{extra}]'")
+    def __init__(self, package: str, extra: str, why: str, found: str = "") -> None:
+        what = f"another version of the package {package!r} ({found})" if found else f"the package {package!r}"
+        wanted = f"'dvt-edge[{extra}]'" if extra else package
+        super().__init__(f"{why} needs {what}: pip install {'--upgrade ' if found else ''}{wanted}")
         self.package, self.extra = package, extra
+
+
+@contextmanager
+def packages(why: str, extra: str = "") -> Iterator[None]:
+    """Around imports, or code that imports: what lacks there is a MissingPackageError that names the extra.
+
+    `why` begins the sentence, such as "target onnx-int8"; `extra` brings more than the missing package alone.
+    An import that fails inside dvt-edge stays what it is: a bug.
+    """
+    try:
+        yield
+    except ImportError as error:
+        module = (error.name or "").split(".")[0]
+        if module in ("", "dvt_edge"):
+            raise
+        package, smallest = PACKAGES.get(module, (module, "all"))
+        found = "" if isinstance(error, ModuleNotFoundError) and error.name == module else one_line(error)
+        raise MissingPackageError(package, extra or smallest, why, found) from error
 
 
 class SchemaError(DvtEdgeError):

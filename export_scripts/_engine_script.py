@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from dvt_edge.cli.app import main
+from dvt_edge.cli import entry
 from dvt_edge.exporting.recipes import RECIPES
 
 
 def script_for(engine: str | None) -> None:
     """Run `dvt-edge export` on the command line's arguments for every recipe of `engine`, or of all."""
     targets = [part for r in RECIPES if engine in (None, r.engine) for part in ("--target", r.name)]
-    sys.exit(main(["export", *sys.argv[1:], *targets]))
+    entry(["export", *sys.argv[1:], *targets])

@@ -13,7 +13,7 @@ from dvt_edge.calibration.exit_logits import ExitLogits
 from dvt_edge.device.exit_rule import confidences
 from dvt_edge.device.manifest import ConfidenceSpec
 from dvt_edge.device.operating_point import Measure
-from dvt_edge.errors import DataError, MissingPackageError
+from dvt_edge.errors import DataError, packages
 
 ROWS = 4096  # images at a time: memory does not grow with them
 FITTED = 10_000  # images that a temperature is fitted on at most
@@ -56,10 +56,8 @@ def exit_confidences(data: ExitLogits, spec: ConfidenceSpec) -> NDArray[np.float
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """The temperature with the least negative log-likelihood (arXiv 1706.04599) of (images, classes) logits."""
-    try:
+    with packages("fitting temperatures"):
         from scipy.optimize import minimize_scalar
-    except ImportError as error:
-        raise MissingPackageError("scipy", "calibrate", "fitting temperatures") from error
     z = np.asarray(logits[:FITTED], dtype=np.float64)
     z -= z.max(axis=1, keepdims=True)
     target = z[np.arange(len(z)), labels[:FITTED]].mean()

@@ -29,12 +29,11 @@ from numpy.typing import NDArray
 
 from dvt_edge import machine
 from dvt_edge.atomic import write_bytes, write_text
-from dvt_edge.data.classes import numbered
-from dvt_edge.data.images import LabelledImages
+from dvt_edge.data.images import LabelledImages, numbered
 from dvt_edge.device.manifest import Manifest
 from dvt_edge.device.runtime import Runtime
-from dvt_edge.device.schema import dump_json, read_json
-from dvt_edge.errors import DataError, DvtEdgeError
+from dvt_edge.device.schema import dump_json, parse_json, read_json
+from dvt_edge.errors import DataError, DvtEdgeError, one_line
 from dvt_edge.quiet import Report
 
 CHUNK = 250  # images; what a killed run may lose
@@ -56,6 +55,7 @@ class About:
     stage_ms: tuple[float, ...] | None
     machine: str
     read_sha256: str = ""  # the images' `fingerprint`
+    kept_sha256: str = ""  # of the logits and labels as they lie on disk: `content_sha256`
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,12 @@ class ExitLogits:
         wanted = (self.about.images, self.about.exits, len(self.about.classes))
         if self.logits.shape != wanted or self.logits.dtype != np.float32:
             raise DataError(f"logits of shape {self.logits.shape} and {self.logits.dtype}; expected {wanted} float32")
-        if self.labels is not None and self.labels.shape != wanted[:1]:
-            raise DataError(f"labels of shape {self.labels.shape}; expected {wanted[:1]}")
+        if self.labels is None:
+            return
+        if self.labels.shape != wanted[:1] or self.labels.dtype != np.int64:
+            raise DataError(f"labels of shape {self.labels.shape} and {self.labels.dtype}; expected {wanted[:1]} int64")
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < wanted[2]:
+            raise DataError(f"labels from {self.labels.min()} to {self.labels.max()}; there are {wanted[2]} classes")
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -87,6 +91,14 @@ class ExitLogits:
         if self.labels is None:
             raise DataError(f"{self.about.data}: its labels are not known, so correctness is not either")
         return self.guesses == self.labels[:, None]
+
+    @cached_property
+    def distinct(self) -> NDArray[np.int64]:
+        """The first image of each that give the same logits at every exit: one image, under several names."""
+        first: dict[bytes, int] = {}
+        for index, row in enumerate(self.logits):
+            first.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), index)
+        return np.fromiter(first.values(), dtype=np.int64, count=len(first))
 
     @property
     def top1(self) -> tuple[float, ...]:
@@ -193,7 +205,7 @@ def collect(
     asked = {"artifact_sha256": source.artifact_sha256, "read_sha256": images.fingerprint}
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     if (folder / "asked.json").exists():
-        if (found := json.loads((folder / "asked.json").read_text())) != asked:
+        if (found := parse_json((folder / "asked.json").read_bytes(), str(folder / "asked.json"))) != asked:
             raise DvtEdgeError(f"{folder}: begun for {found}, not for {asked}; give another folder or delete it")
     elif team.rank == 0:
         write_text(folder / "asked.json", json.dumps(asked))
@@ -251,7 +263,7 @@ def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike
         machine=machine.describe(),
         read_sha256=images.fingerprint,
     )
-    write_text(folder / "about.json", dump_json(about))
+    seal(folder, about)
     shutil.rmtree(folder / "parts")
     (folder / "asked.json").unlink()
 
@@ -293,11 +305,26 @@ def open_logits(folder: str | os.PathLike[str]) -> ExitLogits:
         logits = np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False)
         labelled = (folder / "labels.npy").exists()
         labels = np.load(folder / "labels.npy", allow_pickle=False) if labelled else None
-    except DvtEdgeError:
-        raise
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{folder}: damaged ({error}); compute it again") from error
-    return ExitLogits(logits, labels, about)
+        if about.kept_sha256 != content_sha256(folder):
+            raise DataError("its arrays are not those that were kept")
+        return ExitLogits(logits, labels, about)
+    except Exception as error:  # a damaged array can fail in any way
+        raise DataError(f"{folder}: damaged, or of an older dvt-edge ({one_line(error)}); delete it") from error
+
+
+def seal(folder: Path, about: About) -> None:
+    """Say of the arrays in a folder what they are, and their hash: `open_logits` takes no others."""
+    write_text(folder / "about.json", dump_json(dataclasses.replace(about, kept_sha256=content_sha256(folder))))
+
+
+def content_sha256(folder: Path) -> str:
+    """Of the files of a folder of logits, as they lie there."""
+    digest = hashlib.sha256()
+    for name in ("logits.npy", "labels.npy"):
+        if (folder / name).exists():
+            with (folder / name).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def in_memory(

@@ -12,7 +12,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
-from dvt_edge.atomic import write_text
 from dvt_edge.calibration.exit_logits import About, BundleSource, ExitLogits, compute, open_logits
 from dvt_edge.calibration.thresholds import Calibration, Cost, Unit
 from dvt_edge.data.classes import in_classes
@@ -20,7 +19,6 @@ from dvt_edge.data.dealing import held_out_images
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images
 from dvt_edge.device.bundle import CascadeBundle
-from dvt_edge.device.manifest import MANIFEST, to_json
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.errors import DataError, DvtEdgeError
 from dvt_edge.quiet import Report
@@ -81,7 +79,7 @@ def cache_of(bundle: Path) -> Path:
 def logits_folder(bundle: CascadeBundle, images: LabelledImages, cache: Path) -> Path:
     """Its name has the hash of the artifacts, the images' source, their number and `fingerprint`."""
     source = re.sub(r"[^A-Za-z0-9]+", "-", images.source).strip("-")[-80:]
-    return cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}-{images.fingerprint[:8]}"
+    return cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}-{images.fingerprint.rpartition(':')[2][:8]}"
 
 
 def cached_logits(bundle: CascadeBundle, folder: Path) -> ExitLogits:
@@ -114,9 +112,7 @@ def write_points(bundle: CascadeBundle, calibration: Calibration, default: str |
 
     Raises ManifestError where the manifest needs a point that is not among them.
     """
-    manifest = calibration.apply_to(bundle.manifest, default)
-    write_text(bundle.file(MANIFEST), to_json(manifest))
-    return CascadeBundle.open(bundle.folder)
+    return bundle.rewrite(calibration.apply_to(bundle.manifest, default))
 
 
 def writable(path: Path) -> None:

@@ -31,7 +31,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.errors import DataError, MissingPackageError
+from dvt_edge.errors import DataError, packages
 
 Risk = Literal["accuracy_loss", "disagreement"]
 Method = Literal["hoeffding-bentkus", "wsr", "binomial", "crc"]
@@ -87,10 +87,8 @@ def hoeffding_bentkus(total: Floats, images: int, epsilon: float) -> Floats:
 
 def binomial_tail(total: Floats, images: int, epsilon: float) -> Floats:
     """P(Binomial(images, epsilon) <= total)."""
-    try:
+    with packages("certifying a risk"):
         from scipy.special import bdtr
-    except ImportError as error:
-        raise MissingPackageError("scipy", "calibrate", "certifying a risk") from error
     return np.asarray(bdtr(np.floor(total), images, epsilon), dtype=np.float64)
 
 

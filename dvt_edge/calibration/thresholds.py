@@ -96,6 +96,8 @@ class Calibration:
     points: tuple[OperatingPoint, ...]
     record: CalibrationRecord
     parts: Parts
+    attempts: int = 1  # calibrations of these artifacts on this data, this one included
+    repeated: int = 0  # images left out of a certificate's data, since another one gives the same logits
 
     def apply_to(self, manifest: Manifest, default: str | None = None) -> Manifest:
         """The manifest with these points in place of its own. `default` names the default one.
@@ -113,6 +115,7 @@ class Calibration:
                 default_operating_point=chosen,
                 calibration=self.record,
                 verification=verification,
+                attempts=manifest.attempts | {self.record.data_sha256: self.attempts},
             )
         except ValueError as error:
             raise ManifestError(f"{manifest.name} cannot take these operating points: {error}") from error
@@ -140,10 +143,10 @@ def parse_objective(text: str) -> Objective:
     return Objective(kind, number, name or f"{kind}-{value}")  # type: ignore[arg-type]
 
 
-def deal(images: int, seed: int, certified: bool) -> Parts:
+def deal(images: NDArray[np.int64], seed: int, certified: bool) -> Parts:
     """Halves to search and measure on, or thirds with one to certify on; the last part takes what is left over."""
-    order = np.random.default_rng(seed).permutation(images)
-    share = images // (3 if certified else 2)
+    order = images[np.random.default_rng(seed).permutation(len(images))]
+    share = len(images) // (3 if certified else 2)
     middle = share if certified else 0
     return Parts(order[:share], order[share : share + middle], order[share + middle :])
 
@@ -157,12 +160,14 @@ def calibrate(
     cost: Cost | None = None,
     rule: RiskRule | None = None,
     seed: int = 0,
+    attempts: int = 1,
     name_of: Callable[[int], str] | None = None,
 ) -> Calibration:
     """The points of STANDARD, those of `objectives`, and "full" (always the last exit).
 
     `temperature` is one an exit; None fits them, or takes 1 without an image to search on. `cost` is in MACs unless
-    given. `name_of` names an image in errors. Raises DataError for logits that are not finite, an objective that no
+    given. `attempts` counts the calibrations of these artifacts on this data, this one included; certificates say it.
+    `name_of` names an image in errors. Raises DataError for logits that are not finite, an objective that no
     thresholds meet, or too few images.
     """
     rule = rule or RiskRule()
@@ -176,16 +181,18 @@ def calibrate(
     if not len(data):
         raise DataError(f"{data.about.data}: no images")
     check_finite(data, name_of)
-    parts = deal(len(data), seed, any(o.kind == "risk" for o in wanted))
+    certified = any(o.kind == "risk" for o in wanted)
+    images = data.distinct if certified else np.arange(len(data))
+    parts = deal(images, seed, certified)
     if not temperature:
         searched = data.take(parts.search[:FITTED])
         temperature = fit_temperatures(searched) if len(searched) else (1.0,) * data.about.exits
     if len(temperature) != data.about.exits or not all(1e-3 <= t <= 1e3 for t in temperature):
         raise DataError(f"temperatures {tuple(temperature)}; expected {data.about.exits} of 0.001 to 1000, one an exit")
     spec = ConfidenceSpec(measure, tuple(temperature))
-    search = Search(data, spec, cost, rule, parts)
+    search = Search(data, spec, cost, rule, parts, attempts)
     points = [search.point(o.name, *search.find(o)) for o in wanted]
-    points.append(search.point("full", search.always_last, search.certificate(0.0, last=True)))
+    points.append(search.point("full", search.always_last, search.certificate(search.always_last, 0.0, last=True)))
     points.sort(key=lambda p: (p.mean_macs if p.mean_cost is None else p.mean_cost, p.name == "full"))
     record = CalibrationRecord(
         data=data.about.data,
@@ -200,13 +207,16 @@ def calibrate(
         cost_per_exit=cost.per_exit,
         cost_source=cost.source,
     )
-    return Calibration(spec, tuple(points), record, parts)
+    return Calibration(spec, tuple(points), record, parts, attempts, repeated=len(data) - len(images))
 
 
 class Search:
     """Finds and measures points on one set of logits."""
 
-    def __init__(self, data: ExitLogits, spec: ConfidenceSpec, cost: Cost, rule: RiskRule, parts: Parts) -> None:
+    def __init__(
+        self, data: ExitLogits, spec: ConfidenceSpec, cost: Cost, rule: RiskRule, parts: Parts, attempts: int
+    ) -> None:
+        self.attempts = attempts
         self.data, self.spec, self.cost, self.rule, self.parts = data, spec, cost, rule, parts
         self.values = exit_confidences(data, spec)
         self.agrees = data.guesses == data.guesses[:, -1:]
@@ -277,7 +287,7 @@ class Search:
         path = [self.always_last, *(tuple(map(float, t)) for t in front.thresholds[chosen])]
         losses = np.stack([self.losses(thresholds, rows) for thresholds in path], axis=1)
         index = certify(losses, epsilon, rule.level, rule.method, LOWEST[rule.risk])
-        return path[index or 0], self.certificate(epsilon, last=not index)
+        return path[index or 0], self.certificate(path[index or 0], epsilon, last=not index)
 
     def losses(self, thresholds: Sequence[float], rows: NDArray[np.int64]) -> NDArray[np.int8]:
         """(rows,) losses of the rule's risk against the last exit."""
@@ -295,14 +305,13 @@ class Search:
     ) -> NDArray[np.bool_]:
         return table[rows, simulate_exits(self.values[rows], thresholds)]
 
-    def certificate(self, epsilon: float, last: bool) -> Certificate:
+    def certificate(self, thresholds: tuple[float, ...], epsilon: float, last: bool) -> Certificate:
         """Of the rule; where `last`, of a point that never leaves early, which no sample has to prove."""
-        about = self.data.about
-        hashes = {"artifact_sha256": about.artifact_sha256, "data_sha256": about.data_sha256}
+        about, rule, spec = self.data.about, self.rule, self.spec
+        bound = about.artifact_sha256, about.data_sha256, thresholds, spec.measure, spec.temperature, self.attempts
         if last:
-            return Certificate("disagreement", "always-last", 0.0, 0.0, 0, **hashes)
-        rule, images = self.rule, len(self.parts.certify)
-        return Certificate(rule.risk, rule.method, epsilon, rule.level, images, **hashes)
+            return Certificate("disagreement", "always-last", 0.0, 0.0, 0, *bound)
+        return Certificate(rule.risk, rule.method, epsilon, rule.level, len(self.parts.certify), *bound)
 
     def point(self, name: str, thresholds: tuple[float, ...], certificate: Certificate | None = None) -> OperatingPoint:
         """What thresholds give on the part to measure."""
@@ -325,6 +334,5 @@ class Search:
             top1_interval=None if hits is None else wilson(hits, len(rows)),
             expected_top1=expected,
             mean_cost=None if self.cost.unit == "macs" else float(shares @ np.array(self.cost.per_exit)),
-            certified=certificate is not None,
             certificate=certificate,
         )

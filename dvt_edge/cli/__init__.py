@@ -1,4 +1,3 @@
 """The command line; `entry` is the `dvt-edge` console script."""
 
-from dvt_edge.cli.app import entry as entry
-from dvt_edge.cli.app import main as main
+from dvt_edge.cli.process import entry as entry

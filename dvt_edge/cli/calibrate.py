@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dvt_edge.cli.options import MOST, Limit, Seed
 from dvt_edge.errors import DvtEdgeError
-
-WHOLE = 1_000_000  # images: no limit
 
 
 def calibrate(
@@ -22,16 +21,16 @@ def calibrate(
     ] = None,
     risk: Annotated[str, typer.Option(help="accuracy_loss, or disagreement, which needs no labels.")] = "accuracy_loss",
     bound: Annotated[str, typer.Option(help="wsr, binomial, hoeffding-bentkus, or crc (in expectation).")] = "",
-    delta: Annotated[float, typer.Option(help="Probability that a certificate may fail.")] = 0.1,
+    delta: Annotated[float, typer.Option(min=0, max=1, help="Probability that a certificate may fail.")] = 0.1,
     measure: Annotated[str, typer.Option(help="Confidence: max_softmax, margin or entropy.")] = "max_softmax",
     temperature: Annotated[str, typer.Option(help="fit, keep, or one an exit, such as 1,1,1.")] = "",
     cost: Annotated[str, typer.Option(help="Unit of budgets: macs, ms or mJ.")] = "macs",
     stage_cost: Annotated[str, typer.Option(help="What each stage costs on the device, such as 2.1,4.0,7.5.")] = "",
     default: Annotated[str | None, typer.Option(help="Name of the default point.")] = None,
     split: Annotated[str, typer.Option(help="test, train, or held-out: what training kept out of train.")] = "test",
-    skip: Annotated[int, typer.Option(min=0, help="Leave out this many first images.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many images.")] = WHOLE,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    skip: Annotated[int, typer.Option(min=0, max=MOST, help="Leave out this many first images.")] = 0,
+    limit: Limit = MOST,
+    seed: Seed = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print, and write nothing.")] = False,
 ) -> None:
@@ -57,7 +56,7 @@ def calibrate(
     if bool(data) == bool(logits):
         raise DvtEdgeError("calibrate takes images (--data) or logits computed before (--logits): give one of them")
     if logits:
-        if skip or limit < WHOLE or split != "test":
+        if skip or limit < MOST or split != "test":
             raise DvtEdgeError("--split, --skip and --limit choose among --data; logits are taken whole")
         found = steps.cached_logits(opened, logits)
     else:
@@ -75,6 +74,7 @@ def calibrate(
         cost=steps.cost_of(found.about, unit, per_stage),
         rule=rule,
         seed=seed,
+        attempts=opened.manifest.attempts.get(found.about.data_sha256, 0) + 1,
         name_of=names,
     )
     after = result.apply_to(opened.manifest, default)

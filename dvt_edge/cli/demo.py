@@ -72,7 +72,7 @@ def exported(recipe: Recipe, cascade: Cascade, digest: str, folder: Path, report
             bundle = CascadeBundle.open(folder)
             made_by = bundle.manifest.tools, bundle.manifest.model.checkpoint_sha256
             code = max(path.stat().st_mtime for path in Path(dvt_edge.__file__).parent.rglob("*.py"))
-            if made_by == (tool_versions(recipe.engine), digest) and bundle.file(MANIFEST).stat().st_mtime > code:
+            if made_by == (tool_versions(recipe.engine), digest) and (folder / MANIFEST).stat().st_mtime > code:
                 return bundle
         except DvtEdgeError:
             pass  # damaged or of another release: made anew

@@ -1,4 +1,4 @@
-"""The commands `dvt-edge export` and `inspect`: a bundle is made, and looked at."""
+"""The commands `dvt-edge export`, `inspect` and `upgrade`: a bundle is made, looked at, and rewritten."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from dvt_edge.cli.options import BundlePath, Checkpoint, Limit, Model, console, load, progress
-from dvt_edge.exporting.recipes import DRAWN_IMAGES
+from dvt_edge.errors import packages
+from dvt_edge.exporting.recipes import DRAWN_IMAGES, recipe_for
 
 
 def export(
     checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Argument(help="Folder of the bundles; each goes into <out>/<target>.")],
+    out: Annotated[Path, typer.Argument(file_okay=False, help="Folder of the bundles; each goes into <out>/<target>.")],
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help="A recipe; may be repeated.")] = None,
     calibration: Annotated[str | None, typer.Option(help="Real images: a folder, an .npz, CIFAR.")] = None,
     limit: Limit = DRAWN_IMAGES,
@@ -22,12 +23,13 @@ def export(
     zip_: Annotated[bool, typer.Option("--zip", help="Also write <out>/<target>.zip.")] = False,
 ) -> None:
     """Export a cascade into verified bundles, one a target (default: onnx-int8)."""
-    from dvt_edge.exporting.pipeline import calibration_images
-    from dvt_edge.exporting.pipeline import export as run_export
-    from dvt_edge.exporting.recipes import recipe_for
-    from dvt_edge.network.checkpoint import checkpoint_sha256
+    recipes = [recipe_for(name) for name in target or ["onnx-int8"]]
+    with packages(f"target {recipes[0].name}", recipes[0].extra):
+        from dvt_edge.exporting.pipeline import calibration_images
+        from dvt_edge.exporting.pipeline import export as run_export
+        from dvt_edge.network.checkpoint import checkpoint_sha256
 
-    targets = [recipe_for(name).name for name in target or ["onnx-int8"]]
+    targets = [recipe.name for recipe in recipes]
     cascade = load(checkpoint, model)
     images = calibration_images(cascade, calibration)
     for recipe in targets:
@@ -55,3 +57,17 @@ def inspect(bundle: BundlePath) -> None:
 
     opened = CascadeBundle.open(bundle)
     print_manifest(console, opened)
+
+
+def upgrade(bundle: BundlePath) -> None:
+    """Rewrite a bundle of an older format, a folder or a .zip, in this release's."""
+    from dvt_edge.device.bundle import CascadeBundle
+    from dvt_edge.device.bundle import upgrade as rewrite
+
+    before = CascadeBundle.open(bundle).manifest.format
+    after = rewrite(bundle).manifest.format
+    said = f"format {before}, rewritten as format {after}" if before < after else f"already format {after}"
+    console.print(f"{bundle}: {said}", highlight=False, soft_wrap=True)
+    if before == 1:
+        why = "format 1 does not bind a certificate to its thresholds; `dvt-edge calibrate` grants new ones"
+        console.print(f"no point is certified now: {why}", highlight=False, soft_wrap=True)

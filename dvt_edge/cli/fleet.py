@@ -15,15 +15,21 @@ if TYPE_CHECKING:
 def fleet(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder or .zip.")],
     description: Annotated[str, typer.Argument(help="A shipped fleet, or a JSON file: docs/fleet.md.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the results; a killed run goes on from there.")],
+    out: Annotated[
+        Path, typer.Argument(file_okay=False, help="Folder of the results; a killed run goes on from there.")
+    ],
     data: Annotated[str | None, typer.Option(help="Images to replay; default: the package's test sample.")] = None,
     logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="So many devices instead of the description's.")] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="So many days instead of the description's.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the description's.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, max=10_000_000, help="So many devices instead of the description's.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3_660, help="So many days instead of the description's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the description's.")] = None,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="ray needs the extra of that name.")] = "local",
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=1_024, help="Processes.")] = 1,
 ) -> None:
     """Simulate many devices that differ, for days, under every power policy: Parquet out, and a summary."""
     from dvt_edge.calibration import recalibrate

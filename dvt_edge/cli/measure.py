@@ -7,23 +7,26 @@ from typing import Annotated
 
 import typer
 
-from dvt_edge.cli.options import Checkpoint, Model, Threads, console, progress
+from dvt_edge.cli.options import MOST, Checkpoint, Model, Threads, console, progress
+from dvt_edge.errors import packages
 
 
 def evaluate(
     checkpoint: Checkpoint,
     data: Annotated[str, typer.Option(help="CIFAR, or an ImageFolder; with labels.")],
-    out: Annotated[Path, typer.Option(help="Folder of the kept logits and eval.json.")] = Path("build/eval"),
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the kept logits and eval.json.")] = Path(
+        "build/eval"
+    ),
     bundle: Annotated[list[Path] | None, typer.Option("--bundle", "-b", help="A bundle of the checkpoint.")] = None,
     static: Annotated[
         list[Path] | None, typer.Option("--static", "-s", help="A one-exit baseline: a checkpoint or a bundle.")
     ] = None,
     model: Model = None,
     holdout: Annotated[
-        int | None, typer.Option(min=1, help="Training images held out, where the checkpoint does not say.")
+        int | None, typer.Option(min=1, max=MOST, help="Training images held out, where the checkpoint does not say.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of that hold-out.")] = None,
-    timed: Annotated[int, typer.Option(min=1, help="Test images that are timed.")] = 500,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Of that hold-out.")] = None,
+    timed: Annotated[int, typer.Option(min=1, max=MOST, help="Test images that are timed.")] = 500,
     tolerance: Annotated[
         float,
         typer.Option(min=0, max=1, help="How far below a static model counts as its equal; 0.003 is 0.3 points."),
@@ -52,15 +55,19 @@ def bench(
     ] = None,
     model: Model = None,
     threads: Threads = 1,
-    rounds: Annotated[int, typer.Option(min=3, help="Timed rounds; PyTorch and the targets take turns.")] = 15,
-    stage: Annotated[list[int] | None, typer.Option(help="Only these stages.")] = None,
+    rounds: Annotated[
+        int, typer.Option(min=3, max=10_000, help="Timed rounds; PyTorch and the targets take turns.")
+    ] = 15,
+    stage: Annotated[list[int] | None, typer.Option(min=0, max=63, help="Only these stages.")] = None,
 ) -> None:
     """Time each stage against PyTorch in eager mode, in one process and one run."""
     from dvt_edge.cli.tables import print_benchmark
-    from dvt_edge.evaluation.benchmark import benchmark, cascade_to_time
     from dvt_edge.exporting.recipes import recipe_for
 
     recipes = [recipe_for(name) for name in target or ["onnx-fp32", "onnx-int8"]]
+    with packages(f"target {recipes[0].name}", recipes[0].extra):
+        from dvt_edge.evaluation.benchmark import benchmark, cascade_to_time
+
     cascade = cascade_to_time(checkpoint, model)
     with progress() as report:
         timings = benchmark(cascade, recipes, calibration, threads, rounds, stage, report)
@@ -68,7 +75,9 @@ def bench(
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Where bundles, report.html and summary.json go.")] = Path("build/demo"),
+    out: Annotated[Path, typer.Option(file_okay=False, help="Where bundles, report.html and summary.json go.")] = Path(
+        "build/demo"
+    ),
     checkpoint: Annotated[str, typer.Option(help="The cascade to show.")] = "zoo:dvt_cifar10",
 ) -> None:
     """Export the shipped cascade for every target, check it, run real images, and write a report."""

@@ -2,21 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
+from rich.text import Text
 
 from dvt_edge.errors import DvtEdgeError
 
 if TYPE_CHECKING:
     from dvt_edge.network.cascade import Cascade
 
-console, notes = Console(markup=False), Console(stderr=True, markup=False)  # names may hold brackets
+MOST = 1_000_000_000  # of anything that is counted
+
+
+def visible(text: str) -> str:
+    """The text with escapes for what would steer a terminal, break a line, turn the writing, or not print at all."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class PlainConsole(Console):
+    """A console for names that others chose: no markup, no emoji codes, control characters visible."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Before the layout, so that widths are those of what is shown."""
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What came by another way: JSON, progress."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                lines = segment.text.split("\n")
+                yield Segment("\n".join(map(visible, lines)), segment.style)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Rich would end the process."""
+        self.quiet = True
+        raise BrokenPipeError
+
+
+console, notes = PlainConsole(), PlainConsole(stderr=True)
 
 
 Checkpoint = Annotated[str, typer.Argument(help="A .safetensors or .pth.tar file, or zoo:<name>.")]
@@ -31,16 +67,19 @@ Model = Annotated[str | None, typer.Option(help="Configuration, where the file h
 Point = Annotated[str | None, typer.Option("--point", help="Operating point; default: the bundle's own.")]
 
 
-Threads = Annotated[int, typer.Option(min=1, help="Threads a stage may use.")]
+Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads a stage may use.")]
 
 
-Limit = Annotated[int, typer.Option(min=1, help="At most this many images.")]
+Limit = Annotated[int, typer.Option(min=1, max=MOST, help="At most this many images.")]
+
+
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]
 
 
 @contextmanager
 def progress() -> Iterator[Any]:
     """A `report(what, done, total)` that draws a bar on stderr, one line a step where that is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=notes, disable=not notes.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=None)
         said = ""
@@ -55,11 +94,22 @@ def progress() -> Iterator[Any]:
         yield report
 
 
-def numbers(text: str, kind: Any, option: str) -> tuple[Any, ...]:
+def finite(given: Mapping[str, Any]) -> None:
+    """Raises DvtEdgeError for an option that is not a number, or infinite: no range of an option keeps NaN out."""
+    for name, value in given.items():
+        if any(isinstance(v, float) and not math.isfinite(v) for v in (value if isinstance(value, list) else [value])):
+            raise DvtEdgeError(f"--{name.strip('_').replace('_', '-')} {value}: expected a finite number")
+
+
+def numbers(text: str, kind: type[int] | type[float], option: str) -> tuple[Any, ...]:
+    """The numbers of a list such as "0.8,0.9,0"; none of an empty text."""
     try:
-        return tuple(kind(part) for part in text.split(",") if part.strip())
+        found = tuple(kind(part) for part in text.split(",")) if text else ()
     except ValueError as error:
         raise DvtEdgeError(f"{option} {text!r}: expected numbers with commas between them") from error
+    if not all(math.isfinite(value) and abs(value) <= MOST for value in found):
+        raise DvtEdgeError(f"{option} {text!r}: expected finite ones, of {MOST:,} at most")
+    return found
 
 
 def one_of(text: str, kind: Any, option: str) -> Any:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dvt_edge.errors import DvtEdgeError, MissingPackageError
+from dvt_edge.cli.options import Seed
+from dvt_edge.errors import DvtEdgeError, packages
 
 if TYPE_CHECKING:
     from dvt_edge.simulation.baselines import Comparison
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dvt_edge.simulation.workload import ChargeWindow, Workload
 
 HOUR = 3600.0
+HOURS = 8_784  # a year
 
 
 def simulate(
@@ -27,24 +29,41 @@ def simulate(
     data: Annotated[str | None, typer.Option(help="Images to replay; default: the package's test sample.")] = None,
     logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
     workload: Annotated[str, typer.Option(help="fixed, poisson, diurnal, or a trace: .csv or .jsonl.")] = "fixed",
-    rate: Annotated[float, typer.Option(help="Images a second, on average.")] = 20.0,
-    hours: Annotated[float | None, typer.Option(help="Simulated time; default: the target and a tenth, or 24.")] = None,
-    target: Annotated[float | None, typer.Option(help="Hours that the battery shall last.")] = None,
+    rate: Annotated[float, typer.Option(min=1e-6, max=1e4, help="Images a second, on average.")] = 20.0,
+    hours: Annotated[
+        float | None, typer.Option(min=1e-3, max=HOURS, help="Simulated time; default: the target and a tenth, or 24.")
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(min=1e-3, max=HOURS, help="Hours that the battery shall last.")
+    ] = None,
     policy: Annotated[list[Path] | None, typer.Option(help="A power policy, JSON, to compare too; repeatable.")] = None,
     charge: Annotated[list[str] | None, typer.Option(help="Charging, FROM-TO@WATTS in hours; repeatable.")] = None,
-    control: Annotated[float, typer.Option(help="Seconds between two choices of the policy.")] = 60.0,
-    deadline: Annotated[float, typer.Option(help="Milliseconds in which an image wants its answer.")] = 100.0,
-    screen: Annotated[float, typer.Option(help="Share of the time that the screen is on.")] = 0.0,
-    level: Annotated[float, typer.Option(help="Battery level at the beginning, 0 to 1.")] = 1.0,
-    shift: Annotated[float | None, typer.Option(help="From this hour on, harder images.")] = None,
-    shift_strength: Annotated[float, typer.Option(help="How much harder: weights exp(strength x rank).")] = 3.0,
+    control: Annotated[
+        float, typer.Option(min=1e-3, max=86_400, help="Seconds between two choices of the policy.")
+    ] = 60.0,
+    deadline: Annotated[
+        float, typer.Option(min=1e-3, max=3.6e6, help="Milliseconds in which an image wants its answer.")
+    ] = 100.0,
+    screen: Annotated[float, typer.Option(min=0, max=1, help="Share of the time that the screen is on.")] = 0.0,
+    level: Annotated[float, typer.Option(min=0, max=1, help="Battery level at the beginning, 0 to 1.")] = 1.0,
+    shift: Annotated[float | None, typer.Option(min=0, max=HOURS, help="From this hour on, harder images.")] = None,
+    shift_strength: Annotated[
+        float, typer.Option(min=-100, max=100, help="How much harder: weights exp(strength x rank).")
+    ] = 3.0,
+    believes: Annotated[
+        list[str] | None,
+        typer.Option(help="What policies believe, times the truth: base=0.8, capacity=1.2 or energy=1.1; repeatable."),
+    ] = None,
+    counter: Annotated[bool, typer.Option("--counter", help="Policies see the battery's own counter too.")] = False,
     allow_uncertified: Annotated[
         bool | None, typer.Option(help="Points without a certificate; default: only where nothing else is there.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Seed = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="Write everything here, for machines.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a report to look at here, .html.")] = None,
+    json_: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="Write everything here, for machines.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(dir_okay=False, help="Write a report to look at here, .html.")] = None,
 ) -> None:
     """Replay real images on a device profile: how long the battery lasts with each power policy, and what it costs."""
     from dvt_edge.atomic import write_text
@@ -92,6 +111,8 @@ def simulate(
         screen=screen,
         start_level=level,
         seed=seed,
+        believed=device.believed(**beliefs(believes)) if believes else None,
+        counter=counter,
         shift=None if shift is None else Shift(shift * HOUR, shift_strength),
     )
 
@@ -113,10 +134,8 @@ def simulate(
 
 def report_writer() -> Callable[[Path, dict[str, Any]], None]:
     """Raises MissingPackageError without the packages that draw."""
-    try:
+    with packages("--report", "report"):
         from dvt_edge.report.simulation_page import write_simulation_report
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(error.name or "matplotlib", "report", "--report") from error
     return write_simulation_report
 
 
@@ -150,7 +169,7 @@ def policy(
 def profile(
     log: Annotated[Path, typer.Argument(help="A device's log, .jsonl: docs/device-log.md.")],
     base: Annotated[str, typer.Option(help="The profile whose other parts are kept: shipped, or a JSON file.")],
-    out: Annotated[Path, typer.Argument(help="The new profile, JSON.")],
+    out: Annotated[Path, typer.Argument(dir_okay=False, help="The new profile, JSON.")],
     spread: Annotated[float, typer.Option(min=0, max=1, help="Of the energy, 95 %, at most this.")] = 0.02,
 ) -> None:
     """Make a measured device profile of a log that an app wrote."""
@@ -173,6 +192,21 @@ def profile(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def beliefs(texts: list[str]) -> dict[str, float]:
+    """The factors of --believes, by what they are about. Raises DvtEdgeError."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if name not in ("base", "capacity", "energy") or not 0 < value < math.inf or name in found:
+            raise DvtEdgeError(f"--believes {text!r}: expected base=, capacity= or energy= once, and a factor above 0")
+        found[name] = value
+    return found
 
 
 def workload_of(

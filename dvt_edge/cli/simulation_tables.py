@@ -19,6 +19,18 @@ def basis_line(outcome: Outcome) -> str:
     return "; ".join(f"{kind.upper()}: {', '.join(names)}" for kind, names in parts.items() if names)
 
 
+def believed_line(scenario: Scenario) -> str | None:
+    """What policies believe of the device where that is wrong; the clairvoyant is never wrong."""
+    told, true = scenario.told, scenario.profile
+    pairs = {
+        "base power": (told.base_w(scenario.screen), true.base_w(scenario.screen), "W"),
+        "battery": (told.battery.joules / HOUR, true.battery.joules / HOUR, "Wh"),
+        "an image to the last exit": (scenario.costs_on(told).exit_j[-1] * 1e3, scenario.costs.exit_j[-1] * 1e3, "mJ"),
+    }
+    wrong = [f"{what} {a:.4g} {unit} (is {b:.4g})" for what, (a, b, unit) in pairs.items() if a != b]
+    return f"policies believe: {', '.join(wrong)}" if wrong else None
+
+
 def lifetime(outcome: Outcome) -> str:
     if outcome.empty_s is None:
         return f"> {outcome.simulated_s / HOUR:.2f}"
@@ -42,6 +54,8 @@ def print_comparison(console: Console, scenario: Scenario, comparison: Compariso
         soft_wrap=True,
     )
     console.print(basis_line(first), highlight=False, soft_wrap=True)
+    if told := believed_line(scenario):
+        console.print(told, highlight=False, soft_wrap=True)
     if comparison.allow_uncertified:
         console.print("operating points without a certificate are allowed: UNCERTIFIED", highlight=False)
     until = "" if scenario.target_s is None else f", until the target of {scenario.target_s / HOUR:g} h"
@@ -67,7 +81,7 @@ def print_comparison(console: Console, scenario: Scenario, comparison: Compariso
         costs.add_row(o.policy, *(f"{j / HOUR:.2f}" for j in joules))
     console.print(lives)
     if comparison.bound is not None:
-        line = f"no policy over these points that drops no image has more than {comparison.bound:.2%} right of all"
+        line = f"no policy over these points has more than {comparison.bound:.2%} right of all"
         console.print(line, highlight=False, soft_wrap=True)
     console.print(times)
     console.print(costs)

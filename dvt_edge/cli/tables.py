@@ -67,7 +67,10 @@ def print_manifest(console: Console, bundle: CascadeBundle) -> None:
                 tensors.add_row(s.name, way, t.name, t.dtype, "x".join(map(str, t.shape)), t.role)
     console.print(stages)
     console.print(tensors)
-    print_points(console, m.operating_points, m.default_operating_point, m.calibration)
+    print_points(console, m.proved_points, m.default_operating_point, m.calibration)
+    for p in m.operating_points:
+        if (why := m.uncertified(p.name)) and p.certificate:
+            console.print(f"  {p.name}: uncertified, its certificate is of {why}", highlight=False, soft_wrap=True)
     if m.policy:
         parts = [f"{len(m.policy.rules)} rules", *(["an energy queue"] if m.policy.queue else [])]
         line = f"power policy: {', '.join(parts)}, otherwise {m.policy.otherwise}"
@@ -88,7 +91,7 @@ def points_table(points: Sequence[OperatingPoint], default: str, record: Calibra
     made.caption, made.caption_justify = f"measured on {', '.join(sorted(sources))}", "left"
     for p in points:
         made.add_row(
-            p.name + (" *" if p.name == default else "") + (" c" if p.certified else ""),
+            p.name + (" *" if p.name == default else "") + (" c" if p.certificate else ""),
             " / ".join(f"{t:.4g}" if t <= 1 else "never" for t in p.thresholds[:-1]),
             shares(p.exit_shares),
             f"{p.mean_macs / 1e6:.2f}",
@@ -113,9 +116,11 @@ def print_points(
 def certificate(held: Certificate) -> str:
     if held.method == "always-last":
         return "always the last exit"
+    times = "first calibration" if held.attempts == 1 else f"calibration {held.attempts}"
     surely = "in expectation" if held.delta is None else f"with probability {1 - held.delta:.4g}"
     against = "accuracy lost against" if held.risk == "accuracy_loss" else "disagreement with"
-    return f"{against} the last exit at most {held.epsilon:g} {surely} ({held.method}, {held.n} images)"
+    how = f"{held.method}, {held.n} images; {times} on this data"
+    return f"{against} the last exit at most {held.epsilon:g} {surely} ({how})"
 
 
 def print_calibration(
@@ -124,6 +129,9 @@ def print_calibration(
     record = found.record
     line = f"{name} on {record.data}: {record.searched} images searched, {record.certified} certified on, "
     console.print(f"{line}{record.measured} measured (seed {record.seed})", highlight=False, soft_wrap=True)
+    if found.repeated:
+        words = f"{found.repeated} images give the same logits as another one: each is counted once"
+        console.print(words, highlight=False, soft_wrap=True)
     if record.cost_unit != "macs":
         console.print(f"cost in {record.cost_unit}: {record.cost_source}", highlight=False, soft_wrap=True)
     if qualities:

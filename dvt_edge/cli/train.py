@@ -1,67 +1,94 @@
-"""The command `dvt-edge train`."""
+"""The commands `dvt-edge train` and `dvt-edge backbones`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from dvt_edge.cli.options import console, numbers
+from dvt_edge.cli.options import MOST, Seed, console, numbers, one_of
+from dvt_edge.errors import ConfigError
+
+Amp = Literal["auto", "bf16", "off"]
+Share = Annotated[float, typer.Option(min=0, max=1)]
+UpTo100 = Annotated[float, typer.Option(min=0, max=100)]
 
 
 def train(
     data: Annotated[
-        Path, typer.Argument(help="CIFAR in torchvision's layout, or an ImageFolder with train/ and val/.")
+        Path,
+        typer.Argument(
+            help="CIFAR in torchvision's layout, an ImageFolder with train/ and val/, or lists (train.txt)."
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="Run folder; a killed run goes on from there.")],
+    out: Annotated[Path, typer.Argument(file_okay=False, help="Run folder; a killed run goes on from there.")],
     model: Annotated[str, typer.Option(help="A preset, or timm:<name>.")] = "dvt_cifar10",
     name: Annotated[str, typer.Option(help="What to call the cascade; default: as the model.")] = "",
-    epochs: Annotated[int, typer.Option(min=1)] = 100,
-    batch_size: Annotated[int, typer.Option(min=2, help="Over all processes.")] = 128,
+    epochs: Annotated[int, typer.Option(min=1, max=MOST)] = 100,
+    batch_size: Annotated[int, typer.Option(min=2, max=MOST, help="Over all processes.")] = 128,
     optimizer: Annotated[str, typer.Option(help="timm's name, such as adamw or muon.")] = "adamw",
-    lr: float = 1e-3,
-    min_lr: float = 1e-5,
-    weight_decay: float = 0.05,
-    warmup_epochs: float = 5,
-    mixup: float = 0.8,
-    cutmix: float = 1.0,
-    mix_probability: float = 1.0,
-    smoothing: float = 0.1,
-    auto_augment: Annotated[str, typer.Option(help="timm's RandAugment string; '' for none.")] = "rand-m9-mstd0.5-inc1",
-    erasing: float = 0.25,
-    ema_decay: float = 0.999,
+    lr: UpTo100 = 1e-3,
+    min_lr: UpTo100 = 1e-5,
+    weight_decay: UpTo100 = 0.05,
+    warmup_epochs: Annotated[float, typer.Option(min=0, max=MOST)] = 5,
+    mixup: UpTo100 = 0.8,
+    cutmix: UpTo100 = 1.0,
+    mix_probability: Share = 1.0,
+    smoothing: Share = 0.1,
+    auto_augment: Annotated[str, typer.Option(help="timm's RandAugment string, or none.")] = "rand-m9-mstd0.5-inc1",
+    erasing: Share = 0.25,
+    ema_decay: Share = 0.999,
     feature_reuse: bool = True,
     relation_reuse: bool = True,
+    depth: Annotated[int, typer.Option(min=0, help="First blocks that are kept; default: the model's.")] = 0,
+    image_size: Annotated[int, typer.Option(min=0, help="Pixels of a side; default: the model's.")] = 0,
+    resize: Annotated[int, typer.Option(min=0, help="Shorter side before the crop; default: the model's.")] = 0,
     grids: Annotated[str, typer.Option(help="Token grids, such as 4,6,8; default: the model's.")] = "",
     exit_weights: Annotated[str, typer.Option(help="Weights of the exits' losses, such as 1,1,1.")] = "",
     distill: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the last exit's answer in the targets of earlier exits.")
     ] = 0.0,
+    pretrained: Annotated[
+        str, typer.Option(help="Weights of the timm:<name> model: a file in timm's names, or 'timm' for timm's own.")
+    ] = "",
+    backbone_lr: Annotated[float, typer.Option(min=0, help="Of pretrained parts, beside --lr of new ones.")] = 0.0,
+    layer_decay: Annotated[float, typer.Option(min=0, max=1, help="Rate of a block by that of the next.")] = 1.0,
+    augment: Annotated[str, typer.Option(help="timm, or batch: decoded once, light, on tensors.")] = "timm",
+    crop_area: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of an image in a crop (batch).")] = 0.3,
+    teacher: Annotated[str, typer.Option(help="A teacher's kept logits, an .npz.")] = "",
+    teacher_weight: float = 1.0,
+    temperature: Annotated[float, typer.Option(min=0.01)] = 2.0,
+    clip_grad: Annotated[float, typer.Option(min=0)] = 1.0,
     init: Annotated[str, typer.Option(help="Checkpoint to start from: a file or zoo:<name>.")] = "",
-    holdout: Annotated[int, typer.Option(help="Training images kept out for epoch figures and calibration.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    workers: int = 1,
+    holdout: Annotated[
+        int, typer.Option(min=1, max=MOST, help="Training images kept out for epoch figures and calibration.")
+    ] = 2000,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that read images.")] = 1,
     amp: Annotated[str, typer.Option(help="auto, bf16 or off.")] = "auto",
 ) -> None:
     """Train a cascade; under torchrun, on several processes."""
     from dvt_edge.data.images import no_labels
     from dvt_edge.data.reading import open_images
     from dvt_edge.network.presets import config_for
-    from dvt_edge.network.training import TrainingOptions
     from dvt_edge.network.training import train as run_training
+    from dvt_edge.network.training_options import TrainingOptions
 
-    preset, images = config_for(model), open_images(data, "train")
+    images = open_images(data, "train")
     if images.labels is None:
         raise no_labels(data)
-    config = preset.replace(
-        name=name or preset.name,
+    backbone = model.removeprefix("timm:") if pretrained else ""
+    if pretrained and backbone == model:
+        raise ConfigError(f"--pretrained {pretrained} needs --model timm:<name>, not {model}")
+    given = {field: value for field, value in (("depth", depth), ("image_size", image_size)) if value}
+    config = config_for(model, num_classes=len(images.classes), **given)
+    asked = {"name": name, "resize": resize, "grids": numbers(grids, int, "--grids") if grids else ()}
+    config = config.replace(
         feature_reuse=feature_reuse,
         relation_reuse=relation_reuse,
-        num_classes=len(images.classes),
+        **{field: value for field, value in asked.items() if value},
     )
-    if grids:
-        config = config.replace(grids=numbers(grids, int, "--grids"))
     options = TrainingOptions(
         epochs=epochs,
         batch_size=batch_size,
@@ -74,16 +101,45 @@ def train(
         cutmix=cutmix,
         mix_probability=mix_probability,
         smoothing=smoothing,
-        auto_augment=auto_augment,
+        auto_augment="" if auto_augment == "none" else auto_augment,
         erasing=erasing,
         ema_decay=ema_decay,
         exit_weights=numbers(exit_weights, float, "--exit-weights"),
         distill=distill,
+        backbone=backbone,
+        pretrained="" if pretrained == "timm" else pretrained,
+        backbone_lr=backbone_lr,
+        layer_decay=layer_decay,
+        augment=augment,
+        crop_area=crop_area,
+        teacher=teacher,
+        teacher_weight=teacher_weight,
+        temperature=temperature,
+        clip_grad=clip_grad,
         init=init,
         holdout=holdout,
         seed=seed,
         workers=workers,
-        amp=amp,
+        amp=one_of(amp, Amp, "--amp"),
     )
     if result := run_training(config, data, out, options):
         console.print_json(data=result)
+
+
+def backbones(
+    names: Annotated[bool, typer.Option("--names", help="List the accepted ones too.")] = False,
+) -> None:
+    """Count timm's pretrained VisionTransformers that `--model timm:<name>` takes, with what refuses the others."""
+    import timm
+
+    from dvt_edge.network.timm_backbone import accepted_tags
+
+    accepted, refused = accepted_tags()
+    for name in accepted if names else ():
+        print(name)
+    for reason in refused.values():
+        print(f"refused: {reason}")
+    total = len(accepted) + len(refused)
+    print(
+        f"{len(accepted)} of timm {timm.__version__}'s {total} pretrained tags of class VisionTransformer are accepted"
+    )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dvt_edge.data.images import LabelledImages, from_arrays
-from dvt_edge.errors import DataError
+from dvt_edge.errors import DataError, one_line
 
 Split = Literal["train", "test"]
 
@@ -51,7 +51,7 @@ def read_cifar_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing; the folder is not a whole CIFAR") from error
     except Exception as error:  # a pickle can fail in any way
-        raise DataError(f"{path}: not a CIFAR batch ({error})") from error
+        raise DataError(f"{path}: not a CIFAR batch ({one_line(error)})") from error
 
 
 def find_cifar(path: Path) -> Path | None:

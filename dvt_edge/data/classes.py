@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from dvt_edge.data.images import LabelledImages
+from dvt_edge.data.images import LabelledImages, numbered
 from dvt_edge.device.trained_on import TrainedOn
 from dvt_edge.errors import DataError
 
@@ -36,11 +36,6 @@ def in_classes(images: LabelledImages, classes: Sequence[str], model: str) -> La
 def class_names(known: TrainedOn | None, images: LabelledImages, count: int) -> tuple[str, ...]:
     """What a model's `count` classes are called: as it was trained with, else as the images', else by numbers."""
     return known.classes if known else images.classes or numbered(count)
-
-
-def numbered(count: int) -> tuple[str, ...]:
-    """Names of classes that have none."""
-    return tuple(map(str, range(count)))
 
 
 def counted(classes: Sequence[str]) -> str:

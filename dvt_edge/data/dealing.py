@@ -45,10 +45,15 @@ def deal(train: LabelledImages, holdout: int, seed: int) -> tuple[LabelledImages
         raise DataError(
             f"{train.source}: {holdout} images to hold out of {len(train)}; expected fewer, and at least one"
         )
-    order = np.random.default_rng(seed).permutation(len(train))
-    held_out = train.take(order[:holdout].tolist())
+    kept, held = deal_indices(len(train), holdout, seed)
     words = f"{train.source} (held out: {holdout}, seed {seed})"
-    return train.take(sorted(order[holdout:].tolist())), dataclasses.replace(held_out, source=words)
+    return train.take(kept), dataclasses.replace(train.take(held), source=words)
+
+
+def deal_indices(count: int, holdout: int, seed: int) -> tuple[list[int], list[int]]:
+    """(those to train on, rising, and those held out, in random order) of `count` images."""
+    order = np.random.default_rng(seed).permutation(count)
+    return sorted(order[holdout:].tolist()), order[:holdout].tolist()
 
 
 def held_out_images(path: str | Path, known: TrainedOn | None) -> LabelledImages | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvt_edge.data import identity
 from dvt_edge.errors import DataError
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """A coarser level of classes: `of[i]` is the index in `classes` of what fine class i belongs to."""
+
+    of: tuple[int, ...]
+    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -31,25 +38,32 @@ class LabelledImages:
     classes: tuple[str, ...]
     source: str
     names: tuple[str, ...] | None = None
+    coarse: Coarse | None = None
+    notes: tuple[str, ...] = ()  # what a user should know of it, such as what was passed over
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the images as they lie there, undecoded, and of their labels; the same on every machine.
+        """Which images these are, with their labels, in order: SHA-256, the same wherever they lie (docs/data.md).
 
-        Of files it takes the ends of their paths, their sizes, and their first and last 4 kB, of arrays the pixels.
+        Of files it begins with `identity.FILES`. Raises DataError for a file that cannot be read.
         """
-        digest = hashlib.sha256(np.array(self.labels or (), dtype=np.int64).tobytes())
-        for image in self:
-            if isinstance(image, Path):
-                with image.open("rb") as file:
-                    size = file.seek(0, io.SEEK_END)
-                    digest.update(f"{'/'.join(image.parts[-3:])} {size}\n".encode())
-                    for start in (0, max(0, size - 4096)):
-                        file.seek(start)
-                        digest.update(file.read(4096))
-            else:
-                digest.update(np.ascontiguousarray(image).data)
-        return digest.hexdigest()
+        if self.files is not None:
+            return identity.of_files(self.labels or (), self.digests)
+        return identity.of_arrays(self.labels or (), (np.asarray(image) for image in self))
+
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each image's file, or of its pixels. Raises DataError for a file that cannot be read."""
+        if self.files is not None:
+            return identity.file_digests(self.files)
+        return tuple(identity.array_digest(np.asarray(image)) for image in self)
+
+    @cached_property
+    def files(self) -> tuple[Path, ...] | None:
+        """Where the images lie; None where they are arrays."""
+        if not (self.count and isinstance(self[0], Path)):
+            return None
+        return tuple(Path(self.read(index)) for index in range(self.count))
 
     def __len__(self) -> int:
         return self.count
@@ -73,6 +87,8 @@ class LabelledImages:
             self.classes,
             self.source,
             tuple(self.names[i] for i in kept) if self.names else None,
+            self.coarse,
+            self.notes,
         )
 
     def first(self, count: int) -> LabelledImages:
@@ -101,3 +117,8 @@ def from_arrays(
 
 def no_labels(path: str | Path) -> DataError:
     return DataError(f"{path}: no labels; expected CIFAR, or an ImageFolder with train/ and val/")
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names of classes that have none."""
+    return tuple(map(str, range(count)))

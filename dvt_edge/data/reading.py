@@ -1,4 +1,4 @@
-"""Images with labels, wherever they lie: CIFAR in torchvision's layout, an ImageFolder, an .npz, loose files.
+"""Images with labels, wherever they lie: CIFAR in torchvision's layout, lists, an ImageFolder, an .npz, loose files.
 
 `open_images` gives them to calibration, validation and the command line, decoded one at a time;
 `open_training_data` gives PIL images to the trainer. Needs no torch.
@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +14,11 @@ import numpy as np
 
 from dvt_edge.data.cifar import Split, find_cifar, open_cifar
 from dvt_edge.data.classes import in_classes
+from dvt_edge.data.folders import IMAGE_SUFFIXES, Walk, entries, kind_of, printable, subfolders, walk
 from dvt_edge.data.images import LabelledImages, from_arrays
+from dvt_edge.data.lists import find_lists, open_lists
 from dvt_edge.data.shipped import ZOO, shipped
-from dvt_edge.errors import DataError
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"})
+from dvt_edge.errors import DataError, one_line
 
 
 def sample(name: str) -> LabelledImages:
@@ -33,35 +34,69 @@ def sample(name: str) -> LabelledImages:
 
 
 def open_images(path: str | Path, split: Split = "test") -> LabelledImages:
-    """Images at `path`: "sample:<name>", an .npz, one image, CIFAR (its `split`), an ImageFolder or a flat folder."""
+    """Images at `path`: "sample:<name>", an .npz, an image, a `split` of CIFAR, lists or an ImageFolder, a folder.
+
+    Raises DataError for what is none of these, or cannot be read.
+    """
     if str(path).startswith("sample:"):
         return sample(str(path).removeprefix("sample:"))
     path = Path(path)
-    if path.suffix == ".npz":
+    try:
+        return open_path(path, split)
+    except OSError as error:
+        raise DataError(f"{printable(path)}: cannot be read ({error.strerror or one_line(error)})") from error
+
+
+def open_path(path: Path, split: Split) -> LabelledImages:
+    if path.suffix.lower() == ".npz" and not path.is_dir():
         return open_npz(path, source=str(path))
     if path.is_file():
-        return LabelledImages(lambda _: path, 1, None, (), str(path), (str(path),))
+        return LabelledImages(lambda _: path, 1, None, (), printable(path), (printable(path),))
     if not path.is_dir():
-        raise DataError(f"{path}: no such file or folder; expected an image, an .npz, CIFAR or an ImageFolder")
+        raise DataError(
+            f"{printable(path)}: no such file or folder; expected an image, an .npz, CIFAR or an ImageFolder"
+        )
     if cifar := find_cifar(path):
         return open_cifar(cifar, split)
-    folder = split_folder(path, split)
-    if subfolders := sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        loose = [p.name for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
-        if loose:
-            raise DataError(
-                f"{folder}: images beside folders ({min(loose)}, {subfolders[0].name}/); expected images in folders, "
-                "one a class, or images without labels in a folder that has no others"
-            )
-        files = [(f, label) for label, sub in enumerate(subfolders) for f in image_files(sub)]
-        labels, classes = tuple(label for _, label in files), tuple(p.name for p in subfolders)
-    else:
-        files = [(f, 0) for f in image_files(folder)]
-        labels, classes = None, ()
-    if not files:
-        raise DataError(f"{folder}: no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in it")
-    paths = [f for f, _ in files]
-    return LabelledImages(lambda i: paths[i], len(paths), labels, classes, str(folder), tuple(map(str, paths)))
+    if lists := find_lists(path):
+        return open_lists(lists, split)
+    return open_folder(split_folder(path, split))
+
+
+def open_folder(folder: Path) -> LabelledImages:
+    """Images in folders, one a class, or images without labels in a folder that has no others."""
+    top = [(entry.name, kind_of(entry)) for entry in entries(folder)]
+    classes = [name for name, kind in top if kind == "folder"]
+    if not classes:
+        return labelled(folder, [(folder, walk(folder))], None, ())
+    if loose := [name for name, kind in top if kind == "image"]:
+        raise DataError(
+            f"{printable(folder)}: images beside folders ({printable(loose[0])}, {printable(classes[0])}/); expected "
+            "images in folders, one a class, or images without labels in a folder that has no others"
+        )
+    for name in classes:
+        if printable(name) != name:
+            raise DataError(f"{printable(folder / name)}: a class whose name is not UTF-8; rename the folder")
+    walks = [(folder / name, walk(folder / name)) for name in classes]
+    beside = Walk(passed=Counter(kind for _, kind in top if kind != "folder"))
+    return labelled(folder, walks, beside, tuple(classes))
+
+
+def labelled(
+    folder: Path, walks: Sequence[tuple[Path, Walk]], beside: Walk | None, classes: tuple[str, ...]
+) -> LabelledImages:
+    """What was found, a walk for each class. Raises DataError for one without images."""
+    for place, found in walks:
+        if not found.files:
+            what = "a class without images" if classes else "no images"
+            passed = f"; passed over: {found.note()}" if found.passed else ""
+            raise DataError(f"{printable(place)}: {what} ({', '.join(sorted(IMAGE_SUFFIXES))}) in it{passed}")
+    paths = [path for _, found in walks for path in found.files]
+    labels = tuple(label for label, (_, found) in enumerate(walks) for _ in found.files) if classes else None
+    everything = Walk(passed=sum((found.passed for _, found in walks), beside.passed if beside else Counter()))
+    notes = (f"{printable(folder)}: passed over {everything.note()}",) if everything.passed else ()
+    names = tuple(map(printable, paths))
+    return LabelledImages(lambda i: paths[i], len(paths), labels, classes, printable(folder), names, notes=notes)
 
 
 def task_images(path: str | Path | None, classes: Sequence[str], model: str) -> LabelledImages:
@@ -76,10 +111,6 @@ def task_images(path: str | Path | None, classes: Sequence[str], model: str) -> 
     return images
 
 
-def image_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-
-
 def split_folder(path: Path, split: Split) -> Path:
     """The folder of a split inside an ImageFolder: train/, or val/ or test/; the folder itself where it has none.
 
@@ -88,15 +119,16 @@ def split_folder(path: Path, split: Split) -> Path:
     """
     names = {"train": ("train",), "test": ("val", "validation", "test")}
     known = [name for group in names.values() for name in group]
-    folders = {p.name: p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    folders = subfolders(path)
     alone = set(folders) <= set(known)
-    splits = [n for n in known if n in folders and (alone or any(p.is_dir() for p in folders[n].iterdir()))]
+    splits = [n for n in known if n in folders and (alone or subfolders(folders[n]))]
     if found := [name for name in splits if name in names[split]]:
         return folders[found[0]]
     if splits:
         wanted = "/ or ".join(names[split])
         raise DataError(
-            f"{path}: no {split} images apart from {splits[0]}/; expected {wanted}/, or give {splits[0]}/ itself"
+            f"{printable(path)}: no {split} images apart from {splits[0]}/; "
+            f"expected {wanted}/, or give {splits[0]}/ itself"
         )
     return path
 
@@ -113,7 +145,7 @@ def open_npz(path: Path, source: str) -> LabelledImages:
     except DataError:
         raise
     except Exception as error:  # a damaged archive can fail in any way
-        raise DataError(f"{path}: not a readable .npz ({error})") from error
+        raise DataError(f"{path}: not a readable .npz ({one_line(error)})") from error
 
 
 def has_training_split(path: str | Path) -> bool:
@@ -121,7 +153,9 @@ def has_training_split(path: str | Path) -> bool:
     path = Path(path)
     if not path.is_dir() or find_cifar(path):
         return path.is_dir()
+    if lists := find_lists(path):
+        return "train" in lists and len(lists) > 1
     try:
         return split_folder(path, "train") != path
-    except DataError:
+    except (DataError, OSError):
         return False

@@ -6,8 +6,10 @@ reading (`dvt_edge.device.schema`) needs only the standard library: onnxruntime 
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from dvt_edge.device.operating_point import Measure, OperatingPoint
@@ -16,11 +18,14 @@ from dvt_edge.device.schema import dump_json, from_json, parse_json, require, sc
 from dvt_edge.device.trained_on import TrainedOn
 from dvt_edge.errors import ManifestError, NewerFormatError, SchemaError
 
-FORMAT = 1
+FORMAT = 2
+OLDEST = 1  # that is read
+MAX_STAGES = 64
+MAX_FILES = 10_000  # with the manifest
 MANIFEST = "manifest.json"
 MAX_SIDE = 8192  # pixels
 
-Dtype = Literal["uint8", "float32"]
+Dtype = Literal["uint8", "float16", "float32"]
 Role = Literal["image", "state", "logits"]
 
 
@@ -35,6 +40,8 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         require(all(size > 0 for size in self.shape), f"tensor {self.name!r} has shape {self.shape}")
+        kinds = {"image": ("uint8",), "logits": ("float32",), "state": ("float16", "float32")}[self.role]
+        require(self.dtype in kinds, f"tensor {self.name!r} of role {self.role} is {self.dtype}; expected {kinds}")
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,27 @@ class Operators:
 
 
 @dataclass(frozen=True)
+class ImageSize:
+    """`size` pixels a side, cut from the centre after the shorter side became `resize`: docs/preprocess.md."""
+
+    size: int
+    resize: int
+
+    def __post_init__(self) -> None:
+        ok = 0 < self.size <= self.resize <= MAX_SIDE
+        require(ok, f"size {self.size}, resize {self.resize}; expected 0 < size <= resize <= {MAX_SIDE}")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A stage compiled for one chip, beside its artifact: an NPU's context binary, say."""
+
+    soc: str
+    backend: str
+    file: str  # path in the bundle
+
+
+@dataclass(frozen=True)
 class StageSpec:
     name: str
     artifact: str  # path in the bundle: a file, or the folder of an .mlpackage
@@ -56,6 +84,8 @@ class StageSpec:
     inputs: tuple[TensorSpec, ...]  # in the order in which the artifact takes them
     outputs: tuple[TensorSpec, ...]
     operators: Operators
+    image: ImageSize | None = None  # of this stage's pixels; null: the preprocessing's
+    compiled: tuple[Compiled, ...] = ()
 
     def __post_init__(self) -> None:
         roles = [t.role for t in self.inputs]
@@ -67,6 +97,13 @@ class StageSpec:
         roles = [t.role for t in self.outputs]
         require(roles.count("logits") == 1 and "image" not in roles, f"{self.name}: outputs of roles {roles}")
         require(self.macs > 0, f"{self.name}: macs {self.macs}; expected above 0")
+        chips = [(c.soc, c.backend) for c in self.compiled]
+        require(len(set(chips)) == len(chips), f"{self.name}: two compiled files for one chip and backend")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What it runs: its artifact, a file or a folder, and what is compiled of it."""
+        return (self.artifact, *(c.file for c in self.compiled))
 
 
 @dataclass(frozen=True)
@@ -91,8 +128,7 @@ class Preprocessing:
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        ok = 0 < self.size <= self.resize <= MAX_SIDE
-        require(ok, f"size {self.size}, resize {self.resize}; expected 0 < size <= resize <= {MAX_SIDE}")
+        ImageSize(self.size, self.resize)
 
 
 @dataclass(frozen=True)
@@ -150,13 +186,17 @@ class Verification:
 
 @dataclass(frozen=True)
 class Golden:
-    """Raw little-endian arrays, first axis the images: `image` uint8, one float32 file of logits per exit."""
+    """Raw little-endian arrays, first axis the images: per stage its uint8 pixels, per exit its float32 logits."""
 
     images: int
-    image: str
+    image: tuple[str, ...]  # a path for each stage, the same one again where its pixels are the same
     logits: tuple[str, ...]
     source: Literal["artifact", "pytorch"]  # who computed the logits
     tolerance: float
+
+    def __post_init__(self) -> None:
+        ok = self.images >= 0 and self.tolerance >= 0
+        require(ok, f"images {self.images}, tolerance {self.tolerance}; expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -189,10 +229,13 @@ class Manifest:
     files: dict[str, FileSpec]
     calibration: CalibrationRecord | None = None
     policy: PowerPolicy | None = None  # docs/power-policy.md; null: the default operating point, always
+    attempts: dict[str, int] = field(default_factory=dict)  # calibrations of these artifacts, by data_sha256
 
     def __post_init__(self) -> None:
         exits = len(self.stages)
-        require(exits > 0, "no stages")
+        require(0 < exits <= MAX_STAGES, f"{exits} stages; expected 1 to {MAX_STAGES}")
+        require(len(self.files) < MAX_FILES, f"{len(self.files)} files; expected at most {MAX_FILES - 1}")
+        require(all(n >= 1 for n in self.attempts.values()), f"attempts {self.attempts}; expected at least 1")
         require(len(self.confidence.temperature) == exits, f"a temperature for each of {exits} exits is expected")
         require(len(self.operating_points) > 0, "no operating points")
         for point in self.operating_points:
@@ -204,10 +247,11 @@ class Manifest:
         for name in self.policy.points if self.policy else ():
             require(name in points, f"policy: no operating point {name!r}; the bundle has: {', '.join(points)}")
         golden = exits if self.golden.images else 0
-        require(len(self.golden.logits) == golden, f"{len(self.golden.logits)} golden logits; expected {golden}")
-        size = self.preprocessing.size
+        for what, paths in (("logits", self.golden.logits), ("images", self.golden.image)):
+            require(len(paths) == golden, f"{len(paths)} files of golden {what}; expected {golden}")
         before: tuple[TensorSpec, ...] = ()
-        for stage in self.stages:
+        for index, stage in enumerate(self.stages):
+            size = self.image_size(index).size
             for tensor in (*stage.inputs, *stage.outputs):
                 shape = {"image": (1, size, size, 3), "logits": (1, self.model.classes)}.get(tensor.role, tensor.shape)
                 require(
@@ -220,8 +264,54 @@ class Manifest:
 
     @property
     def needed_files(self) -> tuple[str, ...]:
-        """Every path that the manifest names outside `files`; an artifact may be a folder of them."""
-        return (self.labels, self.golden.image, *self.golden.logits, *(stage.artifact for stage in self.stages))
+        """Every path that the manifest names outside `files`; an artifact alone may be a folder of them."""
+        golden = (*self.golden.image, *self.golden.logits)
+        return (self.labels, *golden, *(path for stage in self.stages for path in stage.files))
+
+    def image_size(self, stage: int) -> ImageSize:
+        """Of the pixels that a stage takes."""
+        return self.stages[stage].image or ImageSize(self.preprocessing.size, self.preprocessing.resize)
+
+    def artifact_files(self, stage: int) -> tuple[str, ...]:
+        """The paths in `files` of a stage's artifact: itself, or all below its folder."""
+        name = self.stages[stage].artifact
+        return tuple(path for path in self.files if path == name or path.startswith(name + "/"))
+
+    def files_of(self, stage: int) -> tuple[str, ...]:
+        """The paths in `files` of what a stage runs, sorted by the bytes of their UTF-8."""
+        compiled = [c.file for c in self.stages[stage].compiled]
+        return tuple(sorted({*self.artifact_files(stage), *compiled}, key=str.encode))
+
+    @cached_property
+    def artifacts_sha256(self) -> str:
+        """One hash of all that the stages run: what thresholds, logits and certificates are bound to. docs/bundle.md"""
+        digest = hashlib.sha256()
+        for stage in range(len(self.stages)):
+            for path in self.files_of(stage):
+                digest.update(f"{path}\0{self.files[path].sha256}\n".encode())
+        return digest.hexdigest()
+
+    def uncertified(self, name: str) -> str | None:
+        """Why no certificate covers an operating point, in words; None where one holds."""
+        point = self.operating_point(name)
+        proved = point.certificate
+        if self.format == 1:
+            return "format 1 does not bind a certificate to its thresholds"
+        if proved is None:
+            return "no certificate"
+        differs = {
+            "other artifacts": proved.artifact_sha256 != self.artifacts_sha256,
+            "other thresholds": proved.thresholds != point.thresholds,
+            "another measure": proved.measure != self.confidence.measure,
+            "other temperatures": proved.temperature != self.confidence.temperature,
+        }
+        return next((what for what, other in differs.items() if other), None)
+
+    @property
+    def proved_points(self) -> tuple[OperatingPoint, ...]:
+        """The operating points, each with its certificate only where it holds: what a policy sees."""
+        points = self.operating_points
+        return tuple(p if self.uncertified(p.name) is None else replace(p, certificate=None) for p in points)
 
     @property
     def macs(self) -> tuple[int, ...]:
@@ -241,13 +331,19 @@ class Manifest:
 
 
 def parse_manifest(text: str | bytes) -> Manifest:
-    """Raises NewerFormatError for a later format, ManifestError for anything else that is not a manifest."""
+    """Raises NewerFormatError for a later format, ManifestError for anything else that is not a manifest.
+
+    A manifest of format 1 keeps that number, and none of its certificates.
+    """
     try:
         value = parse_json(text, MANIFEST)
-        if isinstance(value, dict) and type(value.get("format")) is int and value["format"] != FORMAT:
+        if isinstance(value, dict) and type(value.get("format")) is int:
             if value["format"] > FORMAT:
                 raise NewerFormatError(f"{MANIFEST}: format {value['format']}; this reads {FORMAT}: update dvt-edge")
-            raise ManifestError(f"{MANIFEST}: format {value['format']}; expected {FORMAT}")
+            if value["format"] < OLDEST:
+                raise ManifestError(f"{MANIFEST}: format {value['format']}; expected {OLDEST} to {FORMAT}")
+            if value["format"] == 1:
+                value = from_format_1(value)
         manifest = from_json(Manifest, value, MANIFEST)
     except SchemaError as error:
         raise ManifestError(str(error)) from error
@@ -255,8 +351,22 @@ def parse_manifest(text: str | bytes) -> Manifest:
     return manifest
 
 
+def from_format_1(value: dict[str, Any]) -> dict[str, Any]:
+    """The fields of format 1 as format 2 has them, as far as they are what they should be: the reader checks them."""
+    stages, golden, points = (value.get(name) for name in ("stages", "golden", "operating_points"))
+    if new := (value.keys() & {"attempts"}):
+        raise SchemaError(f"{MANIFEST}: unknown field {min(new)!r}")
+    if isinstance(golden, dict) and isinstance(golden.get("image"), str) and isinstance(stages, list):
+        golden = golden | {"image": [golden["image"]] * len(stages) if golden.get("images") else []}
+    if isinstance(points, list):
+        old = ("certified", "certificate")
+        points = [{k: v for k, v in p.items() if k not in old} if isinstance(p, dict) else p for p in points]
+    return value | {"golden": golden, "operating_points": points}
+
+
 def to_json(manifest: Manifest) -> str:
-    return dump_json(manifest)
+    """As the newest format, whichever was read."""
+    return dump_json(replace(manifest, format=FORMAT))
 
 
 def json_schema() -> dict[str, Any]:

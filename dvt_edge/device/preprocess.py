@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.errors import DataError
+from dvt_edge.device.decoding import MAX_PIXELS, check_pixels, open_rgb
+from dvt_edge.errors import DataError, packages
 
 if TYPE_CHECKING:
     from PIL import Image
-
-MAX_PIXELS = 100_000_000  # larger images are refused, files before they are decoded
 
 Range = Literal["full", "video"]
 # Fractions of 65536 that 16 bits round: luma, Cr to red, Cb to green, Cr to green, Cb to blue.
@@ -57,7 +56,8 @@ def preprocess(image: str | os.PathLike[str] | NDArray[np.uint8] | Any, size: in
         check_pixels("the image", image.shape[1], image.shape[0])
         if image.shape[:2] == (size, size) and resize == size:
             return np.ascontiguousarray(image)
-        from PIL import Image
+        with packages("an image of another size than the bundle's"):
+            from PIL import Image
 
         return centre_crop(Image.fromarray(image), size, resize)
     return centre_crop(open_rgb(image), size, resize)
@@ -84,44 +84,6 @@ def frame_to_rgb(
     parts = bright + red * cr, bright - green_b * cb - green_r * cr, bright + blue * cb
     rgb = np.clip(np.stack(parts, axis=-1) >> 16, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(np.rot90(rgb, -(rotation // 90)))
-
-
-def open_rgb(image: str | os.PathLike[str] | Image.Image) -> Image.Image:
-    """Decode, turn upright, convert to RGB. Transparency is laid over black; 16-bit greys keep their high byte."""
-    from PIL import Image, ImageOps
-
-    name = "the image" if isinstance(image, Image.Image) else os.fspath(image)
-    try:
-        if not isinstance(image, Image.Image):
-            image = Image.open(image)
-        check_pixels(name, image.width, image.height)
-        return to_rgb(ImageOps.exif_transpose(image))
-    except DataError:
-        raise
-    except Exception as error:  # a damaged file fails in as many ways as there are decoders
-        raise DataError(f"{name}: not a readable image ({error})") from error
-
-
-def check_pixels(name: str, width: int, height: int) -> None:
-    """Raises DataError where an image has more pixels than are read."""
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{name}: {width}x{height} pixels; at most {MAX_PIXELS} are read")
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    if image.mode == "F":
-        raise ValueError("pixels in floating point, whose range is not known; expected 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16-bit greys: Pillow would clip them at 255
-        grey = np.asarray(image, dtype=np.int64)
-        high = np.where(grey == image.info.get("transparency", -1), 0, grey // 256)
-        return Image.fromarray(np.clip(high, 0, 255).astype(np.uint8)).convert("RGB")
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        rgba = image.convert("RGBA")
-        background = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-        return Image.alpha_composite(background, rgba).convert("RGB")
-    return image.convert("RGB")
 
 
 def resized_shape(width: int, height: int, resize: int) -> tuple[int, int]:

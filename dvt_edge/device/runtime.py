@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.device_state import DeviceState
-from dvt_edge.device.engines import Arrays, StageProgram, engine_for
+from dvt_edge.device.engines import Arrays, Artifact, StageProgram, engine_for, load
 from dvt_edge.device.exit_rule import confidence, decide, last_stage, leaves
+from dvt_edge.device.manifest import ImageSize, Manifest
 from dvt_edge.device.operating_point import OperatingPoint
 from dvt_edge.device.power_policy import Memory, PowerPolicy, PowerTable, choose, power_table, used
 from dvt_edge.device.preprocess import preprocess
@@ -81,7 +82,8 @@ class Runtime:
             raise ManifestError(f"thresholds {self.thresholds}; expected finite ones")
         fixed = operating_point is not None or thresholds is not None
         self.policy = None if fixed else policy or self.manifest.policy
-        self.power = power or power_table(self.manifest.operating_points)
+        self.power = power or power_table(self.manifest.proved_points)
+        self._proved = {p.name for p in self.manifest.proved_points if p.certificate is not None}
         for name in self.policy.points if self.policy else ():
             self.point(name)
         self.memory, self._memory_lock = Memory(), threading.Lock()
@@ -103,8 +105,8 @@ class Runtime:
                 program = self._programs[index]
                 if program is None:
                     spec = self.manifest.stages[index]
-                    artifact = self.bundle.file(spec.artifact)
-                    program = self._load_stage(artifact, spec, self.manifest.backend, self.threads)
+                    artifact = Artifact(spec.artifact, self.bundle.artifact(index))
+                    program = load(self._load_stage, artifact, spec, self.manifest.backend, self.threads)
                     self._programs[index] = program
         return program
 
@@ -115,13 +117,17 @@ class Runtime:
 
     def prewarm(self) -> None:
         """Load every stage and run each once on a grey image, so that no later call pays for it."""
-        size = self.manifest.preprocessing.size
-        self.logits(np.full((size, size, 3), 128, dtype=np.uint8))
+        grey = [np.full((s, s, 3), 128, np.uint8) for s in (self._size(k).size for k in range(len(self._programs)))]
+        for _ in self.steps(grey.__getitem__):
+            pass
 
-    def preprocess(self, image: Any) -> NDArray[np.uint8]:
-        """A path, PIL image or (H, W, 3) uint8 RGB array as the bundle's pixels (size, size, 3)."""
-        spec = self.manifest.preprocessing
+    def preprocess(self, image: Any, stage: int = 0) -> NDArray[np.uint8]:
+        """A path, PIL image or (H, W, 3) uint8 RGB array as the pixels (size, size, 3) of a stage."""
+        spec = self._size(stage)
         return preprocess(image, spec.size, spec.resize)
+
+    def _size(self, stage: int) -> ImageSize:
+        return self.manifest.image_size(stage)
 
     def run(self, image: Any, device_state: DeviceState | None = None, operating_point: str | None = None) -> Result:
         """Classify one image: a path, a PIL image or an (H, W, 3) uint8 RGB array.
@@ -131,17 +137,17 @@ class Runtime:
         Raises DataError for an unreadable image, NotFiniteError when no exit that ran is finite.
         """
         start = time.perf_counter()
-        pixels = self.preprocess(image)
-        prepared = time.perf_counter()
+        pixels = StagePixels(image, self.manifest)
+        pixels(0)
         state = device_state or UNKNOWN
         name, thresholds, cap, uncertified = self.plan(state, operating_point)
         spec, stages = self.manifest.confidence, self.manifest.stages
         last = last_stage(cap, len(stages))
 
-        arrays: Arrays = {"image": pixels[None]}
+        arrays: Arrays = {}
         values, labels, stage_ms = [], [], []
         for index in range(len(stages)):
-            logits, elapsed = self._step(index, arrays)
+            logits, elapsed = self._step(index, pixels, arrays)
             stage_ms.append(elapsed)
             labels.append(int(logits.argmax()))
             values.append(confidence(logits, spec.temperature[index], spec.measure))
@@ -160,7 +166,7 @@ class Runtime:
             degraded=decision.degraded,
             confidences=tuple(values),
             stage_ms=tuple(stage_ms),
-            preprocess_ms=(prepared - start) * 1e3,
+            preprocess_ms=pixels.ms,
             total_ms=(time.perf_counter() - start) * 1e3,
             skipped=self._skipped[len(values)],
             operating_point=name,
@@ -174,7 +180,7 @@ class Runtime:
             return "custom", self.thresholds, state.max_stage, True
         if name is not None or self.policy is None:
             point = self.point(name) if name else self.default_point
-            return point.name, point.thresholds, state.max_stage, not point.certified
+            return point.name, point.thresholds, state.max_stage, point.name not in self._proved
         if state.time_s is None:
             state = replace(state, time_s=time.monotonic())
         with self._memory_lock:
@@ -184,28 +190,51 @@ class Runtime:
 
     def logits(self, image: Any) -> list[NDArray[np.float32]]:
         """Every exit's (classes,) logits, with no early exit: for validation and calibration."""
-        return [logits for logits, _ in self.steps(self.preprocess(image))]
+        return [logits for logits, _ in self.steps(StagePixels(image, self.manifest))]
 
-    def steps(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.float32], float]]:
-        """Every stage in order on preprocessed (size, size, 3) pixels: its (classes,) logits and milliseconds."""
-        arrays: Arrays = {"image": pixels[None]}
+    def steps(
+        self, pixels: NDArray[np.uint8] | Callable[[int], NDArray[np.uint8]]
+    ) -> Iterator[tuple[NDArray[np.float32], float]]:
+        """Every stage in order on preprocessed (size, size, 3) pixels: its (classes,) logits and milliseconds.
+
+        The pixels are the same for all stages, or given for each by its index.
+        """
+        arrays: Arrays = {}
+        of_stage = pixels if callable(pixels) else lambda stage: pixels
         for index in range(len(self.manifest.stages)):
-            yield self._step(index, arrays)
+            yield self._step(index, of_stage, arrays)
 
-    def _step(self, index: int, arrays: Arrays) -> tuple[NDArray[np.float32], float]:
-        """Run one stage on `arrays` by name, replace the state in them; its (classes,) logits and milliseconds."""
+    def _step(
+        self, index: int, pixels: Callable[[int], NDArray[np.uint8]], state: Arrays
+    ) -> tuple[NDArray[np.float32], float]:
+        """Run one stage on its pixels and `state`, replace the latter; its (classes,) logits and milliseconds."""
         spec = self.manifest.stages[index]
         program = self.program(index)
-        inputs = {tensor.name: arrays[tensor.name] for tensor in spec.inputs}
+        inputs = {t.name: pixels(index)[None] if t.role == "image" else state[t.name] for t in spec.inputs}
         start = time.perf_counter()
         outputs = program(inputs)
         elapsed = (time.perf_counter() - start) * 1e3
-        for tensor in spec.inputs:
-            if tensor.role == "state":
-                del arrays[tensor.name]
+        state.clear()
         for tensor in spec.outputs:
             if tensor.role == "logits":
                 logits = outputs[tensor.name][0]
             else:
-                arrays[tensor.name] = outputs[tensor.name]
+                state[tensor.name] = outputs[tensor.name]
         return logits, elapsed
+
+
+class StagePixels:
+    """An image's pixels for each stage, preprocessed once for each of their sizes, when first asked for."""
+
+    def __init__(self, image: Any, manifest: Manifest) -> None:
+        self.image, self.manifest, self.ms = image, manifest, 0.0  # ms: spent on preprocessing so far
+        self.made: dict[ImageSize, NDArray[np.uint8]] = {}
+
+    def __call__(self, stage: int) -> NDArray[np.uint8]:
+        """(size, size, 3) uint8 RGB. Raises DataError."""
+        spec = self.manifest.image_size(stage)
+        if spec not in self.made:
+            start = time.perf_counter()
+            self.made[spec] = preprocess(self.image, spec.size, spec.resize)
+            self.ms += (time.perf_counter() - start) * 1e3
+        return self.made[spec]

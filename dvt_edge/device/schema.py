@@ -9,13 +9,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
+import re
 import sys
 import types
 import typing
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from dvt_edge.errors import SchemaError
+from dvt_edge.errors import SchemaError, one_line
+
+MAX_INTEGER = 2**53 - 1
+MAX_NUMBER = 400  # characters
+MAX_DEPTH = 64
+MAX_JSON = 16 * 2**20  # bytes
+MAX_VALUES = 250_000  # commas and opening brackets outside strings: a value takes some 100 times its bytes
+BETWEEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[^][{}",]++', re.DOTALL)  # all but brackets and commas outside strings
 
 
 def require(ok: bool, message: str) -> None:
@@ -45,7 +55,7 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
             return tuple(from_json(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     elif origin is dict:
         if isinstance(value, dict):
-            return {key: from_json(args[1], item, f"{where}.{key}") for key, item in value.items()}
+            return {key: from_json(args[1], item, f"{where}.{named(key)}") for key, item in value.items()}
     elif kind is Any:
         return value
     elif kind is float:
@@ -80,21 +90,72 @@ def field_types(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
+def named(key: str) -> str:
+    """A key of the file inside a message: without what would break its line."""
+    return key if key.isprintable() and len(key) <= 60 else shorten(key)
+
+
 def shorten(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
-    """json.loads that refuses NaN and infinity. Raises SchemaError."""
+    """One strict JSON value: the dialect of docs/manifest.md, which is the same in every language.
 
-    def refuse(constant: str) -> None:
-        raise SchemaError(f"{where}: {constant} is not a JSON number")
+    UTF-8 without a byte-order mark, no duplicate keys, no lone surrogates, at most `MAX_DEPTH` levels and `MAX_VALUES`
+    values, integers that float64 holds exactly, and other numbers finite in it. Raises SchemaError.
+    """
+
+    def refuse(found: str) -> SchemaError:
+        return SchemaError(f"{where}: not JSON ({found})")
+
+    def constant(token: str) -> None:
+        raise refuse(f"{token} is not a JSON number")
+
+    def integer(token: str) -> int:
+        if len(token) > 17 or abs(int(token)) > MAX_INTEGER:
+            raise refuse(f"the integer {shorten(token)} is beyond 2^53 - 1")
+        return int(token)
+
+    def number(token: str) -> float:
+        if len(token) > MAX_NUMBER or not math.isfinite(float(token)):
+            raise refuse(f"the number {shorten(token)} is not finite in float64, or too long")
+        return float(token)
+
+    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+            raise refuse(f"the key {shorten(twice)} stands twice")
+        return found
 
     try:
-        return json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise SchemaError(f"{where}: not JSON ({error})") from error
+        if len(text) > MAX_JSON:
+            raise refuse(f"{len(text)} bytes; expected at most {MAX_JSON}")
+        text = text.decode() if isinstance(text, bytes) else text
+        check_structure(text)
+        value = json.loads(
+            text, parse_constant=constant, parse_int=integer, parse_float=number, object_pairs_hook=fields
+        )
+        if "\\u" in text or not text.isascii():
+            json.dumps(value, ensure_ascii=False).encode()  # raises where a surrogate stands alone
+    except ValueError as error:
+        raise refuse(one_line(error)) from error
+    return value
+
+
+def check_structure(text: str) -> None:
+    """Raises ValueError for a JSON text of too many values or levels, before any of them is built."""
+    marks = BETWEEN.sub("", text)
+    values = marks.count(",") + marks.count("[") + marks.count("{")
+    if values > MAX_VALUES:
+        raise ValueError(f"{values} values; expected at most {MAX_VALUES}")
+    depth = 0
+    for mark in marks.replace(",", ""):
+        depth += 1 if mark in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} levels")
 
 
 def read_json(kind: Any, path: Path) -> Any:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dvt_edge.data.reading import open_images
-from dvt_edge.device.engines import engine_for
+from dvt_edge.device.engines import Artifact, engine_for, load
 from dvt_edge.device.preprocess import preprocess
 from dvt_edge.errors import ConfigError
 from dvt_edge.exporting.exporters import exporter_for
@@ -107,7 +107,7 @@ def time_stage(
             split(cascade, recipe.layout)[index], recipe, lambda: real_inputs(cascade, stage, calibration), target
         )
         spec = stage_spec(stage, converted, stage.inputs)
-        program = engine_for(recipe.engine)(converted.artifact, spec, recipe.backend, threads)
+        program = load(engine_for(recipe.engine), Artifact.at(converted.artifact), spec, recipe.backend, threads)
         runs[recipe.name] = lambda program=program: program(arrays)  # type: ignore[misc]
     times: dict[str, list[float]] = {name: [] for name in runs}
     for round_ in range(-WARM_UP, rounds):

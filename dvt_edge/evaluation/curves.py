@@ -24,9 +24,8 @@ from dvt_edge.calibration.exit_logits import ExitLogits
 from dvt_edge.calibration.gains import predicted_gains, steadied
 from dvt_edge.calibration.paper_search import paper_curve
 from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
-from dvt_edge.data.classes import numbered
 from dvt_edge.data.dealing import open_training_data
-from dvt_edge.data.images import LabelledImages, no_labels
+from dvt_edge.data.images import LabelledImages, no_labels, numbered
 from dvt_edge.data.reading import has_training_split, open_images
 from dvt_edge.device.exit_rule import simulate_exits
 from dvt_edge.device.manifest import ConfidenceSpec
@@ -35,8 +34,8 @@ from dvt_edge.device.runtime import Result, Runtime
 from dvt_edge.device.trained_on import TrainedOn
 from dvt_edge.errors import DataError
 from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.pixels import normalise
 from dvt_edge.network.stages import split
-from dvt_edge.network.training import normalise
 
 CURVE_POINTS = 30
 TURN = 50  # images that one runtime answers before the next one's turn
@@ -140,10 +139,6 @@ class Evaluation:
     curves: dict[Method, tuple[Point, ...]]
     last_share: float  # of images that no exit but the last answers rightly
 
-    def cheapest(self, top1: float, method: Method = "joint") -> Point | None:
-        """The cheapest point of a curve of at least this test top-1; None where there is none."""
-        return min((p for p in self.curves[method] if p.top1 >= top1), key=lambda p: p.cost, default=None)
-
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -182,6 +177,14 @@ class Evidence:
     def losing(self, loss: float) -> NDArray[np.float32]:
         """`reaching` the last exit's top-1 less `loss`."""
         return self.reaching(self.front.last - loss)
+
+    def crossing(self, top1: float) -> Point | None:
+        """The cheapest of all the front's points of at least this top-1 on the test images; None where there is none.
+
+        It is chosen on the test images: thresholds found elsewhere cost more.
+        """
+        points = map(self.at, self.front.thresholds)
+        return min((p for p in points if p.top1 >= top1), key=lambda p: p.cost, default=None)
 
     def at(self, thresholds: NDArray[np.float32]) -> Point:
         """What thresholds give on the test images."""

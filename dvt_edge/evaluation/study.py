@@ -2,22 +2,25 @@
 
 out/logits/<artifact>/{search,test}   logits, computed once an artifact and reused (resumable, torchrun)
 out/eval.json                         every figure, with data, hashes, machine and thresholds
+out/answers.npz                       of each test image, which exits are right and where it leaves: for paired tests
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvt_edge import machine
-from dvt_edge.atomic import write_text
+from dvt_edge.atomic import write_bytes, write_text
 from dvt_edge.calibration.exit_logits import BundleSource, ExitLogits, LogitSource, compute
 from dvt_edge.data.classes import class_names, counted, in_classes
 from dvt_edge.data.images import LabelledImages
@@ -29,6 +32,7 @@ from dvt_edge.device.trained_on import TrainedOn
 from dvt_edge.errors import DataError
 from dvt_edge.evaluation.curves import (
     Evidence,
+    Point,
     TorchSource,
     carry_over,
     engine_ms,
@@ -37,12 +41,14 @@ from dvt_edge.evaluation.curves import (
     take_turns,
     throughputs,
 )
+from dvt_edge.evaluation.intervals import times_less
 from dvt_edge.exporting.recipes import recipe_for
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.network.training import process_group
 from dvt_edge.quiet import Report
 
+ALWAYS_LAST = "always the last exit"
 LOSSES = (0.0, 0.005, 0.01, 0.02, 0.05)  # of top-1 against the last exit: thresholds that are carried over
 TIMED_LOSSES = (0.0, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
 SHOWN = 5  # easy and hard images of each class
@@ -132,6 +138,13 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
         "throughput": batched(reference, statics, own, timed),
         "examples": easy_and_hard(own),
     }
+    answers: dict[str, NDArray[Any]] = {}
+    for source in sources:
+        peers = {name: logits[id(s)] for name, s in statics if s.target == source.target}
+        answers |= answers_of(source.target, logits[id(source)], points_of(logits[id(source)], peers, study.tolerance))
+    for name, s in statics:
+        answers |= answers_of(f"{name}, {s.target}", logits[id(s)], {})
+    write_answers(study.out / "answers.npz", answers)
     write_text(study.out / "eval.json", json.dumps(result, indent=1) + "\n")
     return result
 
@@ -179,12 +192,12 @@ def named(sources: Sequence[LogitSource]) -> list[Static]:
 def equal_accuracy(cascade: Evidence, static: Evidence, tolerance: float) -> dict[str, Any]:
     """The cascade at the static model's accuracy: aimed at on the search images, reported on the test images.
 
-    `crossing` is the point of the test curve itself that first reaches the static model's test top-1. Both may miss
-    it by `tolerance`.
+    `crossing` is the cheapest point that reaches the static model's test top-1, chosen on the test images. Both may
+    miss it by `tolerance`.
     """
     macs, top1 = static.test.about.macs[0], static.test.top1[0]
     point = cascade.at(cascade.reaching(static.search.top1[0] - tolerance))
-    crossing = cascade.evaluation.cheapest(top1 - tolerance)
+    crossing = cascade.crossing(top1 - tolerance)
     return {
         "target": static.test.about.target,
         "tolerance": tolerance,
@@ -208,13 +221,9 @@ def times(
 
     Preprocessing, the same for all, is not counted; confidences and choosing the exit are.
     """
-    own, bundle = logits[id(source)], source.runtime.bundle
+    bundle = source.runtime.bundle
     peers = {name: s for name, s in statics if isinstance(s, BundleSource) and s.target == source.target}
-    found = {f"loses {100 * loss:g} %": own.losing(loss) for loss in TIMED_LOSSES}
-    for name, peer in peers.items():
-        for below in sorted({0.0, tolerance}):
-            found[equal_run(name, below)] = own.reaching(logits[id(peer)].search.top1[0] - below)
-    points = {name: own.at(t) for name, t in (found | {"always the last exit": never(len(source.macs))}).items()}
+    points = points_of(logits[id(source)], {name: logits[id(s)] for name, s in peers.items()}, tolerance)
     runtimes = {name: Runtime(bundle, thresholds=point.thresholds) for name, point in points.items()}
     measured = take_turns(
         runtimes | {name: s.runtime for name, s in peers.items()},
@@ -235,9 +244,34 @@ def times(
             "macs": points[name].cost if name in points else peers[name].macs[0],
             "top1": points[name].top1 if name in points else logits[id(peers[name])].test.top1[0],
             "thresholds": points[name].thresholds if name in points else None,
+            "shares": points[name].shares if name in points else (1.0,),
+            "less_time": {other: times_less(ms[other], ms[name]) for other in (ALWAYS_LAST, *peers)},
         }
         for name, results in measured.items()
     ]
+
+
+def points_of(own: Evidence, peers: Mapping[str, Evidence], tolerance: float) -> dict[str, Point]:
+    """One artifact's runs by name: losing so much, as good as each static model, less a tolerance, and never early."""
+    found = {f"loses {100 * loss:g} %": own.losing(loss) for loss in TIMED_LOSSES}
+    for name, peer in peers.items():
+        for below in sorted({0.0, tolerance}):
+            found[equal_run(name, below)] = own.reaching(peer.search.top1[0] - below)
+    found[ALWAYS_LAST] = never(len(own.test.about.macs))
+    return {name: own.at(thresholds) for name, thresholds in found.items()}
+
+
+def answers_of(name: str, own: Evidence, points: Mapping[str, Point]) -> dict[str, NDArray[Any]]:
+    """Of each test image, in order: "<name>/right" (images, exits) bool, "<name>/<run>" (images,) uint8 exits."""
+    left = {run: simulate_exits(own.test_confidences, point.thresholds) for run, point in points.items()}
+    found: dict[str, NDArray[Any]] = {f"{name}/right": own.test.correct}
+    return found | {f"{name}/{run}": exits.astype(np.uint8) for run, exits in left.items()}
+
+
+def write_answers(path: Path, answers: Mapping[str, NDArray[Any]]) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **answers)  # type: ignore[arg-type]
+    write_bytes(path, buffer.getvalue())
 
 
 def equal_run(static: str, tolerance: float) -> str:
@@ -254,7 +288,7 @@ def batched(
 ) -> list[dict[str, Any]]:
     """Images a second at batch 64 in PyTorch, answered images leaving the batch."""
     points = {f"loses {100 * loss:g} %": own.at(own.losing(loss)) for loss in LOSSES}
-    points["always the last exit"] = own.at(never(len(reference.macs)))
+    points[ALWAYS_LAST] = own.at(never(len(reference.macs)))
     runs = {name: (reference.cascade, point.thresholds) for name, point in points.items()}
     peers = {name: static for name, static in statics if isinstance(static, TorchSource)}
     speeds = throughputs(runs | {name: (static.cascade, (0.0,)) for name, static in peers.items()}, images)

@@ -185,6 +185,7 @@ KERNELS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "reduce_sum": lambda x, axes, keep_dims: x.sum(dim=axes, keepdim=keep_dims),
     "relu": lambda x: x.relu(),
     "reshape": reshape,
+    "sigmoid": lambda x: x.sigmoid(),
     "slice_by_index": slice_by_index,
     "softmax": lambda x, axis: x.softmax(dim=axis),
     "split": lambda x, split_sizes, axis: torch.split(x, split_sizes, axis),

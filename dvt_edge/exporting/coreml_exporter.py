@@ -43,7 +43,7 @@ def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInpu
     if recipe.quantization is not None:
         raise ExportError(f"{where}: the Core ML exporter does not quantize; expected a recipe without quantization")
     artifact = folder / f"{stage.name}.mlpackage"
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:  # swept with it
         made = Path(temporary) / artifact.name
         try:
             convert(stage, recipe, made)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dvt_edge.device.manifest import Operators
-from dvt_edge.errors import MissingPackageError
+from dvt_edge.errors import packages
 from dvt_edge.exporting.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -35,13 +35,5 @@ class ExportStage(Protocol):
 
 def exporter_for(recipe: Recipe) -> ExportStage:
     """The `export_stage` of the recipe's engine. Raises MissingPackageError naming the extra to install."""
-    return load(f"dvt_edge.exporting.{recipe.engine}_exporter", recipe.extra, f"target {recipe.name}").export_stage
-
-
-def load(module: str, extra: str, why: str):  # type: ignore[no-untyped-def]
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("dvt_edge"):
-            raise
-        raise MissingPackageError(error.name.split(".")[0], extra, why) from error
+    with packages(f"target {recipe.name}", recipe.extra):
+        return import_module(f"dvt_edge.exporting.{recipe.engine}_exporter").export_stage

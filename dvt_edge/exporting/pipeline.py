@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt_edge import machine
-from dvt_edge.atomic import new_folder, write_text
+from dvt_edge.atomic import new_folder
 from dvt_edge.calibration.exit_logits import ExitLogits, data_sha256, in_memory
 from dvt_edge.calibration.thresholds import DEFAULT, Calibration, calibrate
 from dvt_edge.data.classes import class_names, in_classes
 from dvt_edge.data.dealing import held_out_images
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images, sample
-from dvt_edge.device.bundle import CascadeBundle, list_files
+from dvt_edge.device.bundle import CascadeBundle, list_files, why_not_replaceable
 from dvt_edge.device.manifest import (
     FORMAT,
     MANIFEST,
@@ -83,10 +83,15 @@ def export(
     something else than a bundle is at `out`.
     """
     recipe, out = recipe_for(target), Path(out)
-    if out.exists() and not (out / MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise ExportError(f"{out}: exists and is not a bundle; give another folder, nothing was replaced")
+    check_replaceable(out)
     images = calibration_images(cascade, calibration).shuffled().first(limit)
     return Export(cascade, recipe, images, checkpoint_sha256, name or cascade.config.name, report).run(out)
+
+
+def check_replaceable(out: Path) -> None:
+    """Raises ExportError where something else than a bundle is at `out`, or more than one."""
+    if why := why_not_replaceable(out):
+        raise ExportError(f"{out}: {why}; give another folder, nothing was replaced")
 
 
 def calibration_images(cascade: Cascade, given: LabelledImages | str | os.PathLike[str] | None) -> LabelledImages:
@@ -157,6 +162,7 @@ class Export:
             manifest = self.measure_with_pytorch(bundle) if self.recipe.engine == "coreml" else self.measure(bundle)
             manifest = dataclasses.replace(manifest, files=list_files(folder))
             (folder / MANIFEST).write_text(to_json(manifest))
+            check_replaceable(out)  # once more: an export takes minutes
         return CascadeBundle.open(out)
 
     # -- stages ------------------------------------------------------------------------------------------------
@@ -217,7 +223,7 @@ class Export:
             default_operating_point=DEFAULT,
             verification=Verification(False, "not checked yet", 0, self.measured.source, machine.describe()),
             labels="labels.json",
-            golden=Golden(0, "golden/image.bin", (), "artifact", 0.0),
+            golden=Golden(0, (), (), "artifact", 0.0),
             tools=tool_versions(recipe.engine),
             files=list_files(folder),
         )
@@ -232,7 +238,10 @@ class Export:
         if len(rest):
             logits = [np.concatenate(z) for z in zip(logits, artifact_logits(runtime, rest, self.report), strict=True)]
         found = self.points(logits, bundle)
-        manifest = dataclasses.replace(bundle.manifest, operating_points=found.points, calibration=found.record)
+        attempts = {found.record.data_sha256: found.attempts}
+        manifest = dataclasses.replace(
+            bundle.manifest, operating_points=found.points, calibration=found.record, attempts=attempts
+        )
         if broken := comparison.broken_bounds(self.recipe.bounds, manifest):
             raise ExportError(f"target {self.recipe.name} disagrees with PyTorch: {'; '.join(broken)}")
         worst = max(q.max_abs_error for q in comparison.qualities())
@@ -283,7 +292,7 @@ class Export:
         names = tuple(f"golden/stage{k}.logits.bin" for k in range(len(logits)))
         for name, z in zip(names, logits, strict=True):
             (folder / name).write_bytes(z[:count].astype("<f4").tobytes())
-        return Golden(count, "golden/image.bin", names, source, tolerance)  # type: ignore[arg-type]
+        return Golden(count, ("golden/image.bin",) * len(names), names, source, tolerance)  # type: ignore[arg-type]
 
 
 def verification(comparison: Comparison, manifest: Manifest) -> Verification:
@@ -308,8 +317,7 @@ def record_verification(bundle: CascadeBundle, comparison: Comparison) -> Cascad
     if broken := comparison.broken_bounds(bounds, bundle.manifest):
         raise ExportError(f"{bundle.manifest.name} disagrees with PyTorch: {'; '.join(broken)}")
     manifest = dataclasses.replace(bundle.manifest, verification=verification(comparison, bundle.manifest))
-    write_text(bundle.file(MANIFEST), to_json(manifest))
-    return CascadeBundle.open(bundle.folder)
+    return bundle.rewrite(manifest)
 
 
 def tool_versions(engine: str) -> dict[str, str]:

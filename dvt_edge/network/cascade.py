@@ -6,8 +6,8 @@
     image ──► stage 1 ──► logits 1 ...
 
 Both reuses resample the previous grid to this one by a constant matrix, so that an export sees plain matmuls.
-Shapes: B images, H heads, N = 1 + n tokens (class token first), D features, L layers; "..." is B, or nothing where
-one image goes through without a batch axis, as in every export.
+Shapes: B images, H heads, N = p + n tokens (a prefix, in most ViTs the class token alone, then the grid's), D features,
+L layers; "..." is B, or nothing where one image goes through without a batch axis, as in every export.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def resample_matrix(old: int, new: int) -> Tensor:
     return torch.kron(m, m).float()
 
 
-def with_class_token(resample: Tensor, keep: float) -> Tensor:
-    """blockdiag(keep, resample): (1+new², 1+old²). keep=1 passes the class row on, keep=0 puts zeros there."""
-    return torch.block_diag(torch.tensor([[keep]]), resample)
+def with_class_token(resample: Tensor, keep: float, prefix: int = 1) -> Tensor:
+    """blockdiag(keep, resample): (p+new², p+old²). keep=1 passes the prefix rows on, keep=0 puts zeros there."""
+    return torch.block_diag(keep * torch.eye(prefix), resample)
 
 
 @wrap_torch_function(lambda x, weight, bias, padding: (x,))  # exporters put operators of their own in its place
@@ -150,17 +150,45 @@ def attend(qkv: Tensor, heads: int, reused: Tensor | None) -> tuple[Tensor, Tens
     return y.transpose(-3, -2).flatten(-2), relation
 
 
+def activate(x: Tensor, kind: str) -> Tensor:
+    """One of `ACTIVATIONS`, elementwise.
+
+    The GELU by tanh is written as the sigmoid that it equals: coremltools takes torch.export's for the exact one.
+    """
+    if kind == "quick-gelu":
+        return x * torch.sigmoid(1.702 * x)
+    if kind == "gelu-tanh":
+        return x * torch.sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x))
+    return F.gelu(x)
+
+
+class QKNorm(nn.Module):
+    """One norm of the queries and one of the keys, over each head's features."""
+
+    def __init__(self, config: CascadeConfig) -> None:
+        super().__init__()
+        self.heads, width = config.heads, config.dim // config.heads
+        self.q, self.k = (nn.LayerNorm(width, eps=config.norm_eps) for _ in range(2))
+
+    def forward(self, qkv: Tensor) -> Tensor:  # (..., N, 3*D) -> (..., N, 3*D)
+        q, k, v = qkv.chunk(3, dim=-1)
+        q, k = (norm(t.unflatten(-1, (self.heads, -1))).flatten(-2) for norm, t in ((self.q, q), (self.k, k)))
+        return torch.cat((q, k, v), dim=-1)
+
+
 class Attention(nn.Module):
     def __init__(self, config: CascadeConfig) -> None:
         super().__init__()
         self.heads = config.heads
         self.qkv = nn.Linear(config.dim, 3 * config.dim, bias=config.qkv_bias)
+        self.qk_norm = QKNorm(config) if config.qk_norm else nn.Identity()
+        self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps) if config.scale_norms else nn.Identity()
         self.proj = nn.Linear(config.dim, config.dim)
 
     def forward(self, x: Tensor, reused: Tensor | None) -> tuple[Tensor, Tensor]:
         """(..., N, D) and, or None, (..., H, N, N) to add; returns (..., N, D) and the relation (..., H, N, N)."""
-        y, relation = attend(self.qkv(x), self.heads, reused)
-        return self.proj(y), relation
+        y, relation = attend(self.qk_norm(self.qkv(x)), self.heads, reused)
+        return self.proj(self.norm(y)), relation
 
 
 class FeatureReuse(nn.Module):
@@ -185,6 +213,8 @@ class Block(nn.Module):
         width = config.dim + (config.reuse_width if reuse else 0)
         self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)  # its statistics see the reused features
         self.fc1 = nn.Linear(width, config.mlp_hidden)
+        self.activation = config.activation
+        self.norm3 = nn.LayerNorm(config.mlp_hidden, eps=config.norm_eps) if config.scale_norms else nn.Identity()
         self.fc2 = nn.Linear(config.mlp_hidden, config.dim)
 
     def forward(
@@ -196,7 +226,7 @@ class Block(nn.Module):
         if self.feature_reuse is not None:
             assert tokens is not None and resample is not None
             h = torch.cat((x, self.feature_reuse(tokens, resample)), dim=-1)
-        return x + self.fc2(F.gelu(self.fc1(self.norm2(h)))), relation
+        return x + self.fc2(self.norm3(activate(self.fc1(self.norm2(h)), self.activation))), relation
 
 
 class RelationReuse(nn.Module):
@@ -209,6 +239,34 @@ class RelationReuse(nn.Module):
 
     def forward(self, relations: Tensor, resample: Tensor) -> Tensor:  # (B, L*H, N_prev, N_prev) -> (B, L*H, N, N)
         return resample @ self.conv2(F.gelu(self.conv1(relations))) @ resample.t()
+
+
+def mean_token(x: Tensor) -> Tensor:  # (..., n, D) -> (..., 1, D)
+    """As a product with a constant, like all resampling: not every engine averages tokens."""
+    return torch.full((1, x.shape[-2]), 1 / x.shape[-2], dtype=x.dtype, device=x.device) @ x
+
+
+class AttentionPool(nn.Module):
+    """One learnt query weighs the tokens, head by head, then an MLP with a skip around it.
+
+    The query is a constant, so that its product with the keys' weights is one linear: `score`. A bias of the keys would
+    add the same to all tokens of a head.
+    """
+
+    def __init__(self, config: CascadeConfig) -> None:
+        super().__init__()
+        dim, hidden = config.dim, config.mlp_hidden
+        self.heads, self.activation = config.heads, config.activation
+        self.score = nn.Linear(dim, config.heads, bias=False)
+        self.value, self.proj = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
+        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., n, D) -> (..., 1, D)
+        weights = self.score(x).unflatten(-1, (self.heads, 1)).transpose(-3, -2).transpose(-2, -1)  # (..., H, 1, n)
+        values = self.value(x).unflatten(-1, (self.heads, -1)).transpose(-3, -2)  # (..., H, n, D/H)
+        y = self.proj((weights.softmax(dim=-1) @ values).transpose(-3, -2).flatten(-2))
+        return y + self.fc2(activate(self.fc1(self.norm(y)), self.activation))
 
 
 class Stage(nn.Module):
@@ -231,19 +289,23 @@ class Stage(nn.Module):
             self.stem = TokensToToken(grid, dim)
         else:
             self.stem = PatchStem(config.image_size, grid, dim, stem_convolutions(config, grid))
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.prefix, self.pooling = config.prefix_tokens, config.pool
+        self.cls_token = nn.Parameter(torch.zeros(1, self.prefix, dim)) if self.prefix else None  # then registers
         # The published T2T models fix a sinusoid here; both kinds are saved, so both load alike.
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, dim), requires_grad=config.stem != "t2t")
+        length = config.tokens(index)
+        self.pos_embed = nn.Parameter(torch.zeros(1, length, dim), requires_grad=config.stem != "t2t")
         if config.stem == "t2t":
-            self.pos_embed.data = sinusoid(1 + grid * grid, dim)
+            self.pos_embed.data = sinusoid(length, dim)
+        self.pre_norm = nn.LayerNorm(dim, eps=config.norm_eps) if config.pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(Block(config, self.reuses_features) for _ in range(config.depth))
         self.relation_reuse = RelationReuse(config.depth * config.heads) if self.reuses_relations else None
-        self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
+        self.norm = nn.LayerNorm(dim, eps=config.norm_eps) if config.final_norm else nn.Identity()
+        self.attention_pool = AttentionPool(config) if config.pool == "attention" else nn.Identity()
         self.head = nn.Linear(dim, config.num_classes)
         if reuse:
             resample = resample_matrix(config.grids[index - 1], grid)
-            self.register_buffer("token_resample", with_class_token(resample, 0.0), persistent=False)
-            self.register_buffer("relation_resample", with_class_token(resample, 1.0), persistent=False)
+            self.register_buffer("token_resample", with_class_token(resample, 0.0, self.prefix), persistent=False)
+            self.register_buffer("relation_resample", with_class_token(resample, 1.0, self.prefix), persistent=False)
 
     def forward(
         self, image: Tensor, tokens: Tensor | None = None, relations: Tensor | None = None
@@ -256,7 +318,9 @@ class Stage(nn.Module):
 
     def embed(self, image: Tensor) -> Tensor:  # (B, 3, size, size) -> (B, N, D)
         x = self.stem(image)
-        return torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1) + self.pos_embed
+        if self.cls_token is not None:
+            x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+        return self.pre_norm(x + self.pos_embed)
 
     def mix(self, relations: Tensor | None) -> Tensor | None:  # (B, L*H, N_prev, N_prev) -> (B, L*H, N, N)
         if self.relation_reuse is None:
@@ -276,8 +340,17 @@ class Stage(nn.Module):
         for block, bias in zip(self.blocks, reused, strict=True):
             x, relation = block(x, tokens, resample, bias)
             own.append(relation)
-        logits = self.head(self.norm(x.narrow(-2, 0, 1))).flatten(-2)  # of the class token
+        logits = self.head(self.pool(x)).flatten(-2)
         return logits, x if self.gives_tokens else None, torch.cat(own, dim=-3) if self.gives_relations else None
+
+    def pool(self, x: Tensor) -> Tensor:  # (..., N, D) -> (..., 1, D)
+        if self.pooling == "token":
+            return self.norm(x.narrow(-2, 0, 1))
+        grid = x.narrow(-2, self.prefix, x.shape[-2] - self.prefix)
+        if self.pooling == "mean":
+            return self.norm(mean_token(grid))
+        grid = self.norm(grid)
+        return mean_token(grid) if self.pooling == "norm-mean" else self.attention_pool(grid)
 
 
 class Cascade(nn.Module):
@@ -291,7 +364,8 @@ class Cascade(nn.Module):
         self.apply(init_weights)
         for stage in self.stages:
             assert isinstance(stage, Stage)
-            nn.init.trunc_normal_(stage.cls_token, std=0.02)
+            if stage.cls_token is not None:
+                nn.init.trunc_normal_(stage.cls_token, std=0.02)
             if stage.pos_embed.requires_grad:
                 nn.init.trunc_normal_(stage.pos_embed, std=0.02)
 

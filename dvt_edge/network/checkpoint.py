@@ -35,7 +35,8 @@ def zoo_models() -> dict[str, Path]:
 
 
 def resolve_checkpoint(path: str | os.PathLike[str]) -> Path:
-    """A file as it is, or "zoo:<name>" for a cascade that comes with the package."""
+    """The file of a checkpoint: as it is, without "#<weights>", or "zoo:<name>" for one that comes with the package."""
+    path = chosen_weights(path)[0]
     if str(path).startswith("zoo:"):
         name = str(path).removeprefix("zoo:")
         models = zoo_models()
@@ -47,18 +48,28 @@ def resolve_checkpoint(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
+def chosen_weights(path: str | os.PathLike[str]) -> tuple[str | os.PathLike[str], str | None]:
+    """ "file.pth.tar#state_dict_ema" as the file and which of its weights are meant; None where that is not said."""
+    file, mark, key = os.fspath(path).rpartition("#")
+    return (file, key) if mark and not Path(path).exists() else (path, None)
+
+
 def load_cascade(path: str | os.PathLike[str], model: str | None = None) -> Cascade:
     """A trained cascade in eval mode, float32.
 
     `path` is a .safetensors written by `save_cascade` (configuration and `trained_on` are inside), a published
     .pth.tar, or "zoo:<name>". `model` names the configuration (`config_for`) where the file has none; without it
-    a published file is recognised by its tensors.
+    a published file is recognised by its tensors. Where a file holds several weights, "#state_dict_ema" after its name,
+    say, chooses.
 
-    Raises CheckpointError with the first missing, extra or misshapen tensor, before memory is taken for the model.
+    Raises CheckpointError with the first missing, extra or misshapen tensor, before memory is taken for the model; and
+    for a `model` beside a configuration that the file has.
     """
     file = resolve_checkpoint(path)
-    weights, config, trained_on = read_weights(file)
+    weights, config, trained_on = read_weights(file, chosen_weights(path)[1])
     if model is not None:
+        if config is not None:
+            raise CheckpointError(f"{file} has a configuration of its own, {config.name}: leave out the model {model}")
         config = config_for(model)
     if config is None:
         config = recognise(file, weights)
@@ -86,7 +97,9 @@ def checkpoint_sha256(path: str | os.PathLike[str]) -> str:
     return hashlib.sha256(resolve_checkpoint(path).read_bytes()).hexdigest()
 
 
-def read_weights(file: Path) -> tuple[dict[str, Tensor], CascadeConfig | None, TrainedOn | None]:
+def read_weights(
+    file: Path, key: str | None = None
+) -> tuple[dict[str, Tensor], CascadeConfig | None, TrainedOn | None]:
     """Tensors by our names, as float32 where they are floats; configuration and `trained_on` if the file has them."""
     config = trained_on = None
     if file.suffix == ".safetensors":
@@ -104,7 +117,7 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], CascadeConfig | None, T
         except (SafetensorError, ConfigError, SchemaError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{file}: damaged or not a cascade's .safetensors ({one_line(error)})") from error
     else:
-        weights = read_torch_file(file)
+        weights = read_torch_file(file, key)
     named: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         key = from_published_name(name)
@@ -114,22 +127,28 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], CascadeConfig | None, T
     return named, config, trained_on
 
 
-def read_torch_file(file: Path) -> dict[str, Tensor]:
-    """The state dict of a torch.save file, under `model_state_dict` (published) or `state_dict` (a trainer's)."""
+def read_torch_file(file: Path, key: str | None = None) -> dict[str, Tensor]:
+    """The state dict of a torch.save file: the one it holds, or the one under `key`."""
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can fail in any way
         raise CheckpointError(
             f"{file}: not a checkpoint that loads safely (weights_only=True): {one_line(error)}"
         ) from error
-    if isinstance(content, Mapping):
-        for key in ("model_state_dict", "state_dict"):
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
-    if not isinstance(content, Mapping) or not content or not all(isinstance(t, Tensor) for t in content.values()):
-        raise CheckpointError(f"{file}: no state dict of tensors; expected it under 'model_state_dict' or 'state_dict'")
-    return {str(name): tensor for name, tensor in content.items()}
+    if is_weights(content) and key is None:
+        return {str(name): tensor for name, tensor in content.items()}
+    found = [str(k) for k, value in content.items() if is_weights(value)] if isinstance(content, Mapping) else []
+    if key is None and len(found) > 1:
+        raise CheckpointError(f"{file}: weights under {' and '.join(found)}; choose with {file.name}#{found[0]}, say")
+    key = key or next(iter(found), None)
+    if key not in found:
+        words = f"under {key!r}; it has them under {' and '.join(found)}" if found and key else "; expected some"
+        raise CheckpointError(f"{file}: no state dict of tensors {words}".replace(" ;", ";"))
+    return {str(name): tensor for name, tensor in content[key].items()}
+
+
+def is_weights(content: Any) -> bool:
+    return isinstance(content, Mapping) and bool(content) and all(isinstance(t, Tensor) for t in content.values())
 
 
 def recognise(file: Path, weights: Mapping[str, Tensor]) -> CascadeConfig:

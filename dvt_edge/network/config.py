@@ -17,7 +17,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 MAX_DEPTH = 1000  # blocks: more is a damaged file
+MAX_REGISTERS = 1000
 STEMS = ("patch", "pyramid", "t2t")
+POOLS = ("token", "mean", "norm-mean", "attention")
+ACTIVATIONS = ("gelu", "gelu-tanh", "quick-gelu")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,10 @@ class CascadeConfig:
     `stem` makes tokens from the image: "patch" is one convolution with kernel = stride,
     "pyramid" first halves the image until a token is two pixels wide, by two convolutions each time, which are
     `stem_width` channels wider than the two before, "t2t" is tokens-to-token with performer blocks.
+
+    The fields from `class_token` on are kinds of ViT beyond the published one. `pool` makes one feature of the last
+    block's tokens: the first token or the mean of the grid's, then the norm; "norm-mean" and "attention" norm all
+    tokens first, the latter weighs the grid's by one learnt query and has an MLP of its own.
     """
 
     name: str
@@ -49,6 +56,14 @@ class CascadeConfig:
     resize: int = 256  # shorter side before the centre crop to image_size
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    class_token: bool = True
+    registers: int = 0  # learnt tokens after the class token that no exit reads
+    pre_norm: bool = False  # a norm between embedding and blocks
+    qk_norm: bool = False  # norms of each head's queries and keys
+    scale_norms: bool = False  # norms before each block's attn.proj and fc2
+    activation: str = "gelu"  # of the blocks' MLPs
+    pool: str = "token"
+    final_norm: bool = True
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -76,11 +91,24 @@ class CascadeConfig:
         require(self.depth <= MAX_DEPTH, f"depth {self.depth}", f"at most {MAX_DEPTH}")
         require(len(self.mean) == len(self.std) == 3, f"mean {self.mean} and std {self.std}", "one for each of RGB")
         require(min(*self.std, self.norm_eps) > 0, f"std {self.std}, norm_eps {self.norm_eps}", "all above 0")
+        require(self.pool in POOLS, f"pool {self.pool!r}", f"one of {', '.join(POOLS)}")
+        require(self.pool != "token" or self.class_token, "no class token", "one, or another pool than 'token'")
+        require(self.activation in ACTIVATIONS, f"activation {self.activation!r}", f"one of {', '.join(ACTIVATIONS)}")
+        require(0 <= self.registers <= MAX_REGISTERS, f"registers {self.registers}", f"0 to {MAX_REGISTERS}")
         require(self.resize >= self.image_size, f"resize {self.resize}", f"at least image_size {self.image_size}")
 
     @property
     def num_exits(self) -> int:
         return len(self.grids)
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens before those of the grid: class token and registers."""
+        return int(self.class_token) + self.registers
+
+    def tokens(self, index: int) -> int:
+        """All tokens of stage `index`."""
+        return self.prefix_tokens + self.grids[index] ** 2
 
     @property
     def mlp_hidden(self) -> int:
@@ -90,8 +118,13 @@ class CascadeConfig:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, the inverse of `from_dict`."""
+        """Plain JSON types, the inverse of `from_dict`; the kinds of ViT only where they are not the published one."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        names = list(plain)
+        for name in names[names.index("class_token") :]:
+            if plain[name] == defaults[name]:
+                del plain[name]
         return plain
 
     @classmethod

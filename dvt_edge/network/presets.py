@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dvt_edge.errors import ConfigError, MissingPackageError
+from typing import Any
+
+from dvt_edge.errors import ConfigError, packages
 from dvt_edge.network.config import CIFAR10_MEAN, CIFAR10_STD, CascadeConfig
 
 PRESETS = {
@@ -50,18 +52,17 @@ PRESETS = {
 }
 
 
-def config_for(name: str) -> CascadeConfig:
+def config_for(name: str, **changes: Any) -> CascadeConfig:
     """The preset of that name, or for "timm:<name>" the cascade over that timm VisionTransformer's dimensions.
 
+    `changes` are `num_classes`, `depth` and `image_size`: what `config_from_timm` takes, fields of a preset.
     Raises ConfigError for an unknown name, and for a timm model that is not a plain ViT.
     """
     if name.startswith("timm:"):
-        try:
+        with packages(f"model {name}", "train"):
             from dvt_edge.network.timm_backbone import config_from_timm
-        except ModuleNotFoundError as error:
-            raise MissingPackageError(str(error.name), "train", f"model {name}") from error
 
-        return config_from_timm(name.removeprefix("timm:"))
+        return config_from_timm(name.removeprefix("timm:"), **changes)
     if name not in PRESETS:
         raise ConfigError(f"unknown model {name!r}; known: {', '.join(PRESETS)}, timm:<name>")
-    return PRESETS[name]
+    return PRESETS[name].replace(**changes)

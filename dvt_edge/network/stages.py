@@ -54,7 +54,7 @@ class StageGraph(nn.Module):
         if not 0 <= index < cascade.config.num_exits - 1:
             return ()
         config, stage = cascade.config, cascade.stages[index]
-        tokens = 1 + config.grids[index] ** 2
+        tokens = config.tokens(index)
         specs = []
         if stage.gives_tokens:
             specs.append(TensorSpec(f"tokens_{index}", "float32", (1, tokens, config.dim), "state"))

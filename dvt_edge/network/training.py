@@ -8,6 +8,7 @@ rewritten atomically each epoch) and, at the end, cascade.safetensors (the EMA w
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -18,148 +19,56 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from timm.data import Mixup, create_transform
-from timm.loss import SoftTargetCrossEntropy
+from timm.data import Mixup
 from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, RandomSampler
-from torchvision import transforms
+from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
 
 from dvt_edge.atomic import write_bytes, write_text
 from dvt_edge.data.dealing import open_training_data
 from dvt_edge.data.images import LabelledImages
-from dvt_edge.device.preprocess import open_rgb, preprocess
 from dvt_edge.device.schema import parse_json
 from dvt_edge.device.trained_on import TrainedOn
 from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError
+from dvt_edge.network.accuracy import exit_accuracies
+from dvt_edge.network.batches import AugmentedBatches
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.network.config import CascadeConfig
+from dvt_edge.network.pixels import TrainingImages, batch_of, batches, standardise
+from dvt_edge.network.teaching import exit_losses, kept_logits, teacher_losses
+from dvt_edge.network.timm_backbone import load_backbone
+from dvt_edge.network.training_options import TrainingOptions
 
 
-@dataclass(frozen=True)
-class TrainingOptions:
-    """One training run. The defaults are the published recipe's, scaled to small images and short runs."""
+def parameter_groups(model: Cascade, options: TrainingOptions) -> list[dict[str, Any]]:
+    """Groups of one weight decay and one `lr_scale` each, which timm's schedulers multiply the learning rate by.
 
-    epochs: int = 100
-    batch_size: int = 128  # over all processes
-    optimizer: str = "adamw"  # timm's name
-    lr: float = 1e-3
-    min_lr: float = 1e-5
-    weight_decay: float = 0.05
-    warmup_epochs: float = 5
-    mixup: float = 0.8
-    cutmix: float = 1.0
-    mix_probability: float = 1.0
-    smoothing: float = 0.1
-    auto_augment: str = "rand-m9-mstd0.5-inc1"  # timm's name; "" for none
-    erasing: float = 0.25
-    crop_padding: int = 4  # small images: random crop after this padding; larger ones: random resized crop
-    ema_decay: float = 0.999
-    clip_grad: float = 1.0
-    exit_weights: tuple[float, ...] = ()  # of the exits' losses; empty: all one
-    distill: float = 0.0  # share of the last exit's own probabilities in the targets of the exits before it
-    init: str = ""  # checkpoint to start from, of the same configuration; "" for random weights
-    holdout: int = 2000  # training images kept out, for epoch figures and for calibration
-    seed: int = 0
-    workers: int = 1
-    amp: str = "auto"  # "bf16", "off", or "auto": bf16 on a GPU only
-
-
-class TrainingImages(Dataset[tuple[Tensor, int]]):
-    def __init__(self, images: LabelledImages, config: CascadeConfig, options: TrainingOptions) -> None:
-        self.images, self.transform = images, training_transform(config, options)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self.images[index]
-        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else open_rgb(image)
-        assert self.images.labels is not None
-        return self.transform(picture), self.images.labels[index]
-
-
-class EvaluationImages(Dataset[tuple[Tensor, int]]):
-    """The pixels a bundle would see, as uint8."""
-
-    def __init__(self, images: LabelledImages, config: CascadeConfig) -> None:
-        self.images, self.config = images, config
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        pixels = preprocess(self.images[index], self.config.image_size, self.config.resize)
-        assert self.images.labels is not None
-        return torch.from_numpy(pixels), self.images.labels[index]
-
-
-def training_transform(config: CascadeConfig, options: TrainingOptions) -> Any:
-    """timm's, but images of 64 px and less keep their scale: padded random crops, as DeiT does on CIFAR."""
-    transform = create_transform(
-        config.image_size,
-        is_training=True,
-        auto_augment=options.auto_augment or None,
-        color_jitter=None,
-        interpolation="bicubic",
-        mean=config.mean,
-        std=config.std,
-        re_prob=options.erasing,
-        re_mode="pixel",
-    )
-    if config.image_size <= 64:
-        crop = transforms.RandomCrop(config.image_size, padding=options.crop_padding)
-        transform.transforms[0] = transforms.Compose([transforms.Resize(config.resize), crop])
-    for step in transform.transforms:
-        for op in getattr(step, "ops", ()):
-            if op.name.startswith("Posterize"):
-                op.aug_fn = posterize
-    return transform
-
-
-def posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
-    """timm asks for 0 bits at its strongest, which Pillow 13 refuses: keep one."""
-    return image if bits >= 8 else ImageOps.posterize(image, max(1, bits))
-
-
-def normalise(pixels: Tensor, config: CascadeConfig) -> Tensor:
-    """uint8 (B, size, size, 3) -> normalised float32 (B, 3, size, size)."""
-    x = pixels.permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(v, device=x.device).view(1, 3, 1, 1) for v in (config.mean, config.std))
-    return (x - mean) / std
-
-
-def exit_accuracy(model: nn.Module, config: CascadeConfig, images: LabelledImages, batch: int = 256) -> list[float]:
-    """Top-1 per exit, a fraction; in float32."""
-    device = next(model.parameters()).device
-    correct = torch.zeros(config.num_exits)
-    model.eval()
-    with torch.inference_mode():
-        for pixels, labels in DataLoader(EvaluationImages(images, config), batch_size=batch):
-            logits = model(normalise(pixels.to(device), config))
-            correct += torch.tensor([(z.argmax(dim=-1).cpu() == labels).sum() for z in logits])
-    return [round(c / len(images), 4) for c in correct.tolist()]
-
-
-def exit_losses(exits: list[Tensor], targets: Tensor, distill: float) -> Tensor:
-    """(exits,) cross-entropies of (B, classes) logits against (B, classes) target probabilities.
-
-    All exits but the last see the targets mixed with a share `distill` of the last one's own answer.
+    Heads and reuse have `lr`; block i of a stage `backbone_lr` times `layer_decay` for each block or norm after it.
+    Norms, biases, class tokens and positions do not decay.
     """
-    criterion = SoftTargetCrossEntropy()
-    taught = torch.lerp(targets, exits[-1].detach().softmax(dim=-1), distill)
-    return torch.stack([*(criterion(z, taught) for z in exits[:-1]), criterion(exits[-1], targets)])
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        _, _, part, *rest = name.split(".")  # of stages.<index>.<part>...
+        scale = 1.0
+        if part not in ("head", "relation_reuse") and "feature_reuse" not in rest:
+            last = model.config.depth + 1
+            layer = int(rest[0]) + 1 if part == "blocks" else last if part in ("norm", "attention_pool") else 0
+            scale = (options.backbone_lr or options.lr) / options.lr * options.layer_decay ** (last - layer)
+        decays = parameter.ndim > 1 and part not in ("cls_token", "pos_embed")
+        groups.setdefault((scale, options.weight_decay if decays else 0.0), []).append(parameter)
+    return [{"params": params, "lr_scale": scale, "weight_decay": decay} for (scale, decay), params in groups.items()]
 
 
 def initial_cascade(config: CascadeConfig, checkpoint: str, known: TrainedOn) -> Cascade:
@@ -231,17 +140,33 @@ class Trainer:
         train, self.held_out, self.test, known = open_training_data(data, options.holdout, options.seed)
         asked: dict[str, Any] = {"model": config.to_dict(), "options": asdict(options), "data": data.name}
         asked["trained_on"] = asdict(known)  # images that change during a run would be dealt anew
-        if options.init:  # by what it is: its place is this machine's
-            asked["options"]["init"] = "/".join(Path(options.init).parts[-2:])
-            asked["init_sha256"] = checkpoint_sha256(options.init)
+        for name in ("init", "pretrained", "teacher"):  # by what it is: its place is this machine's
+            if file := asked["options"][name]:
+                asked["options"][name] = "/".join(Path(file).parts[-2:])
+                asked[f"{name}_sha256"] = file_sha256(file)
         self.asked = asked
+        if any(weight < 0 for weight in options.exit_weights) or (
+            options.exit_weights and not any(options.exit_weights)
+        ):
+            raise ConfigError(f"exit weights {options.exit_weights}; expected none below 0, and one above")
         if len(options.exit_weights) not in (0, config.num_exits):
             raise ConfigError(f"{len(options.exit_weights)} exit weights; {config.name} has {config.num_exits} exits")
+        if options.teacher and (options.mixup or options.cutmix):
+            raise ConfigError("a teacher's logits are of whole images; expected mixup and cutmix 0 with a teacher")
+        if options.augment not in ("timm", "batch"):
+            raise ConfigError(f"augment {options.augment!r}; expected timm or batch")
+        if options.init and options.backbone:
+            raise ConfigError("both a checkpoint and a backbone to start from; expected one of them")
         self.check_folder()
         if len(train.classes) != config.num_classes:
             raise DataError(f"{data}: {len(train.classes)} classes; the model has {config.num_classes}")
+        self.teacher: Tensor | None = None
+        if options.teacher:
+            self.teacher = kept_logits(options.teacher, known, len(train) + options.holdout).to(process.device)
         torch.manual_seed(options.seed)
         self.model = initial_cascade(config, options.init, known).to(process.device)
+        if options.backbone:
+            load_backbone(self.model, options.backbone, options.pretrained or None)
         self.runner: nn.Module = self.model
         if process.world > 1:
             ids = [process.device.index] if process.device.type == "cuda" else None
@@ -249,24 +174,21 @@ class Trainer:
         self.ema = ModelEmaV3(self.model, decay=options.ema_decay, use_warmup=True)
         if options.optimizer not in list_optimizers():
             raise ConfigError(f"optimizer {options.optimizer!r}; timm has: {', '.join(list_optimizers())}")
+        split_rates = options.backbone_lr > 0 or options.layer_decay != 1
         self.optimizer = create_optimizer_v2(
-            self.model, options.optimizer, lr=options.lr, weight_decay=options.weight_decay, betas=(0.9, 0.999)
+            parameter_groups(self.model, options) if split_rates else self.model,
+            options.optimizer,
+            lr=options.lr,
+            weight_decay=options.weight_decay,
+            betas=(0.9, 0.999),
         )
         torch.manual_seed(options.seed + process.rank)
-        dataset = TrainingImages(train, config, options)
         self.sampler: DistributedSampler[Any] | RandomSampler = (
-            DistributedSampler(dataset, seed=options.seed, drop_last=True)
+            DistributedSampler(train, seed=options.seed, drop_last=True)  # type: ignore[arg-type]
             if process.world > 1
-            else RandomSampler(dataset)
+            else RandomSampler(train)
         )
-        self.loader = DataLoader(
-            dataset,
-            batch_size=max(2, options.batch_size // process.world),
-            sampler=self.sampler,
-            num_workers=options.workers,
-            persistent_workers=options.workers > 0,
-            drop_last=True,
-        )
+        self.loader = self.batches(train)
         if not len(self.loader):
             raise DataError(f"{data}: {len(train)} training images; expected at least a batch of {options.batch_size}")
         self.mix = Mixup(
@@ -289,10 +211,30 @@ class Trainer:
         if process.leads:  # nothing is refused from here on
             write_text(out / "options.json", json.dumps(asked, indent=1))
 
+    def batches(self, train: LabelledImages) -> DataLoader[Any] | AugmentedBatches:
+        """(images, labels, indices) of each step, of this process."""
+        options, config = self.options, self.config
+        size = max(2, options.batch_size // self.process.world)
+        if options.augment == "batch":
+            return AugmentedBatches(train, config, size, self.sampler, options.crop_area)
+        return DataLoader(
+            TrainingImages(train, config, options),
+            batch_size=size,
+            sampler=self.sampler,
+            num_workers=options.workers,
+            persistent_workers=options.workers > 0,
+            drop_last=True,
+            collate_fn=batch_of,
+        )
+
     def check_folder(self) -> None:
         file = self.out / "options.json"
-        asked = json.loads(json.dumps(self.asked))
-        if file.exists() and parse_json(file.read_bytes(), str(file)) != asked:
+        if not file.exists():
+            return
+        asked, found = json.loads(json.dumps(self.asked)), parse_json(file.read_bytes(), str(file))
+        if isinstance(found, dict) and isinstance(found.get("options"), dict):  # a run from before an option was there
+            found["options"] = json.loads(json.dumps(asdict(TrainingOptions()))) | found["options"]
+        if found != asked:
             raise DvtEdgeError(f"{self.out}: holds a run of other options (options.json); give another folder")
 
     def run(self) -> dict[str, Any]:
@@ -321,17 +263,24 @@ class Trainer:
         amp = options.amp == "bf16" or (options.amp == "auto" and device.type == "cuda")
         seed = options.seed * 100_003 + epoch * 101 + self.process.rank
         torch.manual_seed(seed)
-        np.random.seed(seed)  # mixup draws from numpy, RandAugment and erasing from random
+        np.random.seed(seed % 2**32)  # mixup draws from numpy, RandAugment and erasing from random
         random.seed(seed)
         if isinstance(self.sampler, DistributedSampler):
             self.sampler.set_epoch(epoch)
         self.runner.train()
-        for step, (images, labels) in enumerate(self.loader):
+        for step, (images, labels, indices) in enumerate(batches(self.loader)):
+            if options.augment == "batch":
+                images = standardise(images, self.config)
             count = len(images) - len(images) % 2  # mixup pairs images up
             images, targets = self.mix(images[:count].to(device), labels[:count].to(device))
             with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
                 exits = self.runner(images)
-            loss = (weights * exit_losses([z.float() for z in exits], targets, options.distill)).sum()
+            exits = [z.float() for z in exits]
+            losses = exit_losses(exits, targets, options.distill)
+            if self.teacher is not None:
+                taught = teacher_losses(exits, self.teacher[indices[:count].to(device)], options.temperature)
+                losses = losses + options.teacher_weight * taught
+            loss = (weights * losses).sum()
             if not torch.isfinite(loss):
                 raise DvtEdgeError(f"epoch {epoch + 1}, step {step}: the loss is {loss.item()}; try a lower --lr")
             self.optimizer.zero_grad()
@@ -352,8 +301,8 @@ class Trainer:
             line = {
                 "epoch": self.epoch,
                 "loss": round(loss, 4),
-                "lr": round(self.optimizer.param_groups[0]["lr"], 7),
-                "held_out_top1": exit_accuracy(self.ema.module, self.config, self.held_out),
+                "lr": round(max(group["lr"] for group in self.optimizer.param_groups), 7),
+                **self.figures(self.ema.module, "held_out"),
                 "seconds": round(self.seconds, 1),
             }
             with (self.out / "log.jsonl").open("a") as log:  # before the state: a line too many is cut off on resume
@@ -361,6 +310,10 @@ class Trainer:
             self.save_state()
             console.print(json.dumps(line), highlight=False, soft_wrap=True)
         self.process.barrier()
+
+    def figures(self, model: nn.Module, split: Literal["test", "held_out"]) -> dict[str, list[float]]:
+        images = self.test if split == "test" else self.held_out
+        return {f"{split}_{name}": top1 for name, top1 in exit_accuracies(model, self.config, images).items()}
 
     def save_state(self) -> None:
         buffer = io.BytesIO()
@@ -403,10 +356,10 @@ class Trainer:
             save_cascade(cascade, self.out / "cascade.safetensors", torch.float16)
             result = {
                 "model": self.config.name,
-                "data": self.test.source,
+                "data": "/".join(Path(self.test.source).parts[-2:]),
                 "test_images": len(self.test),
-                "test_top1": exit_accuracy(cascade, self.config, self.test),
-                "held_out_top1": exit_accuracy(cascade, self.config, self.held_out),
+                **self.figures(cascade, "test"),
+                **self.figures(cascade, "held_out"),
                 "epochs": self.epoch,
                 "hours": round(self.seconds / 3600, 3),
                 "processes": self.process.world,
@@ -416,6 +369,16 @@ class Trainer:
             write_text(self.out / "result.json", json.dumps(result, indent=1))
         self.process.barrier()
         return result
+
+
+def file_sha256(path: str) -> str:
+    """Of a file or a zoo: checkpoint."""
+    if path.startswith("zoo:"):
+        return checkpoint_sha256(path)
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file")
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def machine(device: torch.device) -> str:

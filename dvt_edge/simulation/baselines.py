@@ -19,6 +19,7 @@ from dvt_edge.device.device_state import DeviceState
 from dvt_edge.device.operating_point import OperatingPoint
 from dvt_edge.device.power_policy import Choice, EnergyQueue, PowerPolicy, PowerTable, Rule, allowed_rows
 from dvt_edge.errors import SimulationError
+from dvt_edge.simulation.bound import most_right, ticks_until
 from dvt_edge.simulation.outcome import Outcome
 from dvt_edge.simulation.replay import Replay
 from dvt_edge.simulation.simulator import Chooser, Scenario, compare
@@ -69,7 +70,7 @@ def standard_policies(table: PowerTable, default: str, allow_uncertified: bool) 
 @dataclass(frozen=True)
 class Plan:
     """A point for each tick, so that the battery lasts until the target; and the most images that any policy could get
-    right by then, whether it lasts or not.
+    right by then, whether it lasts or not (`bound.most_right`).
     """
 
     points: NDArray[np.int64]  # (ticks,)
@@ -78,7 +79,7 @@ class Plan:
 
     @property
     def bound(self) -> float | None:
-        """No policy over these points that drops none has more right of those that arrive; None where none do."""
+        """No policy over these points has more right of those that arrive; None where none do."""
         return self.bound_right / self.arrived if self.arrived else None
 
 
@@ -99,11 +100,8 @@ class PlanChooser:
 def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
     """The clairvoyant's plan. Memory grows with the number of ticks, not of images.
 
-    The bound lets the device be off in any tick, at no base power; takes every image to be answered that it is on for,
-    and the battery never to be full while it charges; and lends energy from a later charge. So it holds for every
-    policy without caps that answers all that arrive while it is on: which images a slow device drops is luck, and may
-    be good. One that dies on the way may have the rest of that tick more. Raises SimulationError without a
-    target or labels.
+    Where a point takes more time than a tick has, it counts as many of its images as there is time for; heat and chance
+    may have more dropped. Raises SimulationError without a target or labels.
     """
     target_s = scenario.target_s
     if target_s is None:
@@ -114,15 +112,19 @@ def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
     policy = PowerPolicy(scenario.points[0].name, allow_uncertified=allow_uncertified)
     allowed = np.array(allowed_rows(policy, scenario.power_table))
     base_w = scenario.profile.base_w(scenario.screen)
-    starts, counts, gains = [], [], []  # per tick: seconds, images, joules that the battery gains beside images
-    for tick in scenario.workload.ticks(scenario.control_s):
-        if tick.start_s >= target_s - 1e-6:
-            break
+    starts, seconds, counts, gains = (
+        [],
+        [],
+        [],
+        [],
+    )  # per tick: seconds, images, joules that the battery gains beside images
+    for tick in ticks_until(scenario, target_s):
         starts.append(tick.start_s)
+        seconds.append(tick.seconds)
         counts.append(tick.count)
         gains.append((tick.charge_j, base_w * tick.seconds))
     edges = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    exit_j = np.array(scenario.costs.exit_j)
+    exit_s, exit_j = np.array(scenario.costs.exit_s), np.array(scenario.costs.exit_j)
     late = np.array(starts) >= replay.shift_s
     energy, right = np.zeros((len(starts), len(allowed))), np.zeros((len(starts), len(allowed)))
     for phase in (late, ~late):
@@ -132,17 +134,15 @@ def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
         for column, point in enumerate(allowed):
             stream = replay.stream(time_s, int(point))
             marks = stream.upto_each(edges[1:][phase]) - stream.upto_each(edges[:-1][phase])
-            energy[phase, column] = marks[:, :-1] @ exit_j
-            right[phase, column] = marks[:, -1]
+            work_s = np.maximum(marks[:, :-1] @ exit_s, 1e-300)
+            served = np.minimum(1.0, np.array(seconds)[phase] / work_s)
+            energy[phase, column] = served * (marks[:, :-1] @ exit_j)
+            right[phase, column] = served * marks[:, -1]
     capacity_j = scenario.profile.battery.joules
     charge_j, base_j = np.array(gains).reshape(-1, 2).T
     start_j = scenario.start_level * capacity_j
-    off = np.zeros((len(starts), 1))
-    best = knapsack(
-        np.hstack([off, energy + base_j[:, None]]), np.hstack([off, right]), start_j + float(charge_j.sum())
-    )
     columns = timetable(energy, right, charge_j, base_j, start_j, capacity_j)
-    return Plan(allowed[columns], best.bound, int(edges[-1]))
+    return Plan(allowed[columns], most_right(scenario, replay, target_s), int(edges[-1]))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dvt_edge.data.shipped import shipped, shipped_or_given
 from dvt_edge.device.device_state import THERMAL, Thermal
@@ -26,12 +26,27 @@ SHIPPED = Path(__file__).parent / "profiles"
 Basis = Literal["measured", "estimated"]
 
 
+LEAST, MOST = 1e-9, 1e9  # of any number here, in its unit: no device is beyond, and no sum of them overflows
+
+
 def positive(name: str, value: float) -> None:
-    require(math.isfinite(value) and value > 0, f"{name} {value:g}; expected above 0")
+    require(LEAST <= value <= MOST, f"{name} {value:g}; expected above 0: {LEAST:g} to {MOST:g}")
 
 
 def not_negative(name: str, value: float) -> None:
-    require(math.isfinite(value) and value >= 0, f"{name} {value:g}; expected 0 or more")
+    require(0 <= value <= MOST, f"{name} {value:g}; expected 0 or more, at most {MOST:g}")
+
+
+def temperature(name: str, value: float) -> None:
+    require(abs(value) <= MOST, f"{name} {value:g}; expected a temperature")
+
+
+def changed(part: Any, **changes: object) -> Any:
+    """`dataclasses.replace`. Raises SchemaError where that breaks the class's rules."""
+    try:
+        return replace(part, **changes)
+    except ValueError as error:
+        raise SchemaError(f"{type(part).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -83,12 +98,12 @@ class ThermalModel:
     source: str
 
     def __post_init__(self) -> None:
-        require(math.isfinite(self.ambient_c), f"ambient_c {self.ambient_c}; expected a temperature")
+        for name in ("ambient_c", "limit_c", "fair_c", "serious_c", "critical_c"):
+            temperature(name, getattr(self, name))
         positive("resistance_k_per_w", self.resistance_k_per_w)
         positive("tau_s", self.tau_s)
         not_negative("slowdown_per_k", self.slowdown_per_k)
-        require(math.isfinite(self.limit_c), f"limit_c {self.limit_c}; expected a temperature")
-        require(1 <= self.max_slowdown < math.inf, f"max_slowdown {self.max_slowdown:g}; expected 1 or more")
+        require(1 <= self.max_slowdown <= MOST, f"max_slowdown {self.max_slowdown:g}; expected 1 or more")
         states = (self.fair_c, self.serious_c, self.critical_c)
         require(sorted(states) == list(states), f"fair_c, serious_c, critical_c {states}; expected rising")
 
@@ -222,6 +237,23 @@ class DeviceProfile:
             "thermal model": self.thermal.basis,
             "stage costs": costs.basis,
         }
+
+    def believed(self, base: float = 1.0, capacity: float = 1.0, energy: float = 1.0) -> DeviceProfile:
+        """This device as one is mistaken about it: so many times its base power, capacity and energy of stages.
+
+        Raises SchemaError for factors that give no profile.
+        """
+        battery, power = self.battery, self.power
+        return replace(
+            self,
+            battery=changed(battery, capacity_mah=battery.capacity_mah * capacity),
+            power=changed(power, idle_w=power.idle_w * base, screen_w=power.screen_w * base),
+            estimated=tuple(changed(e, busy_w=e.busy_w * energy) for e in self.estimated),
+            measured=tuple(
+                changed(m, stage_mj=tuple(mj * energy for mj in m.stage_mj), image_mj=m.image_mj * energy)
+                for m in self.measured
+            ),
+        )
 
     def power_table(self, points: Sequence[OperatingPoint], costs: StageCosts, screen: float = 0.0) -> PowerTable:
         """What the power policy knows of this device and a bundle's points."""

@@ -19,10 +19,11 @@ import numpy as np
 from dvt_edge.data.shipped import shipped, shipped_or_given
 from dvt_edge.device.power_policy import PowerPolicy
 from dvt_edge.device.schema import read_json, require
-from dvt_edge.simulation.device_profile import DeviceProfile
+from dvt_edge.simulation.device_profile import DeviceProfile, changed
 from dvt_edge.simulation.workload import DAY, HOUR, ChargeWindow, Diurnal, FixedRate, Workload
 
 FORMAT = 1
+MOST_DEVICES = 1_000_000
 SHIPPED = Path(__file__).parent / "fleets"
 
 
@@ -88,7 +89,8 @@ class Charging:
 class DeviceKind:
     """One kind of device; `weight` is its share of the fleet over the sum of all weights.
 
-    `capacity` is what is left of the profile's battery, as a fraction: its age. `ambient_c` null is the profile's.
+    `capacity` is what is left of the profile's battery, as a fraction: its age, which policies are not told.
+    `ambient_c` null is the profile's. With a `counter` policies see the joules left in the battery too.
     """
 
     name: str
@@ -100,6 +102,7 @@ class DeviceKind:
     ambient_c: Spread | None = None
     start_level: Spread = Spread(1.0, 1.0)
     screen: Spread = Spread(0.0, 0.0)
+    counter: bool = False
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.weight) and self.weight > 0, f"weight {self.weight:g}; expected above 0")
@@ -132,7 +135,7 @@ class Fleet:
 
     def __post_init__(self) -> None:
         require(self.format == FORMAT, f"format {self.format}; this reads {FORMAT}")
-        require(self.devices >= 1, f"devices {self.devices}; expected 1 or more")
+        require(1 <= self.devices <= MOST_DEVICES, f"devices {self.devices}; expected 1 or more, to {MOST_DEVICES:,}")
         require(self.policies != (), "policies is empty; expected names, or null for all of them")
         require(1 <= self.days <= 3660, f"days {self.days}; expected 1 to 3660")
         require(self.seed >= 0, f"seed {self.seed}; expected 0 or more")
@@ -221,6 +224,6 @@ def workload_of(fleet: Fleet, kind: DeviceKind, drawn: Drawn) -> Workload:
 
 def profile_of(profile: DeviceProfile, drawn: Drawn) -> DeviceProfile:
     """The profile with the device's battery, as aged, and ambient temperature."""
-    battery = dataclasses.replace(profile.battery, capacity_mah=profile.battery.capacity_mah * drawn.capacity)
-    thermal = dataclasses.replace(profile.thermal, ambient_c=drawn.ambient_c)
+    battery = changed(profile.battery, capacity_mah=profile.battery.capacity_mah * drawn.capacity)
+    thermal = changed(profile.thermal, ambient_c=drawn.ambient_c)
     return dataclasses.replace(profile, battery=battery, thermal=thermal)

@@ -55,8 +55,7 @@ class UntilCharger:
         left = self.end_s - now_s
         if self.charge_s is not None:
             left = min(left, (self.charge_s - now_s) % DAY or DAY)
-        known = state.battery_level, state.charging, state.low_power, state.thermal
-        return self.inner.choose(number, DeviceState(None, *known, None if state.charging else left, now_s))
+        return self.inner.choose(number, dataclasses.replace(state, lifetime_s=None if state.charging else left))
 
     def used(self, images: int, energy_j: float) -> None:
         self.inner.used(images, energy_j)
@@ -96,6 +95,7 @@ class Parts:
 
 
 def scenario_of_device(parts: Parts, logits: ExitLogits, drawn: Drawn) -> Scenario:
+    """The device as it is; its policy believes that it has the profile's battery, new."""
     fleet = parts.fleet
     kind = next(kind for kind in fleet.kinds if kind.name == drawn.kind)
     return Scenario(
@@ -111,6 +111,8 @@ def scenario_of_device(parts: Parts, logits: ExitLogits, drawn: Drawn) -> Scenar
         start_level=drawn.start_level,
         level_step=fleet.level_step,
         seed=drawn.seeds[0],
+        believed=parts.profiles[kind.profile],
+        counter=kind.counter,
     )
 
 
@@ -150,6 +152,7 @@ class DayCount:
     def begin(self) -> None:
         device = self.device
         self.before, self.base_j, self.charged_j = device.tally.copy(), device.base_j, device.charged_j
+        self.lost_j = device.lost_j
         self.start_j, self.went_empty, self.hottest_c = device.battery_j, not device.on, device.temperature_c
 
     def run(self, tick: Tick) -> None:
@@ -177,7 +180,8 @@ class DayCount:
             **counts,
             "right": counts["right"] if device.replay.labelled else None,
             "base_j": base_j,
-            "inference_j": device.joules(exits),
+            "inference_j": device.joules(exits, device.exit_j_list),
+            "lost_j": device.lost_j - self.lost_j,
             "charged_j": charged_j,
             "hottest_c": self.hottest_c,
             "bound": self.bound,

@@ -6,12 +6,15 @@ picklable and gives the same for a chunk wherever it runs.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from dvt_edge.errors import DvtEdgeError, EngineError, MissingPackageError
+from dvt_edge.errors import DvtEdgeError, EngineError, packages
 
 Engine = Literal["local", "ray"]
 Task = Callable[[int], bytes]
@@ -34,14 +37,33 @@ def local(task: Task, chunks: Sequence[int], workers: int) -> Iterator[tuple[int
         yield from ((chunk, task(chunk)) for chunk in chunks)
         return
     pool = ProcessPoolExecutor(min(workers, max(1, len(chunks))), multiprocessing.get_context("spawn"))
+    others = set(multiprocessing.active_children())
     try:
-        futures = {pool.submit(task, chunk): chunk for chunk in chunks}
+        with deaf():
+            futures = {pool.submit(task, chunk): chunk for chunk in chunks}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
         raise EngineError("a worker process died, perhaps for want of memory; run again to go on") from error
+    except BaseException:  # Ctrl-C among them: what is done is kept, what runs need not end
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """Processes that start in the block ignore Ctrl-C, which a terminal sends to all: this one answers for them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def on_ray(task: Task, chunks: Sequence[int], workers: int) -> Iterator[tuple[int, bytes]]:
@@ -50,10 +72,8 @@ def on_ray(task: Task, chunks: Sequence[int], workers: int) -> Iterator[tuple[in
     On a cluster the folder of logits has to be at the same path on every node. No usage report, no dashboard.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
+    with packages("the engine ray"):
         import ray
-    except ImportError as error:
-        raise MissingPackageError("ray", "ray", "the engine ray") from error
     started = not ray.is_initialized()
     if started:
         of_cluster = bool(os.environ.get("RAY_ADDRESS"))

@@ -27,10 +27,11 @@ from dvt_edge import machine
 from dvt_edge.atomic import write_bytes, write_text
 from dvt_edge.calibration.exit_logits import ExitLogits, open_logits
 from dvt_edge.device.bundle import CascadeBundle
-from dvt_edge.errors import MissingPackageError, SimulationError
+from dvt_edge.device.schema import parse_json
+from dvt_edge.errors import SchemaError, SimulationError, one_line, packages
 from dvt_edge.quiet import Report
 from dvt_edge.simulation.baselines import CLAIRVOYANT
-from dvt_edge.simulation.device_profile import open_profile, own_macs, shipped_profiles
+from dvt_edge.simulation.device_profile import changed, open_profile, own_macs, shipped_profiles
 from dvt_edge.simulation.fleet import draw, fleet_path, open_fleet
 from dvt_edge.simulation.fleet_device import TALLIED, Parts, scenario_of_device, simulate_device
 from dvt_edge.simulation.fleet_engines import Engine, compute
@@ -59,7 +60,7 @@ def parts_of(
     """
     path, manifest = fleet_path(name), bundle.manifest
     fleet = open_fleet(name)
-    fleet = dataclasses.replace(
+    fleet = changed(
         fleet,
         devices=fleet.devices if devices is None else devices,
         days=fleet.days if days is None else days,
@@ -67,7 +68,7 @@ def parts_of(
     )
     names = {kind.profile for kind in fleet.kinds}
     profiles = {n: open_profile(n if n in shipped_profiles() else path.parent / n) for n in sorted(names)}
-    return Parts(fleet, profiles, manifest.operating_points, manifest.confidence, manifest.default_operating_point)
+    return Parts(fleet, profiles, manifest.proved_points, manifest.confidence, manifest.default_operating_point)
 
 
 def described(parts: Parts, logits: ExitLogits) -> dict[str, Any]:
@@ -145,8 +146,10 @@ def claim(out: Path, description: dict[str, Any]) -> None:
     path = out / "fleet.json"
     if path.exists():
         try:
-            found = str(json.loads(path.read_bytes())["digest"])
-        except (ValueError, KeyError, TypeError):
+            found = str(parse_json(path.read_bytes(), str(path))["digest"])
+        except OSError as error:
+            raise SimulationError(f"{path}: cannot be read ({error.strerror}); give another folder") from error
+        except (SchemaError, KeyError, TypeError, IndexError):
             found = "none"
         if found != description["digest"]:
             raise SimulationError(
@@ -190,9 +193,24 @@ def columns(parts: Parts) -> pyarrow.Schema:
         **{"went_empty": flag, "first_empty_s": real, "answered": count},
         **dict.fromkeys(exits, count),
         **dict.fromkeys(TALLIED, count),
-        **dict.fromkeys(("base_j", "inference_j", "charged_j", "hottest_c", "bound"), real),
+        **dict.fromkeys(("base_j", "inference_j", "lost_j", "charged_j", "hottest_c", "bound"), real),
     }
     return pa.schema(list(kinds.items()))
+
+
+def read_rows(path: Path, schema: pyarrow.Schema, remedy: str) -> pyarrow.Table:
+    """The rows of a file that `columns` describes. Raises SimulationError where it holds anything else."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        found = parquet.read_schema(path)
+        if found.names != schema.names:
+            odd = min(set(found.names) ^ set(schema.names), default="their order")
+            raise SimulationError(f"{path}: other columns than a fleet's ({odd}); {remedy}")
+        return parquet.read_table(path, schema=schema)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise SimulationError(f"{path}: damaged ({one_line(error)}); {remedy}") from error
 
 
 def merge(out: Path, total: int, schema: pyarrow.Schema) -> None:
@@ -205,10 +223,7 @@ def merge(out: Path, total: int, schema: pyarrow.Schema) -> None:
         for first in range(0, total, GROUP):
             tables = []
             for chunk in range(first, min(first + GROUP, total)):
-                try:
-                    tables.append(parquet.read_table(part(out, chunk), schema=schema))
-                except (OSError, pa.ArrowException) as error:
-                    raise SimulationError(f"{part(out, chunk)}: damaged ({error}); delete it and run again") from error
+                tables.append(read_rows(part(out, chunk), schema, "delete it and run again"))
             writer.write_table(pa.concat_tables(tables).unify_dictionaries().combine_chunks())
     temporary.replace(out / "devices.parquet")
     shutil.rmtree(out / "parts", ignore_errors=True)
@@ -262,15 +277,12 @@ class Summary:
 
 
 def summed_up(out: Path, parts: Parts, description: dict[str, Any]) -> Summary:
-    import pyarrow as pa
-    from pyarrow import parquet
-
     fleet = parts.fleet
-    try:
-        table = parquet.read_table(out / "devices.parquet")
-    except (OSError, pa.ArrowException) as error:
-        path = out / "devices.parquet"
-        raise SimulationError(f"{path}: damaged ({error}); delete it and run again, which computes all anew") from error
+    path, remedy = out / "devices.parquet", "delete it and run again, which computes all anew"
+    table = read_rows(path, columns(parts), remedy)
+    if not table.num_rows or table.num_rows % (fleet.devices * fleet.days):
+        found = f"{table.num_rows} rows for {fleet.devices} devices and {fleet.days} days"
+        raise SimulationError(f"{path}: {found}; {remedy}")
     exits = [name for name in table.column_names if name.startswith("answered_exit")]
     sums = [*exits, *TALLIED, "answered", "base_j", "inference_j", "went_empty"]
     grouped = table.group_by(["policy", "device"], use_threads=False).aggregate(
@@ -341,7 +353,5 @@ def quantile(values: NDArray[np.float64], percent: int) -> float:
 
 
 def pyarrow_or_error() -> None:
-    try:
+    with packages("a fleet"):
         import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError("pyarrow", "fleet", "a fleet") from error

@@ -44,6 +44,7 @@ class Stream:
         if right is not None:
             marks[1:, stages] = right
         self.sums = marks.cumsum(axis=0)
+        self.right = marks[1:, stages]
 
     def stretch(self, first: int, count: int) -> tuple[list[int], int]:
         """Of images `first` to `first + count` of the endless stream: leaving at each exit, and right."""
@@ -59,6 +60,11 @@ class Stream:
         """(n,) positions -> (n, stages + 1) counts by exit and right ones before them."""
         cycles, rest = np.divmod(positions, self.size)
         return self.sums[rest] + cycles[:, None] * self.sums[-1]
+
+    def worths(self, first: int, count: int, exit_price: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(count,) 1 for each right image and 0 for others, less the price of its exit."""
+        places = np.arange(first, first + count) % self.size
+        return self.right[places] - exit_price[self.exits[places]]
 
     def stretch_exits(self, first: int, count: int) -> NDArray[np.int64]:
         """(count,) exits, image by image."""

@@ -38,9 +38,10 @@ class Scenario:
     """All that policies are compared under.
 
     `target_s` is how long the battery shall last. The policy is asked every `control_s` seconds and sees the battery
-    level in steps of `level_step`, rounded by `level_rounding`, as phones report it; 0 is exact. An image that would
-    wait longer than `deadline_s` is dropped, one whose answer takes longer is late. The screen is on for a share
-    `screen` of the time. `believed` is the device that the policy thinks it is on, by default the true one.
+    level in steps of `level_step`, rounded by `level_rounding`, as phones report it; 0 is exact; with a `counter` it
+    sees the joules left too. An image that would wait longer than `deadline_s` is dropped, one whose answer takes
+    longer is late. The screen is on for a share `screen` of the time. `believed` is the device that the policy thinks
+    it is on, by default the true one: what it is told that images took is counted by it too.
     """
 
     logits: ExitLogits
@@ -58,6 +59,7 @@ class Scenario:
     seed: int = 0
     shift: Shift | None = None
     believed: DeviceProfile | None = None
+    counter: bool = False
 
     def __post_init__(self) -> None:
         if not self.points:
@@ -85,10 +87,14 @@ class Scenario:
         return profile.costs(own_macs(about.macs), about.artifact_sha256, about.target)
 
     @property
+    def told(self) -> DeviceProfile:
+        """The device as the policy knows it."""
+        return self.believed or self.profile
+
+    @property
     def power_table(self) -> PowerTable:
         """What the policy is told."""
-        profile = self.believed or self.profile
-        return profile.power_table(self.points, self.costs_on(profile), self.screen)
+        return self.told.power_table(self.points, self.costs_on(self.told), self.screen)
 
     def reported(self, level: float) -> float:
         """The battery level as the device reports it."""
@@ -103,7 +109,7 @@ def scenario_of(bundle: CascadeBundle, logits: ExitLogits, **parts: object) -> S
     """A Scenario of a bundle's points and confidence. Raises DataError unless the logits are this bundle's."""
     manifest = bundle.manifest
     logits.check_belongs(manifest, bundle.artifacts_sha256)
-    return Scenario(logits, manifest.operating_points, manifest.confidence, **parts)  # type: ignore[arg-type]
+    return Scenario(logits, manifest.proved_points, manifest.confidence, **parts)  # type: ignore[arg-type]
 
 
 class Chooser(Protocol):
@@ -152,6 +158,7 @@ class Device:
         self.thermal, self.base_w = profile.thermal, profile.base_w(scenario.screen)
         self.exit_s, self.exit_j = np.array(costs.exit_s), np.array(costs.exit_j)
         self.exit_s_list, self.exit_j_list = list(costs.exit_s), list(costs.exit_j)
+        self.told_j_list = list(scenario.costs_on(scenario.told).exit_j)
         self.points = {point.name: k for k, point in enumerate(scenario.points)}
         self.capacity_j = profile.battery.joules
         self.battery_j = self.start_j = scenario.start_level * self.capacity_j
@@ -177,6 +184,7 @@ class Device:
             thermal=self.thermal.state(self.temperature_c),
             lifetime_s=left,
             time_s=tick.start_s,
+            energy_left_j=self.battery_j if scenario.counter else None,
         )
 
     def run(self, tick: Tick) -> None:
@@ -226,14 +234,14 @@ class Device:
             self.free_s = tick.last_s + slow * self.exit_s_list[last]
         count, on_s, lost_j = tick.count, tick.seconds, 0.0
         exits, right = self.counted(stream, served, count)
-        spent_j = self.joules(exits)
+        spent_j = self.joules(exits, self.exit_j_list)
         base_j, charge_j = self.base_w * tick.seconds, tick.charge_j
         emptied = False
         if self.battery_j - base_j - spent_j <= 0:
             count, on_s, lost_j, emptied = self.until_empty(tick, stream, served)
         if emptied:
             exits, right = self.counted(stream, served, count)
-            spent_j = self.joules(exits)
+            spent_j = self.joules(exits, self.exit_j_list)
             base_j, charge_j = self.base_w * on_s, tick.charge_j * on_s / tick.seconds
             self.battery_j, self.on = 0.0, False
             self.empty_s = tick.start_s + on_s if self.empty_s is None else self.empty_s
@@ -249,7 +257,7 @@ class Device:
         answered = sum(exits)
         self.tally.add(exits, right, dropped=count - answered, uncertified=answered if choice.uncertified else 0)
         self.point_images[point] += answered
-        self.chooser.used(answered, spent_j)
+        self.chooser.used(answered, self.joules(exits, self.told_j_list))
         if emptied:
             self.charge(tick.charge_j * (1 - on_s / tick.seconds))
         return on_s, spent_j
@@ -260,8 +268,8 @@ class Device:
         self.battery_j += taken_j
         self.charged_j += taken_j
 
-    def joules(self, exits: list[int]) -> float:
-        return sum(n * j for n, j in zip(exits, self.exit_j_list, strict=True))
+    def joules(self, exits: list[int], exit_j: list[float]) -> float:
+        return sum(n * j for n, j in zip(exits, exit_j, strict=True))
 
     def never_waits(self, tick: Tick, slow: float) -> bool:
         """Whether even the slowest image is done before the next one comes."""

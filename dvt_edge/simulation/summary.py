@@ -15,6 +15,7 @@ import numpy as np
 from dvt_edge import machine
 from dvt_edge.quiet import Report
 from dvt_edge.simulation.baselines import Comparison
+from dvt_edge.simulation.device_profile import changed
 from dvt_edge.simulation.outcome import Outcome
 from dvt_edge.simulation.simulator import Scenario
 from dvt_edge.simulation.workload import Workload
@@ -59,6 +60,8 @@ def summarize(
         "workload": workload_words(scenario.workload),
         "charging_h": [[w.start_s / 3600, w.end_s / 3600] for w in getattr(scenario.workload, "charging", ())],
         "deadline_s": scenario.deadline_s,
+        "believed": None if scenario.believed is None else dataclasses.asdict(scenario.believed),
+        "counter": scenario.counter,
         "screen": scenario.screen,
         "start_level": scenario.start_level,
         "shift": None if scenario.shift is None else dataclasses.asdict(scenario.shift),
@@ -97,7 +100,8 @@ def exit_mix(outcome: Outcome) -> list[dict[str, Any]]:
 def sensitivity(
     scenario: Scenario, again: Callable[[Scenario], Comparison], report: Report | None = None
 ) -> dict[str, Any]:
-    """The same comparison with another battery, and in another climate; the policies are told of the battery.
+    """The same comparison with another battery, and in another climate; the policies are told of the battery unless the
+    scenario's believe in another one.
 
     A row for each value and policy: seconds until the battery was first empty (null: never), right of all images and
     of those answered until the target, the hottest the device was, latency, and how long it was slowed down.
@@ -105,10 +109,10 @@ def sensitivity(
     battery, thermal = scenario.profile.battery, scenario.profile.thermal
     variants: list[tuple[str, float, Any]] = []
     for factor in CAPACITIES:
-        other = dataclasses.replace(battery, capacity_mah=battery.capacity_mah * factor)
+        other = changed(battery, capacity_mah=battery.capacity_mah * factor)
         variants.append(("capacity", factor, dataclasses.replace(scenario.profile, battery=other)))
     for kelvin in AMBIENTS_K:
-        climate = dataclasses.replace(thermal, ambient_c=thermal.ambient_c + kelvin)
+        climate = changed(thermal, ambient_c=thermal.ambient_c + kelvin)
         variants.append(("ambient_c", climate.ambient_c, dataclasses.replace(scenario.profile, thermal=climate)))
     rows: dict[str, Any] = {"capacity": [], "ambient_c": []}
     for number, (name, value, profile) in enumerate(variants, start=1):

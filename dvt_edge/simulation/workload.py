@@ -8,7 +8,6 @@ Everything is seeded and nothing is kept: memory does not grow with the number o
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.errors import WorkloadError
+from dvt_edge.device.schema import parse_json, shorten
+from dvt_edge.errors import SchemaError, WorkloadError
 
 HOUR = 3600.0
 DAY = 24 * HOUR
 MOST_IMAGES = 10_000_000  # in one tick: what is held in memory at a time
+MOST_TICKS = 10_000_000
+MOST_W = 1e6  # of a charger
 FASTEST = 1e6  # images a second
 LONGEST_GAP = 366 * DAY  # of a trace: past it the times are surely no seconds from its beginning
 
@@ -48,7 +50,8 @@ class ChargeWindow:
         check(
             self.start_s < self.end_s < math.inf, f"charging until {self.end_s:g} s; expected after {self.start_s:g} s"
         )
-        check(math.isfinite(self.watts) and self.watts > 0, f"charging at {self.watts:g} W; expected above 0")
+        ok = 0 < self.watts <= MOST_W
+        check(ok, f"charging at {self.watts:g} W; expected above 0, at most {MOST_W:g}")
 
 
 class Tick:
@@ -91,9 +94,15 @@ def is_charging(windows: Sequence[ChargeWindow], time_s: float) -> bool:
     return any(w.start_s <= time_s < w.end_s for w in windows)
 
 
+def check_ticks(count: float, control_s: float) -> None:
+    check(count <= MOST_TICKS, f"{count:g} ticks of {control_s:g} s; expected at most {MOST_TICKS:,}: larger ones")
+
+
 def tick_edges(duration_s: float, control_s: float) -> Iterator[tuple[int, float, float]]:
     """Number, start and end of each tick; the last one may be shorter."""
-    for k in range(math.ceil(duration_s / control_s - 1e-9)):
+    count = duration_s / control_s - 1e-9
+    check_ticks(count, control_s)
+    for k in range(math.ceil(count)):
         yield k, k * control_s, min((k + 1) * control_s, duration_s)
 
 
@@ -245,13 +254,13 @@ class Trace:
                     check(time_s >= before, f"{where}: time_s {time_s:g} is before {before:g}; expected rising times")
                     near = time_s - before <= LONGEST_GAP
                     check(near, f"{where}: time_s {time_s:g}; expected seconds from the trace's beginning")
-                    ok = watts is None or (math.isfinite(watts) and watts >= 0)
-                    check(ok, f"{where}: charging_w {watts}; expected 0 or more")
+                    ok = watts is None or 0 <= watts <= MOST_W
+                    check(ok, f"{where}: charging_w {watts}; expected 0 or more, at most {MOST_W:g}")
                     before = time_s
                     yield time_s, watts
         except OSError as error:
             raise WorkloadError(f"{self.path}: cannot be read ({error.strerror})") from error
-        except (ValueError, csv.Error) as error:  # WorkloadError is none
+        except (ValueError, csv.Error, SchemaError) as error:  # WorkloadError is none of them
             raise WorkloadError(f"{self.path}: {error}") from error
 
     def ticks(self, control_s: float) -> Iterator[Tick]:
@@ -270,6 +279,7 @@ class Trace:
         for time_s, new_watts in self.events():
             if time_s >= end_s:
                 break
+            check_ticks(time_s / control_s, control_s)
             while time_s >= (k + 1) * control_s:
                 yield made((k + 1) * control_s)
                 k += 1
@@ -281,6 +291,7 @@ class Trace:
                 watts, charged_until = new_watts, time_s
                 charging = watts > 0 if time_s == k * control_s else charging
         last = (k + 1) * control_s if math.isinf(end_s) else end_s
+        check_ticks(last / control_s - 1, control_s)
         while k * control_s < last:
             yield made(min((k + 1) * control_s, last))
             k += 1
@@ -299,15 +310,12 @@ def csv_lines(file: Iterable[str]) -> Iterator[tuple[int, float, float | None]]:
 
 def json_lines(file: Iterable[str]) -> Iterator[tuple[int, float, float | None]]:
     for number, line in enumerate(file, start=1):
-        try:
-            event = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"line {number}: not JSON ({error})") from error
+        event = parse_json(line, f"line {number}")
         if not isinstance(event, dict) or "time_s" not in event or event.keys() - {"time_s", "charging_w"}:
             raise ValueError(f"line {number}: expected an object of time_s and, for a charger, charging_w")
         for value in event.values():
             if isinstance(value, (bool, str)):
-                raise ValueError(f"line {number}: {value!r}; expected a number")
+                raise ValueError(f"line {number}: {shorten(value)}; expected a number")
         watts = event.get("charging_w")
         yield number, number_of(event["time_s"], number), None if watts is None else number_of(watts, number)
 
@@ -315,5 +323,5 @@ def json_lines(file: Iterable[str]) -> Iterator[tuple[int, float, float | None]]
 def number_of(value: object, line: int) -> float:
     try:
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise ValueError(f"line {line}: {value!r}; expected a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"line {line}: {shorten(value)}; expected a number") from None

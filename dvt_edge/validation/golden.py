@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from dvt_edge.atomic import write_bytes
 from dvt_edge.data.reading import sample
 from dvt_edge.device.bundle import CascadeBundle
+from dvt_edge.device.decoding import open_rgb
 from dvt_edge.device.device_log import ErrorRecord, ImageRecord, LogHeader, StateRecord, encode
 from dvt_edge.device.exit_rule import confidence, decide, last_stage, leaves
-from dvt_edge.device.preprocess import Plane, frame_to_rgb, open_rgb, preprocess
+from dvt_edge.device.preprocess import Plane, frame_to_rgb, preprocess
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.device.schema import parse_json
 from dvt_edge.errors import DataError, NotFiniteError

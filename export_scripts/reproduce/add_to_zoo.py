@@ -17,16 +17,16 @@ import typer
 
 from dvt_edge.atomic import write_text
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
-from dvt_edge.network.presets import config_for
+from dvt_edge.network.presets import PRESETS
 from dvt_edge.network.stages import split
-from dvt_edge.network.training import TrainingOptions
+from dvt_edge.network.training_options import TrainingOptions
 
 CARD = """# {name}
 
-A cascade of {exits} exits for {pixels} px images, trained from scratch; {size:.2f} MB of float16 weights in
+A cascade of {exits} exits for {pixels} px images, trained from {start}; {size:.2f} MB of float16 weights in
 [{name}.safetensors]({name}.safetensors), SHA-256 `{digest}`.
 
-| exit | tokens | MMACs, cumulative | parameters of the stage | top-1 on the {images:,} test images |
+| exit | tokens | MMACs, cumulative | parameters of the stage | top-1 on the {images:,} test images{coarse} |
 |---|---|---|---|---|
 {rows}
 
@@ -45,9 +45,16 @@ def command_of(asked: dict[str, Any], run: Path, processes: int) -> str:
     """The `dvt-edge train` that gives these options: those that are not the default."""
     defaults = dataclasses.asdict(TrainingOptions())
     program = f"torchrun --nproc-per-node {processes} -m dvt_edge" if processes > 1 else "dvt-edge"
-    words = [f"{program} train data", f"runs/{run.name}", "--model", asked["model"]["name"]]
+    model, backbone = asked["model"], asked["options"].get("backbone")
+    words = [f"{program} train data", f"runs/{run.name}", "--model", f"timm:{backbone}" if backbone else model["name"]]
+    if backbone:  # what the configuration has beyond timm's
+        grids = ",".join(map(str, model["grids"]))
+        words += ["--name", model["name"], "--depth", str(model["depth"]), "--grids", grids]
+        words += ["--image-size", str(model["image_size"]), "--resize", str(model["resize"])]
+        if not asked["options"]["pretrained"]:
+            words += ["--pretrained", "timm"]
     for option, value in asked["options"].items():
-        if value != json.loads(json.dumps(defaults[option])):
+        if option != "backbone" and value != json.loads(json.dumps(defaults[option])):
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             place = "runs/" if option == "init" else ""
             words += [f"--{option.replace('_', '-')}", place + text or "''"]
@@ -58,7 +65,8 @@ def main(runs: list[Path], zoo: Annotated[Path, typer.Option()] = Path("dvt_edge
     asked, results = ([json.loads((run / f).read_text()) for run in runs] for f in ("options.json", "result.json"))
     name = asked[-1]["model"]["name"]
     for run, before, options in zip(runs, [None, *runs], asked, strict=False):
-        if options["model"] != config_for(name).to_dict():
+        now = PRESETS[name] if name in PRESETS else load_cascade(runs[-1] / "cascade.safetensors").config
+        if options["model"] != now.to_dict():
             raise typer.BadParameter(f"{run} trained another configuration than {name} is now")
         if options.get("init_sha256") != (before and checkpoint_sha256(before / "cascade.safetensors")):
             raise typer.BadParameter(f"{run} did not start from {before or 'random weights'}")
@@ -66,16 +74,19 @@ def main(runs: list[Path], zoo: Annotated[Path, typer.Option()] = Path("dvt_edge
     shutil.copyfile(runs[-1] / "cascade.safetensors", weights)
     write_text(zoo / f"{name}.log.jsonl", "".join((run / "log.jsonl").read_text() for run in runs))
     rows, total = [], 0
-    for stage, top1 in zip(split(load_cascade(weights)), results[-1]["test_top1"], strict=True):
+    figures = [results[-1][level] for level in ("test_top1", "test_coarse_top1") if level in results[-1]]
+    for stage, *top1 in zip(split(load_cascade(weights)), *figures, strict=True):
         total += stage.macs()
         cells = f"{stage.grid}x{stage.grid} | {total / 1e6:.2f} | {stage.parameter_count():,}"
-        rows.append(f"| {stage.index} | {cells} | {100 * top1:.2f} % |")
+        rows.append(f"| {stage.index} | {cells} | {', '.join(f'{100 * v:.2f} %' for v in top1)} |")
     commands = [f"`{command_of(a, run, r['processes'])}`" for a, run, r in zip(asked, runs, results, strict=True)]
     together = {"epochs": " + ".join(str(r["epochs"]) for r in results), "hours": sum(r["hours"] for r in results)}
     card = CARD.format(
         **(results[-1] | together),
         name=name,
         exits=len(rows),
+        start=f"the weights of timm's {backbone}" if (backbone := asked[0]["options"].get("backbone")) else "scratch",
+        coarse=", of fine and of coarse classes" if len(figures) > 1 else "",
         pixels=asked[-1]["model"]["image_size"],
         size=weights.stat().st_size / 1e6,
         digest=checkpoint_sha256(weights),

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +20,21 @@ import torch
 import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from results_page import (
+    CHECKPOINT,
+    MODEL,
+    STATICS,
+    TAKEN_APART,
+    TIMED,
+    Run,
+    page,
+    read_answers,
+    read_runs,
+    seed_noise,
+    statics_as_long,
+)
 from rich.console import Console
-from train_baselines import SCHEDULE, VARIANTS, keep_figures, run_name, train_variant
+from train_baselines import SCHEDULE, keep_figures, train_variant
 
 from dvt_edge.atomic import write_text
 from dvt_edge.cli.demo import exported
@@ -32,233 +43,16 @@ from dvt_edge.cli.tables import print_study
 from dvt_edge.data.reading import open_images
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.preprocess import preprocess
-from dvt_edge.evaluation.curves import REPEATS, TURN, cumulative_macs
-from dvt_edge.evaluation.study import Study, equal_run, run_study
+from dvt_edge.evaluation.study import Study, run_study
 from dvt_edge.exporting.recipes import RECIPES
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
-from dvt_edge.network.config import CascadeConfig
+from dvt_edge.network.pixels import normalise
 from dvt_edge.network.presets import PRESETS
-from dvt_edge.network.training import normalise
 
 matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "dvt-edge"  # the same figures give the same files
-ABLATIONS = ("no-reuse", "no-feature-reuse", "no-relation-reuse")
-COMMAND = "make results DATA=data"
-MODEL = "dvt_cifar10"
-CHECKPOINT = f"zoo:{MODEL}"
-STATICS = ("static8", "static4", "static2")
-LARGEST = "static 8x8"
-SHOWN_LOSSES = (0.0025, 0.005, 0.01, 0.02)  # of TIMED_LOSSES
-TIMED = 1000  # images
 RUNNABLE = tuple(r for r in RECIPES if r.engine != "coreml")
-PAPER = """The paper's own figures on CIFAR-10 (arXiv 2105.15075; models of 224 px, pretrained on ImageNet). Nothing
-here reproduces them, since neither ImageNet nor the released weights were at hand:
-
-| model | static, GMACs | DVT at the same top-1, GMACs | times fewer | top-1 |
-|---|---|---|---|---|
-| T2T-ViT-10 | 1.53 | 0.50 | 3.1 | 97.21 % |
-| T2T-ViT-12 | 1.78 | 0.52 | 3.4 | 97.46 % |
-| T2T-ViT-14 | 4.80 | 0.77 | 6.2 | 98.19 % |
-"""
-
-
-def md(columns: list[str], rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.2f} %"
-
-
-def mega(value: float) -> str:
-    return f"{value / 1e6:.2f}"
-
-
-# -- tables ----------------------------------------------------------------------------------------------------------
-
-
-def exits_table(result: dict[str, Any]) -> str:
-    rows = []
-    for found in (*result["evaluations"], *result["statics"]):
-        name = ", ".join(filter(None, (found.get("static"), found["target"])))
-        for k, top1 in enumerate(found["top1"]):
-            low, high = found["interval"][k]
-            rows.append([name, str(k), mega(found["macs"][k]), percent(top1), f"{percent(low)} to {percent(high)}"])
-    return md(["artifact", "exit", "MMACs", "top-1", "95 % interval"], rows)
-
-
-def alone_table(result: dict[str, Any], statics: list[Run], grids: Sequence[int]) -> str:
-    """Each exit beside the static model of its grid."""
-    alone = {run.config.grids[0]: run for run in statics}
-    ours = result["evaluations"][0]
-    rows = []
-    for k, grid in enumerate(grids):
-        run = alone.get(grid)
-        figures = [percent(run.top1[0]), mega(run.macs[0])] if run else ["not trained", "-"]
-        rows.append([str(k), f"{grid}x{grid}", percent(ours["top1"][k]), mega(ours["macs"][k]), *figures])
-    return md(["exit", "tokens", "its top-1", "MMACs, cumulative", "static model's top-1", "its MMACs"], rows)
-
-
-def equal_table(result: dict[str, Any]) -> str:
-    """The cascade at each static model's accuracy, less each tolerance: in MACs and, where timed, in time."""
-    ms = {(t["target"], t["run"]): t["mean_ms"] for t in result["times"]}
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in result["equal_accuracy"]:
-        found.setdefault((row["static"], row["target"]), []).append(row)
-    rows = []
-    for (static, target), group in found.items():
-        alone = ms.get((target, static))
-        cells = [percent(group[0]["static_top1"]), mega(group[0]["static_macs"]), f"{alone:.3f}" if alone else "-"]
-        for row in group:
-            less = f"{alone / ms[target, equal_run(static, row['tolerance'])]:.2f}" if alone else "-"
-            cells += [percent(row["cascade"]["top1"]), f"{row['fewer_macs']:.2f}", less]
-        rows.append([static, target, *cells])
-    columns = ["static model", "artifact", "its top-1", "MMACs", "ms"]
-    for tolerance in sorted({row["tolerance"] for row in result["equal_accuracy"]}):
-        aim = f"at {100 * tolerance:.2f} less" if tolerance else "cascade"
-        columns += [f"{aim}: top-1", "times fewer MACs", "times less time"]
-    return md(columns, rows)
-
-
-def last_table(result: dict[str, Any]) -> str:
-    """Early exit against running every stage of the same cascade, for a few of the losses that were aimed at."""
-    found: dict[str, dict[str, Any]] = {}
-    for t in result["times"]:
-        found.setdefault(t["target"], {})[t["run"]] = t
-    rows = []
-    for target, runs in found.items():
-        last = runs["always the last exit"]
-        for loss in SHOWN_LOSSES:
-            t = runs[f"loses {100 * loss:g} %"]
-            lost = f"{100 * (last['top1'] - t['top1']):.2f}"
-            gains = f"{last['macs'] / t['macs']:.2f}", f"{last['mean_ms'] / t['mean_ms']:.2f}"
-            rows.append([target, percent(last["top1"]), f"{100 * loss:g}", lost, *gains])
-    columns = ["artifact", "last exit's top-1", "aimed loss, points", "loss on the test images"]
-    return md([*columns, "times fewer MACs", "times less time"], rows)
-
-
-def best_static_text(result: dict[str, Any]) -> str:
-    """What the best of the static models leaves to the cascade, in PyTorch."""
-    target = result["evaluations"][0]["target"]
-    best = max((s for s in result["statics"] if s["target"] == target), key=lambda s: s["top1"][0])
-    curve = result["evaluations"][0]["curves"]["joint"]
-    words = (
-        f"The most accurate of them is {best['static']}: {percent(best['top1'][0])} at {mega(best['macs'][0])} MMACs"
-    )
-    costs = [p["cost"] for p in curve if p["top1"] >= best["top1"][0]]
-    if not costs:
-        return f"{words}, which the cascade does not reach."
-    times = min(costs) / best["macs"][0]
-    top = max(curve, key=lambda p: p["top1"])
-    return (
-        f"{words}. The cascade's test curve reaches that at {mega(min(costs))} MMACs, {times:.2f} times as many,\n"
-        f"and goes on to {percent(top['top1'])} at {mega(top['cost'])}."
-    )
-
-
-def times_table(result: dict[str, Any]) -> str:
-    rows = []
-    for t in result["times"]:
-        figures = [f"{t[k]:.3f}" for k in ("mean_ms", "median_ms", "p95_ms")]
-        rows.append([t["target"], t["run"], percent(t["top1"]), mega(t["macs"]), *figures])
-    return md(["artifact", "run", "top-1", "mean MMACs", "mean ms", "median ms", "p95 ms"], rows)
-
-
-def throughput_table(result: dict[str, Any]) -> str:
-    return md(["run", "images a second"], [[row["run"], f"{row['images_per_s']:.0f}"] for row in result["throughput"]])
-
-
-def carry_table(result: dict[str, Any]) -> str:
-    rows = []
-    for row in result["carry_over"]:
-        cells = [f"{percent(row[k]['top1'])} at {mega(row[k]['cost'])}" for k in ("carried", "own", "reference")]
-        rows.append([row["target"], percent(row["loss"]), *cells])
-    return md(["artifact", "aimed loss", "float's thresholds", "its own thresholds", "float artifact"], rows)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training run of train_baselines.py, from its log."""
-
-    model: str
-    name: str
-    variant: str
-    epochs: int  # of all cycles
-    seed: int
-    config: CascadeConfig
-    top1: tuple[float, ...]  # of each exit on the test images
-    hours: float
-
-    @property
-    def macs(self) -> tuple[int, ...]:
-        return cumulative_macs(Cascade(self.config).eval())
-
-
-def read_runs(folder: Path) -> list[Run]:
-    found = []
-    for path in sorted(folder.glob("*/*/result.json")):
-        asked, result = (json.loads((path.parent / name).read_text()) for name in ("options.json", "result.json"))
-        name, config = path.parent.name, CascadeConfig.from_dict(asked["model"])
-        variant, length, _ = name.rsplit("-", 2)
-        epochs, seed = sum(map(int, length.removesuffix("ep").split("+"))), asked["options"]["seed"]
-        found.append(Run(config.name, name, variant, epochs, seed, config, tuple(result["test_top1"]), result["hours"]))
-    return found
-
-
-def repeated(runs: list[Run]) -> list[list[Run]]:
-    """Static models trained with several seeds, each with its runs."""
-    groups: dict[tuple[str, str, int], list[Run]] = {}
-    for run in (r for r in runs if len(r.top1) == 1):
-        groups.setdefault((run.model, run.variant, run.epochs), []).append(run)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def seed_noise(runs: list[Run]) -> float:
-    """Standard deviation of a static model's top-1 over seeds, pooled over models; 0 where no model has two."""
-    groups = [[run.top1[0] for run in group] for group in repeated(runs)]
-    freedom = sum(len(g) - 1 for g in groups)
-    squares = sum(float(np.var(g)) * len(g) for g in groups)
-    return (squares / freedom) ** 0.5 if freedom else 0.0
-
-
-def ablation_table(runs: list[Run]) -> str:
-    """Means over seeds of one model's runs as long as its ablations, and against the cascade of the same seeds."""
-    lengths = Counter(r.epochs for r in runs if len(r.top1) > 1 and r.variant != "cascade")
-    epochs = max(lengths, key=lambda n: (lengths[n], -n), default=None)
-    groups: dict[str, dict[int, Run]] = {}
-    for run in runs:
-        if run.epochs == epochs:
-            groups.setdefault(run.variant, {})[run.seed] = run
-    rows = []
-    for variant in (v for v in VARIANTS if v in groups):
-        found, whole = groups[variant], groups.get("cascade", {})
-        macs = " / ".join(mega(m) for m in next(iter(found.values())).macs)
-        cells = " / ".join(percent(v) for v in np.mean([r.top1 for r in found.values()], axis=0))
-        shared, against = sorted(found.keys() & whole.keys()), "-"
-        if variant in ABLATIONS and shared:
-            gains = np.mean([np.subtract(found[s].top1, whole[s].top1) for s in shared], axis=0)
-            against = " / ".join(f"{100 * gain:+.2f}" for gain in gains)
-        rows.append([variant, ", ".join(map(str, sorted(found))), macs, cells, against])
-    columns = ["variant", "seeds", "MMACs, cumulative", "top-1 per exit, mean", "against the cascade, points"]
-    return md(columns, rows) if rows else "None trained yet.\n"
-
-
-def runs_table(runs: list[Run]) -> str:
-    rows = []
-    for run in runs:
-        top1 = " / ".join(percent(v) for v in run.top1)
-        rows.append([run.name, str(run.epochs), str(run.seed), top1, f"{run.hours:.2f}"])
-    return md(["run", "epochs", "seed", "top-1 per exit", "hours"], rows)
-
-
-def class_table(result: dict[str, Any]) -> str:
-    classes = result["examples"]["classes"]
-    return md(
-        ["class", "leaves at exit 0", "exit 1", "needs the last"],
-        [[name, *(f"{100 * s:.0f} %" for s in found["exit_shares"])] for name, found in classes.items()],
-    )
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------
@@ -382,118 +176,13 @@ def padded(rows: list[Any], length: int) -> list[Any]:
     return rows + [None] * (length - len(rows))
 
 
-# -- the page --------------------------------------------------------------------------------------------------------
+# -- all of it -------------------------------------------------------------------------------------------------------
 
 
-def overhead_text(result: dict[str, Any], out: Path, target: str = "onnx-int8") -> str:
-    """What the time at the static model's accuracy consists of, in this run's numbers."""
+def first_operators(out: Path, target: str = TAKEN_APART) -> list[int]:
+    """Operators of the graphs of the cascade's first stage and of the largest static model."""
     folders = (out / name / target for name in ("bundles", STATICS[0]))
-    first, alone = (CascadeBundle.open(folder).manifest.stages[0] for folder in folders)
-    rows = {t["run"]: t for t in result["times"] if t["target"] == target}
-    static, equal = rows[LARGEST], rows[equal_run(LARGEST, 0)]
-    always = rows["always the last exit"]["stage_ms"]
-    glue = equal["mean_ms"] - sum(s * ms for s, ms in zip(equal["ran"], equal["stage_ms"], strict=True))
-    later = [
-        f"- Stage {k}, which {equal['ran'][k]:.0%} of the images run, takes {equal['stage_ms'][k]:.3f} ms there, and "
-        f"{always[k]:.3f} ms where every image runs it."
-        for k in range(1, len(equal["stage_ms"]))
-    ]
-    return f"""What the time on {target} consists of, at the accuracy of {LARGEST}:
-
-- Stage 0 takes {equal["stage_ms"][0]:.3f} ms and {LARGEST} {static["stage_ms"][0]:.3f} ms: \
-{static["stage_ms"][0] / equal["stage_ms"][0]:.2f} times less, for {alone.macs / first.macs:.2f} times fewer MACs. \
-The graphs have {first.operators.delegated} and {alone.operators.delegated} operators.
-{"".join(line + chr(10) for line in later)}\
-- Confidences, the choice of exit and Python take {glue:.3f} ms an image, of a mean of {equal["mean_ms"]:.3f}."""
-
-
-def page(result: dict[str, Any], command: str, runs: list[Run], statics: list[Run], overhead: str) -> str:
-    noise, grids = seed_noise(runs), load_cascade(CHECKPOINT).config.grids
-    last, within = result["evaluations"][0]["last_share"], ""
-    if noise:
-        lengths = " and ".join(map(str, sorted({group[0].epochs for group in repeated(runs)})))
-        within = f""", or that accuracy less
-{100 * noise:.2f} points: the standard deviation of a static model's top-1 over seeds, pooled over those below that were
-trained with several, for {lengths} epochs"""
-    return f"""# Results on CIFAR-10
-
-Made by `{command}`; every figure below is from that run, its numbers in [eval.json](results/eval.json).
-
-- **Model:** {CHECKPOINT}, SHA-256 `{result["checkpoint_sha256"]}` ([model card](../dvt_edge/zoo/dvt_cifar10.md)).
-- **Data:** {result["data"]}.
-- **Machine:** {result["machine"]}; one thread.
-- **MACs** are those of the graphs that ship, reuse matrices included.
-
-## Each exit, each artifact
-
-All test images, every stage run. Core ML artifacts do not run on Linux and are not in any table.
-
-{exits_table(result)}
-{percent(last)} of the test images are answered rightly by the last exit alone, whatever earlier one is chosen.
-
-## Less compute at the same accuracy
-
-![top-1 against mean MACs](results/budget.svg)
-
-A static model is one stage, alone and without reuse, trained by the same command for as many epochs as the cascade:
-
-{alone_table(result, statics, grids)}
-What an exit has above the model of its grid, reuse and training with the others give it. The coarser a grid, the more
-convolutions its stem has, two for each halving of the image: fewer tokens do not have to mean a weaker model, so every
-static model has its own rows below. {best_static_text(result)}
-
-At each static model's accuracy, with thresholds that reach it on the held-out images{within}.
-Milliseconds are means, from the next section.
-
-{equal_table(result)}
-Against running every stage of the same cascade:
-
-{last_table(result)}
-## And in time
-
-Batch 1, one thread, {TIMED} test images drawn at random; all runs of a target take turns, {TURN} images each, and each
-image is timed {REPEATS} times, of which the median counts. Stages, confidences and the choice of exit are counted,
-decoding is not. Top-1 is that of the same thresholds on all test images.
-
-![top-1 against milliseconds](results/latency.svg)
-
-{times_table(result)}
-{overhead}
-
-In batches of 64 in PyTorch, answered images leaving the batch; the runs take turns, the best of three:
-
-{throughput_table(result)}
-## Quantized artifacts: thresholds carried over, or found anew
-
-Thresholds found on the float artifact's held-out logits, used on the quantized one, against thresholds found on its
-own; top-1 and mean MMACs on the test images.
-
-{carry_table(result)}
-## Easy and hard
-
-At the thresholds that lose half a point on the held-out images. The number is the confidence of exit 0; a wrong answer
-is named in red.
-
-![easy and hard images](results/examples.png)
-
-{class_table(result)}
-What the class token attends to in each exit's last block, mean over its heads: of each class, the image that exit 0 was
-least sure of among those that need the last. Each exit's answer is above its map, in red where it is wrong.
-
-![attention of the class token](results/attention.png)
-
-## Where it comes from: ablations
-
-The same recipe, data and few epochs for all, cascade included, one difference each:
-
-{ablation_table(runs)}
-Every run, its log in [results/runs](results/runs). Runs of different lengths are not to be compared with one another;
-hours are by the clock of a machine that did other things too, and some runs were paused.
-
-{runs_table(runs)}
-## What the paper reports
-
-{PAPER}"""
+    return [CascadeBundle.open(folder).manifest.stages[0].operators.delegated for folder in folders]
 
 
 def main(
@@ -521,13 +210,15 @@ def main(
         study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=tuple(statics), timed=TIMED)
         result = run_study(dataclasses.replace(study, tolerance=seed_noise(trained)), report)
     print_study(Console(), result)
-    as_long = [r for r in trained if len(r.top1) == 1 and r.name == run_name(r.variant, SCHEDULE, 0)]
+    as_long = statics_as_long(trained)
     plot_budget(result, as_long, docs / "results/budget.svg")
     plot_latency(result, docs / "results/latency.svg")
     plot_examples(result, data, docs / "results/examples.png")
     plot_attention(result, data, docs / "results/attention.png")
+    result["operators"] = first_operators(out)
     write_text(docs / "results/eval.json", json.dumps(result, indent=1) + "\n")
-    write_text(docs / "results.md", page(result, COMMAND, trained, as_long, overhead_text(result, out)))
+    shutil.copyfile(out / "answers.npz", docs / "results/answers.npz")
+    write_text(docs / "results.md", page(result, trained, as_long, read_answers(docs / "results/answers.npz")))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from support.synthetic import cascade_logits
 from dvt_edge import CascadeBundle
 from dvt_edge.calibration import thresholds
 from dvt_edge.calibration.confidence import exit_confidences, wilson
-from dvt_edge.calibration.exit_logits import BundleSource, ExitLogits, compute, in_memory
+from dvt_edge.calibration.exit_logits import About, BundleSource, ExitLogits, compute, in_memory, open_logits, seal
 from dvt_edge.calibration.paper_search import paper_thresholds
 from dvt_edge.calibration.recalibrate import bundle_logits, cost_of, some_of, write_points
 from dvt_edge.calibration.thresholds import Cost, Objective, RiskRule, calibrate, deal, parse_objective
@@ -29,7 +29,7 @@ from dvt_edge.device.exit_rule import simulate_exits
 from dvt_edge.device.manifest import ConfidenceSpec
 from dvt_edge.device.power_policy import PowerPolicy, power_table
 from dvt_edge.device.runtime import Runtime
-from dvt_edge.device.schema import dump_json
+from dvt_edge.device.schema import read_json
 from dvt_edge.errors import DataError, ManifestError
 
 MACS = (1000, 3000, 6000)
@@ -47,11 +47,11 @@ def logits_of(images: int, seed: int = 0, labelled: bool = True) -> ExitLogits:
 
 def test_the_parts_are_disjoint_complete_and_drawn_by_seed() -> None:
     for certified in (False, True):
-        parts = deal(1000, 3, certified)
+        parts = deal(np.arange(1000), 3, certified)
         together = np.concatenate([parts.search, parts.certify, parts.measure])
         assert sorted(together) == list(range(1000)) and (len(parts.certify) > 300) == certified
-    assert (deal(1000, 3, True).search == deal(1000, 3, True).search).all()
-    assert (deal(1000, 3, True).search != deal(1000, 4, True).search).any()
+    assert (deal(np.arange(1000), 3, True).search == deal(np.arange(1000), 3, True).search).all()
+    assert (deal(np.arange(1000), 3, True).search != deal(np.arange(1000), 4, True).search).any()
 
 
 def test_points_are_measured_on_the_images_that_were_not_searched() -> None:
@@ -93,7 +93,7 @@ def test_each_objective_gives_what_it_says_on_many_images() -> None:
         assert points[name].top1 == pytest.approx(last - loss, abs=0.006)
     assert points["eco"].mean_macs == pytest.approx(2000, rel=0.02)
     assert points["accuracy-0.85"].top1 == pytest.approx(0.85, abs=0.006)
-    assert points["risk-0.02"].certified and last - points["risk-0.02"].top1 <= 0.02 + 0.006
+    assert points["risk-0.02"].certificate and last - points["risk-0.02"].top1 <= 0.02 + 0.006
     assert points["risk-0.02"].mean_macs < 0.8 * points["full"].mean_macs
     values = exit_confidences(data, found.confidence)[found.parts.search]
     assert points["paper-20"].thresholds == tuple(map(float, paper_thresholds(values, 20)))
@@ -101,7 +101,7 @@ def test_each_objective_gives_what_it_says_on_many_images() -> None:
     assert (certificate.n, certificate.delta, certificate.epsilon) == (20_000, 0.1, 0.02)
     assert certificate.artifact_sha256 == data.about.artifact_sha256
     assert certificate.data_sha256 == data.about.data_sha256
-    assert [p.name for p in found.points if p.certified] == ["risk-0.02", "full"]
+    assert [p.name for p in found.points if p.certificate] == ["risk-0.02", "full"]
 
 
 def test_certificates_of_whole_calibrations_hold() -> None:
@@ -252,7 +252,7 @@ def write_logits(folder: Path, bundle: CascadeBundle, images: int = 3000, **abou
     folder.mkdir()
     np.save(folder / "logits.npy", data.logits)
     np.save(folder / "labels.npy", data.labels)
-    (folder / "about.json").write_text(dump_json(dataclasses.replace(data.about, **known)))
+    seal(folder, dataclasses.replace(data.about, **known))
     return folder
 
 
@@ -315,6 +315,7 @@ def test_errors_are_one_line_and_leave_the_manifest_as_it_was(
     broken = np.load(folders["NAN"] / "logits.npy")
     broken[17, 2, 0] = np.nan
     np.save(folders["NAN"] / "logits.npy", broken)
+    seal(folders["NAN"], read_json(About, folders["NAN"] / "about.json"))
     before = (bundle.folder / "manifest.json").read_bytes()
     assert main(["calibrate", str(bundle.folder), *(str(folders.get(a, a)) for a in args)]) == 2
     err = capsys.readouterr().err
@@ -397,3 +398,43 @@ def test_logits_of_one_split_are_not_those_of_another(zoo_bundle: CascadeBundle,
     compute(source, first, kept)
     with pytest.raises(DataError, match="give another folder or delete it"):
         compute(source, dataclasses.replace(other, source=first.source), kept)
+
+
+# -- what a certificate may rest on ---------------------------------------------------------------------------------
+
+
+def test_copies_of_an_image_are_counted_once() -> None:
+    """600 copies of one image were certified as 200 draws."""
+    data = logits_of(900)
+    once = calibrate(data, objectives=[parse_objective("risk:0.1")])
+    copies = data.take(np.r_[np.arange(900), np.zeros(600, dtype=int), np.arange(300)])
+    found = calibrate(copies, objectives=[parse_objective("risk:0.1")])
+    assert (once.repeated, found.repeated) == (0, 900)
+    assert found.record.certified == once.record.certified == 300
+    assert not set(found.parts.search) & set(found.parts.certify) and max(found.parts.certify) < 900
+    with pytest.raises(DataError, match="are needed"):
+        calibrate(data.take(np.zeros(600, dtype=int)), objectives=[parse_objective("risk:0.1")])
+
+
+@pytest.mark.parametrize("what", ["flipped", "float labels", "labels out of range", "another shape", "no hash", "cut"])
+def test_kept_logits_that_are_not_what_was_kept_are_refused(what: str, bundle: CascadeBundle, tmp_path: Path) -> None:
+    folder = write_logits(tmp_path / "logits", bundle, 60)
+    assert len(open_logits(folder)) == 60
+    file = folder / ("logits.npy" if what in ("flipped", "another shape", "cut") else "labels.npy")
+    values = np.load(file)
+    if what == "flipped":
+        values[3] = -values[3]
+        np.save(file, values)
+    elif what == "cut":
+        file.write_bytes(file.read_bytes()[:-7])
+    elif what == "no hash":
+        about = json.loads((folder / "about.json").read_text())
+        del about["kept_sha256"]
+        (folder / "about.json").write_text(json.dumps(about))
+    else:
+        changed = {"float labels": values + 0.5, "labels out of range": values + 99, "another shape": values[:, :2]}
+        np.save(file, changed[what])
+        seal(folder, read_json(About, folder / "about.json"))
+    with pytest.raises(DataError) as caught:
+        open_logits(folder)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)

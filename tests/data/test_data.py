@@ -277,7 +277,7 @@ def test_paths_with_nothing_to_read_are_refused(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "absent")
     assert "no images" in refused(tmp_path)
     (tmp_path / "empty").mkdir()
-    assert "no images" in refused(tmp_path)
+    assert "a class without images" in refused(tmp_path)
     assert "absent" in refused("sample:absent")
 
 

@@ -66,8 +66,9 @@ def test_a_whole_bundle_opens_and_gives_its_parts(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["golden/image.bin", "golden/stage1.bin"])
 def test_golden_files_of_another_length_are_refused(name: str, folder: Path) -> None:
-    bundle = CascadeBundle.open(folder)
     (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+    edit(folder, lambda m: m["files"].update({name: json_like(list_files(folder)[name])}))
+    bundle = CascadeBundle.open(folder)
     with pytest.raises(ManifestError, match=rf"{name}: \d+ bytes; expected"):
         bundle.golden()
 
@@ -165,10 +166,11 @@ def test_a_newer_format_and_an_unknown_one_are_told_apart(folder: Path) -> None:
         (lambda m: m["model"].update(classes=5), "logits"),
         (lambda m: m["preprocessing"].update(size=-3), "size -3"),
         (lambda m: m["preprocessing"].update(resize=2), "resize 2"),
-        (lambda m: m["preprocessing"].update(resize=10**30), "resize 1000"),
+        (lambda m: m["preprocessing"].update(resize=10**15), "resize 1000"),
+        (lambda m: m["preprocessing"].update(resize=10**30), "2^53"),
         (lambda m: m["preprocessing"].update(size=5, resize=5), "image"),
         (lambda m: m["golden"]["logits"].pop(), "golden logits"),
-        (lambda m: m["operating_points"][0].update(mean_macs=10**400), "mean_macs"),
+        (lambda m: m["operating_points"][0].update(mean_macs=10**400), "2^53"),
         (lambda m: m.update(stages=[]), "stages"),
         (lambda m: m["confidence"].update(temperature=[1.0]), "temperature"),
         (lambda m: m["confidence"].update(temperature=[1.0, 0.0, 1.0]), "temperature"),
@@ -238,10 +240,7 @@ def test_zip_round_trip_is_the_same_bytes_twice(folder: Path, tmp_path: Path) ->
     assert first.read_bytes() == second.read_bytes()
     opened = CascadeBundle.open(first)
     assert opened.manifest == bundle.manifest
-    temporary = opened.folder
-    assert temporary.exists()
-    del opened
-    assert not temporary.exists()
+    assert opened.read("stage1.bin") == bundle.read("stage1.bin") and opened.labels == bundle.labels
 
 
 def pack(path: Path, folder: Path, **extra: bytes) -> Path:
@@ -292,7 +291,7 @@ def test_a_zip_with_a_flipped_byte_is_a_bundle_or_refused(folder: Path, tmp_path
     with (folder / "labels.json").open("a") as file:
         file.write(" " * 3000)
     edit(folder, lambda m: m["files"].update({"labels.json": json_like(list_files(folder)["labels.json"])}))
-    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         with zipfile.ZipFile(tmp_path / "whole.zip", "w", method) as archive:
             for name in ("manifest.json", *list_files(folder)):
                 archive.write(folder / name, name)

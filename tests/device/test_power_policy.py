@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,16 @@ from dvt_edge.device.bundle import CascadeBundle, set_policy
 from dvt_edge.device.device_state import THERMAL, DeviceState
 from dvt_edge.device.operating_point import Certificate, OperatingPoint
 from dvt_edge.device.power_policy import (
+    Choice,
     EnergyQueue,
     Memory,
     PointRow,
     PowerPolicy,
     PowerTable,
     Rule,
+    base_draw,
     choose,
+    mean_cost,
     power_table,
     used,
 )
@@ -38,9 +42,9 @@ ROWS = tuple(from_json(PointRow, row, "row") for row in GOLDEN["table"]["rows"])
 TABLE = PowerTable(GOLDEN["table"]["stages"], ROWS, None, GOLDEN["table"]["capacity_j"], GOLDEN["table"]["base_w"])
 
 
-def state_of(values: dict[str, Any]) -> DeviceState:
-    level = values.get("battery_level")
-    return DeviceState(**(values | {"battery_level": None if level is None else float(level)}))
+def numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """Numbers that JSON lacks stand as strings."""
+    return {k: float(v) if v in ("nan", "inf", "-inf") else v for k, v in values.items()}
 
 
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: c["name"])
@@ -52,23 +56,36 @@ def test_golden_cases_hold(case: dict[str, Any]) -> None:
         table = dataclasses.replace(TABLE, rows=rows)
     memory = Memory()
     for step in case["steps"]:
-        memory = used(memory, **step.get("used", {"images": 0, "energy_j": 0.0}))
-        choice, memory = choose(policy, table, state_of(step["state"]), memory)
+        memory = used(memory, **numbers(step.get("used", {"images": 0, "energy_j": 0.0})))
+        choice, memory = choose(policy, table, DeviceState(**numbers(step["state"])), memory)
         expected = dict(step["expected"])
         if "queue_j" in expected:
             queue_j = expected.pop("queue_j")
             assert memory.queue_j == (None if queue_j is None else pytest.approx(queue_j, rel=GOLDEN["tolerance"]))
+        if "base_w" in expected:
+            learned = pytest.approx(expected.pop("base_w"), rel=GOLDEN["tolerance"])
+            assert base_draw(policy, table, memory.drain) == learned
         assert dataclasses.asdict(choice) == expected
+
+
+@pytest.mark.parametrize("case", GOLDEN["costs"]["cases"], ids=str)
+def test_golden_costs_hold(case: dict[str, Any]) -> None:
+    joules = None if case["exit_j"] is None else tuple(case["exit_j"])
+    choice = Choice(case["point"], case["max_stage"], uncertified=True)
+    found = mean_cost(dataclasses.replace(TABLE, exit_j=joules), choice)
+    assert found == pytest.approx(case["cost"], rel=GOLDEN["tolerance"])
 
 
 @pytest.mark.parametrize("case", GOLDEN["tables"]["cases"], ids=["energies", "energies unknown"])
 def test_golden_tables_hold(case: dict[str, Any]) -> None:
     """The accuracy that policies weigh: the expected top-1, else the top-1, else the agreement."""
     golden = GOLDEN["tables"]
-    certificate = Certificate("disagreement", "always-last", 0.0, 0.0, 0, "0" * 64, "0" * 64)
+    certificate = Certificate(
+        "disagreement", "always-last", 0.0, 0.0, 0, "0" * 64, "0" * 64, (0.5, 0.5, 0.0), "max_softmax", (1.0,) * 3, 1
+    )
     points = [
         OperatingPoint(
-            **{k: tuple(v) if k == "exit_shares" else v for k, v in values.items()},
+            **{k: tuple(v) if k == "exit_shares" else v for k, v in values.items() if k != "certified"},
             thresholds=(0.5, 0.5, 0.0),
             mean_macs=1.0,
             images=10,
@@ -87,15 +104,17 @@ def test_golden_tables_hold(case: dict[str, Any]) -> None:
         assert [row.energy_j for row in rows] == pytest.approx(case["energy_j"], rel=GOLDEN["tolerance"])
 
 
-levels = st.one_of(st.none(), st.floats(allow_nan=True), st.floats(0, 1))
+levels = st.one_of(st.none(), st.floats(), st.floats(0, 1))
+wild = st.one_of(st.none(), st.floats(), st.floats(0, 8e4), st.sampled_from([5e-324, 1e-300, 1e300]))
 states = st.builds(
     DeviceState,
     battery_level=levels,
     charging=st.booleans(),
     low_power=st.booleans(),
     thermal=st.sampled_from(THERMAL),
-    lifetime_s=st.one_of(st.none(), st.floats(-10, 1e6)),
-    time_s=st.floats(0, 1e6),
+    lifetime_s=wild,
+    time_s=st.floats(0, 8e4),
+    energy_left_j=wild,
 )
 names = st.sampled_from([row.name for row in ROWS])
 rules = st.builds(
@@ -114,40 +133,87 @@ policies = st.builds(
     queue=st.one_of(st.none(), st.builds(EnergyQueue, st.floats(1, 1e4), st.one_of(st.none(), st.floats(0.01, 100)))),
     hysteresis=st.floats(0, 0.2),
     dwell_s=st.floats(0, 100),
+    cool_s=st.floats(0, 100),
     allow_uncertified=st.booleans(),
 )
-steps = st.lists(st.tuples(states, st.integers(0, 1000), st.floats(0, 100)), min_size=1, max_size=12)
+History = list[tuple[DeviceState, int, float]]
+steps = st.lists(st.tuples(states, st.integers(0, 1000), st.floats()), min_size=1, max_size=12)
 
 
-@given(policies, steps)
+@given(policies, steps, st.lists(wild, min_size=12, max_size=12))
 def test_any_state_has_an_answer_that_keeps_the_certificates(
-    policy: PowerPolicy, history: list[tuple[DeviceState, int, float]]
+    policy: PowerPolicy, history: History, clock: list[float | None]
 ) -> None:
     memory = Memory()
-    for state, images, joules in history:
+    for (state, images, joules), time_s in zip(history, clock, strict=False):
+        state = dataclasses.replace(state, time_s=time_s)
         choice, memory = choose(policy, TABLE, state, used(memory, images, joules))
         row = next(r for r in ROWS if r.name == choice.point)
         assert choice.uncertified == (not row.certified or choice.max_stage is not None)
         assert policy.allow_uncertified or not choice.uncertified
-        assert memory.queue_j is None or memory.queue_j >= 0
+        assert memory.queue_j is None or 0 <= memory.queue_j < math.inf
+        assert math.isfinite(memory.now_s) and math.isfinite(base_draw(policy, TABLE, memory.drain))
         assert choose(policy, TABLE, state, memory) == choose(policy, TABLE, state, memory)
 
 
+def rank(choice: Choice) -> tuple[float, int]:
+    """By the stages that an image runs on average, where energies are not known; then by the table."""
+    last = TABLE.stages - 1 if choice.max_stage is None else choice.max_stage
+    shares = next(row.exit_shares for row in ROWS if row.name == choice.point)
+    stages = sum(share * (1 + min(k, last)) for k, share in enumerate(shares))
+    return round(stages, 9), [row.name for row in ROWS].index(choice.point)
+
+
+def by_heat(policy: PowerPolicy, memory: Memory) -> bool:
+    return memory.rule is not None and policy.rules[memory.rule].thermal_at_least is not None
+
+
+def wanted(policy: PowerPolicy, state: DeviceState, memory: Memory) -> Choice:
+    """What the policy chooses of this state without a dwell."""
+    return choose(dataclasses.replace(policy, dwell_s=0.0), TABLE, state, memory)[0]
+
+
 @given(policies, steps)
-def test_costlier_points_wait_for_the_dwell(policy: PowerPolicy, history: list[tuple[DeviceState, int, float]]) -> None:
-    memory, changed, before = Memory(), None, None
-    order = [row.name for row in ROWS]
+def test_only_costlier_choices_wait_for_the_dwell_and_heat_never_does(policy: PowerPolicy, history: History) -> None:
+    memory, changed, before = Memory(), 0.0, None
     for state, _, _ in sorted(history, key=lambda step: step[0].time_s):
+        asked = wanted(policy, state, memory)
         choice, memory = choose(policy, TABLE, state, memory)
-        if before is not None and choice != before:
-            if (order.index(choice.point), 9 if choice.max_stage is None else choice.max_stage) > (
-                order.index(before.point),
-                9 if before.max_stage is None else before.max_stage,
-            ):
-                assert changed is not None and state.time_s - changed >= policy.dwell_s
-            changed = state.time_s
-        changed = state.time_s if before is None else changed
+        if before is not None and choice != asked:
+            assert choice == before and rank(asked) > rank(before)
+            assert state.time_s - changed < policy.dwell_s + 1e-6 and not by_heat(policy, memory)
+        if before is not None and choice != before and rank(choice) > rank(before):
+            assert by_heat(policy, memory) or state.time_s - changed >= policy.dwell_s - 1e-6
+        changed = state.time_s if choice != before else changed
         before = choice
+
+
+@given(policies, steps, st.lists(wild, min_size=12, max_size=12))
+def test_no_clock_disables_anything_for_good(policy: PowerPolicy, history: History, clock: list[float | None]) -> None:
+    """Whatever times came, after two good ones that are far enough apart the policy does what it wants."""
+    memory = Memory()
+    for (state, images, joules), time_s in zip(history, clock, strict=False):
+        _, memory = choose(policy, TABLE, dataclasses.replace(state, time_s=time_s), used(memory, images, joules))
+    calm = DeviceState(time_s=1000.0)
+    _, memory = choose(policy, TABLE, calm, memory)
+    calm = DeviceState(time_s=1000.0 + policy.dwell_s + policy.cool_s + 1.0)
+    choice, _ = choose(policy, TABLE, calm, memory)
+    assert choice == choose(policy, TABLE, calm, Memory())[0]
+
+
+@pytest.mark.parametrize("tick", [1.0, 5.0, 60.0])
+def test_a_thermal_rule_is_left_a_stated_time_after_the_heat_whatever_the_tick(tick: float) -> None:
+    policy = PowerPolicy("full", (Rule("fast", thermal_at_least="serious"),), cool_s=120.0, dwell_s=0.0)
+    policy = dataclasses.replace(policy, otherwise="accurate", allow_uncertified=True)
+    memory, left_s = Memory(), None
+    for k in range(round(600 / tick)):
+        hot = 60 <= k * tick < 180  # and nominal from then on
+        state = DeviceState(thermal="serious" if hot else "nominal", time_s=k * tick)
+        choice, memory = choose(policy, TABLE, state, memory)
+        if choice.point == "accurate" and k * tick >= 60:
+            left_s = k * tick
+            break
+    assert left_s is not None and 180 + 120 - tick <= left_s <= 180 + 120
 
 
 @given(st.floats(0.05, 0.95), st.lists(st.floats(-0.014, 0.014), min_size=2, max_size=30))
@@ -172,6 +238,7 @@ def test_a_level_that_dithers_less_than_the_hysteresis_changes_the_point_at_most
         ({"queue": {"images_per_s": -3}}, "images_per_s -3"),
         ({"hysteresis": -0.1}, "hysteresis -0.1"),
         ({"dwell_s": -1}, "dwell_s -1"),
+        ({"cool_s": -1}, "cool_s -1"),
         ({"otherwise": 3}, "policy.otherwise: found 3; expected str"),
         ({"extra": 1}, "unknown field 'extra'"),
     ],

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 from support.make_preprocess_golden import png_of_16_bits
 
-from dvt_edge.device.preprocess import open_rgb, preprocess, resized_shape, to_rgb
+from dvt_edge.device import decoding
+from dvt_edge.device.decoding import open_rgb, to_rgb
+from dvt_edge.device.preprocess import preprocess, resized_shape
 from dvt_edge.errors import DataError
 
 GOLDEN = Path(__file__).parents[1] / "golden/preprocess"
@@ -203,10 +205,10 @@ def test_images_that_would_be_huge_once_resized_are_refused(tmp_path: Path, shap
 def test_a_decoder_may_fail_in_any_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow raises struct.error for some damaged EXIF, for one."""
 
-    def fail(image: Image.Image) -> Image.Image:
+    def fail(info: dict) -> None:
         raise struct.error("required argument is not an integer")
 
-    monkeypatch.setattr(ImageOps, "exif_transpose", fail)
+    monkeypatch.setattr(decoding, "turn", fail)
     with pytest.raises(DataError, match=r"wide\.png: not a readable image"):
         preprocess(GOLDEN / "wide.png", 4, 4)
 

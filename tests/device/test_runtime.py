@@ -18,6 +18,7 @@ from support.needs import needs
 from dvt_edge.device import runtime as runtime_module
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.device_state import DeviceState
+from dvt_edge.device.engines import Artifact
 from dvt_edge.device.exit_rule import confidence
 from dvt_edge.device.manifest import ConfidenceSpec
 from dvt_edge.device.runtime import Runtime
@@ -83,7 +84,9 @@ def test_a_last_stage_that_is_not_finite_gives_the_one_before_marked(
     runtime, _ = runtime_of(tmp_path, monkeypatch, [HARD, OTHER, [math.nan, 0, 0]])
     result = runtime.run(IMAGE, operating_point="full")
     assert (result.exit, result.degraded, len(result.stage_ms)) == (1, True, 3)
-    runtime._programs = [FakeEngine([[math.nan] * 3] * 3).load_stage(Path(), s, "", 1) for s in runtime.manifest.stages]
+    runtime._programs = [
+        FakeEngine([[math.nan] * 3] * 3).load_stage(Artifact("", {}), s, "", 1) for s in runtime.manifest.stages
+    ]
     with pytest.raises(NotFiniteError):
         runtime.run(IMAGE)
 
@@ -132,11 +135,12 @@ def test_an_absent_provider_is_an_error_not_a_fallback(zoo_bundle: CascadeBundle
     from dvt_edge.device.engines.onnxruntime_engine import load_stage
 
     stage = zoo_bundle.manifest.stages[0]
+    artifact = Artifact(stage.artifact, zoo_bundle.artifact(0))
     with pytest.raises(EngineError, match="QNNExecutionProvider"):
-        load_stage(zoo_bundle.file(stage.artifact), stage, "QNNExecutionProvider", 1)
+        load_stage(artifact, stage, "QNNExecutionProvider", 1)
     with pytest.raises(EngineError, match="manifest says"):
         other = zoo_bundle.manifest.stages[1]
-        load_stage(zoo_bundle.file(stage.artifact), other, "CPUExecutionProvider", 1)
+        load_stage(artifact, other, "CPUExecutionProvider", 1)
 
 
 PHONE_SIDE_TESTER = """

@@ -56,8 +56,8 @@ from dvt_edge.evaluation.curves import (
 from dvt_edge.evaluation.study import bundle_source, equal_accuracy, equal_run, named, static_source, times
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade, save_cascade
+from dvt_edge.network.pixels import normalise
 from dvt_edge.network.presets import config_for
-from dvt_edge.network.training import normalise
 
 MACS = (10, 30, 100)
 
@@ -277,6 +277,10 @@ def test_eval_of_a_cascade_beside_a_static_model(tiny: Cascade, tmp_path: Path, 
     assert main(arguments) == 0
     assert "at a static model's accuracy" in capsys.readouterr().out
     result = json.loads((tmp_path / "out/eval.json").read_text())
+    with np.load(tmp_path / "out/answers.npz") as answers:  # each image's, so that rows can be compared in pairs
+        right, left = answers["pytorch/right"], answers["pytorch/always the last exit"]
+        assert right.shape == (20, 3) and right.mean(axis=0).tolist() == result["evaluations"][0]["top1"]
+        assert (left == 2).all() and answers[f"{result['statics'][0]['static']}, pytorch/right"].shape == (20, 1)
     hashes = [row["artifact_sha256"] for row in result["statics"]]
     names = ["static 6x6", *(f"static 4x4 {sha[:6]}" for sha in hashes[1:])]  # two of one grid: told by their hash
     assert len(set(hashes)) == 3 and [row["static"] for row in result["statics"]] == names
@@ -463,6 +467,9 @@ def test_a_bundle_is_timed_at_the_accuracy_of_each_static_model_of_its_target(
     assert tuple(equal["thresholds"]) == cascade.at(cascade.reaching(static.search.top1[0])).thresholds
     assert tuple(within["thresholds"]) == cascade.at(cascade.reaching(static.search.top1[0] - 0.05)).thresholds
     assert within["macs"] < equal["macs"] and within["top1"] < equal["top1"]
+    less = found["loses 5 %"]["less_time"]
+    assert set(less) == {"always the last exit", "static 1x1"} and all(low <= high for low, high in less.values())
+    assert sum(equal["shares"]) == pytest.approx(1)
     itself = found["static 1x1"]
     assert (itself["macs"], itself["top1"], itself["ran"]) == (1000, static.test.top1[0], [1.0])
     assert [name for name in found if "static" in name] == [

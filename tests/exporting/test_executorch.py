@@ -12,6 +12,7 @@ import pytest
 import torch
 from support.needs import needs
 
+from dvt_edge.device.engines import Artifact
 from dvt_edge.device.manifest import StageSpec
 from dvt_edge.errors import EngineError, ExportError
 from dvt_edge.exporting.exporters import Converted
@@ -68,7 +69,7 @@ def float_stages(stages: list[StageGraph], tmp_path_factory: pytest.TempPathFact
 def program(stages: list[StageGraph], converted: Converted, index: int, backend: str = "XnnpackBackend"):
     from dvt_edge.device.engines.executorch_engine import load_stage
 
-    return load_stage(converted.artifact, spec_of(stages[index], converted), backend, 1)
+    return load_stage(Artifact.at(converted.artifact), spec_of(stages[index], converted), backend, 1)
 
 
 def test_float_stages_are_pytorchs_on_every_output(stages: list[StageGraph], float_stages: list[Converted]) -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.pixels import normalise
 from dvt_edge.network.presets import PRESETS
 from dvt_edge.network.published import as_published
 from dvt_edge.network.stages import StageChain, split
-from dvt_edge.network.training import normalise
 
 
 def cascade(name: str = "dvt_tiny", **changes: object) -> Cascade:

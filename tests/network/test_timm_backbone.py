@@ -1,4 +1,4 @@
-"""A plain timm ViT becomes the backbone of every stage, weights included; anything else is refused by name."""
+"""A timm ViT becomes the backbone of every stage, weights included; what no stage has is refused by name."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ from timm.models.vision_transformer import ParallelScalingBlock
 from torch import Tensor, nn
 
 from dvt_edge.errors import CheckpointError, ConfigError
+from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade, save_cascade
 from dvt_edge.network.config import CascadeConfig
 from dvt_edge.network.presets import config_for
+from dvt_edge.network.stages import StageChain, split
 from dvt_edge.network.timm_backbone import (
     cascade_from_timm,
     config_from_timm,
+    config_of,
+    copy_backbone,
     default_grids,
     exact_ratio,
+    load_backbone,
     require_plain,
 )
 
@@ -71,12 +76,40 @@ def test_dimensions_come_from_the_timm_model() -> None:
     small = config_from_timm(SMALL)
     assert (small.image_size, small.grids, small.dim, small.mlp_hidden) == (160, (5, 8, 10), 64, 192)
     assert config_from_timm("vit_small_patch32_384").grids == (6, 9, 12)
+    assert config_from_timm("vit_small_patch32_224.augreg_in21k").grids == (4, 5, 7)
+    assert config_from_timm("vit_small_patch8_224.dino", num_classes=5).grids == (14, 20, 28)
+
+
+def test_depth_and_image_size_are_the_callers(vit: Any, vit_file: Path) -> None:
+    """The first blocks alone, and an image of another size with the grids that follow from the patches."""
+    config = config_from_timm("vit_small_patch14_dinov2", num_classes=81, depth=6, image_size=224)
+    assert (config.depth, config.image_size, config.grids, config.resize) == (6, 224, (8, 12, 16), 224)
+    assert config_from_timm("vit_so400m_patch14_siglip_384", num_classes=2).image_size == 27 * 14, "whole patches"
+    for depth in (0, 7):
+        assert "6 blocks" in refused(ConfigError, lambda depth=depth: config_from_timm(SMALL, depth=depth))
+    cascade = cascade_from_timm(SMALL, pretrained_file=vit_file, depth=2, image_size=96, num_classes=3).eval()
+    assert [len(stage.blocks) for stage in cascade.stages] == [2] * 3 and cascade.config.grids == (3, 5, 6)
+    for index, block in enumerate(cascade.stages[2].blocks):
+        assert torch.equal(block.attn.qkv.weight, vit.blocks[index].attn.qkv.weight)
+    assert [tuple(z.shape) for z in cascade(torch.randn(1, 3, 96, 96))] == [(1, 3)] * 3
+
+
+def test_weights_go_into_a_cascade_that_is_there(vit: Any, vit_file: Path) -> None:
+    """As training does: reuse and name are the cascade's own; another width or pooling is refused by the field."""
+    config = config_from_timm(SMALL, depth=3).replace(name="mine", relation_reuse=False, grids=(5, 10), resize=200)
+    cascade = Cascade(config)
+    load_backbone(cascade, SMALL, vit_file)
+    assert torch.equal(cascade.stages[1].blocks[2].fc2.weight, vit.blocks[2].mlp.fc2.weight)
+    for change in ({"pool": "mean"}, {"dim": 32}, {"depth": 7}):
+        other = Cascade(config.replace(**change))
+        message = refused(ConfigError, lambda other=other: load_backbone(other, SMALL, vit_file))
+        assert next(iter(change)) in message
 
 
 def test_default_grids_are_possible_for_every_grid() -> None:
     """Whatever the model's own grid, the configuration accepts the default and ends on it."""
     for grid in range(1, 65):
-        config = CascadeConfig("x", image_size=640, resize=640, grids=default_grids(640, grid))
+        config = CascadeConfig("x", image_size=640, resize=640, grids=default_grids(grid))
         assert config.grids[-1] == grid
 
 
@@ -95,10 +128,10 @@ def test_the_mlp_ratio_gives_the_hidden_width_again() -> None:
         ("vit_relpos_small_patch16_224", "class VisionTransformerRelPos"),
         ("eva02_tiny_patch14_224", "class Eva"),
         ("vit_tiny_r_s16_p8_224", "patch embedding HybridEmbed"),
-        ("vit_base_patch16_clip_224", "pre-norm (LayerNorm)"),
-        ("deit3_small_patch16_224", "a class token without position embedding"),
-        ("vit_small_patch14_dinov2", "layer scale (LayerScale)"),
-        ("vit_medium_patch16_gap_240", "no class token"),
+        ("vit_base_patch16_rpn_224", "block ResPostBlock"),
+        ("vit_giant_patch14_dinov2", "MLP GluMlp"),
+        ("aimv2_large_patch14_224", "a norm in the patch embedding (RmsNorm)"),
+        ("vit_dwee_patch16_reg1_gap_256", "attention DiffAttention"),
     ],
 )
 def test_a_model_that_is_not_plain_is_refused_by_its_property(name: str, found: str) -> None:
@@ -110,19 +143,15 @@ def test_a_model_that_is_not_plain_is_refused_by_its_property(name: str, found: 
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ({"qk_norm": True}, "qk_norm"),
         ({"scale_attn_norm": True}, "scale_attn_norm"),
         ({"scale_mlp_norm": True}, "scale_mlp_norm"),
         ({"attn_layer": "diff"}, "attention DiffAttention"),
-        ({"init_values": 0.1}, "layer scale"),
-        ({"reg_tokens": 2}, "2 register tokens"),
-        ({"global_pool": "avg"}, "global_pool 'avg'"),
-        ({"global_pool": "map"}, "global_pool 'map'"),
-        ({"fc_norm": True}, "fc_norm"),
-        ({"pre_norm": True}, "pre-norm"),
+        ({"global_pool": "max"}, "global_pool 'max'"),
+        ({"global_pool": "prr"}, "global_pool 'prr'"),
+        ({"pool_include_prefix": True, "global_pool": "avg"}, "registers too"),
+        ({"global_pool": "map", "final_norm": False}, "without a norm before it"),
         ({"pos_embed": "none"}, "no position embedding"),
-        ({"act_layer": "quick_gelu"}, "activation QuickGELU"),
-        ({"act_layer": "gelu_tanh"}, "activation"),
+        ({"act_layer": "silu"}, "activation SiLU"),
         ({"mlp_layer": timm.layers.SwiGLU}, "MLP SwiGLU"),
         ({"norm_layer": "rmsnorm"}, "RmsNorm"),
         ({"embed_norm_layer": LayerNorm}, "a norm in the patch embedding"),
@@ -153,6 +182,99 @@ def test_a_stage_on_the_models_own_grid_gives_its_logits(vit: Any, vit_file: Pat
     image = torch.randn(2, 3, 160, 160)
     with torch.inference_mode():
         torch.testing.assert_close(cascade(image)[0], vit(image), rtol=0, atol=1e-4)
+
+
+KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # timm's name, switches, what ours says
+    "LayerScale, patch 14": ("vit_small_patch14_dinov2", {}, {}),
+    "registers without position": ("vit_small_patch14_reg4_dinov2", {}, {"registers": 4}),
+    "class token without position": ("deit3_small_patch16_224", {}, {}),
+    "pre-norm, quick GELU": (
+        "vit_base_patch32_clip_quickgelu_224",
+        {},
+        {"pre_norm": True, "activation": "quick-gelu"},
+    ),
+    "attention pooling, no class token": (
+        "vit_base_patch16_siglip_224",
+        {},
+        {"class_token": False, "pool": "attention"},
+    ),
+    "mean of normed tokens": ("vit_base_patch16_siglip_gap_224", {}, {"class_token": False, "pool": "norm-mean"}),
+    "mean, fc_norm, registers": (
+        "vit_medium_patch16_reg4_gap_256",
+        {},
+        {"class_token": False, "registers": 4, "pool": "mean"},
+    ),
+    "pixels beyond the last patch": (
+        "vit_so400m_patch14_siglip_384",
+        {},
+        {"class_token": False, "pool": "attention", "image_size": 378},
+    ),
+    "scale norms": ("beit3_base_patch16_224", {}, {"scale_norms": True, "pool": "mean"}),
+    "no final norm": ("vit_intern300m_patch14_448", {}, {"final_norm": False}),
+    "patch 8": ("vit_small_patch8_224", {}, {}),
+    "patch 32": ("vit_small_patch32_224", {}, {}),
+    "qk_norm": (SMALL, {"qk_norm": True}, {"qk_norm": True}),
+    "GELU by tanh": (SMALL, {"act_layer": "gelu_tanh"}, {"activation": "gelu-tanh"}),
+    "fc_norm of the class token": (SMALL, {"fc_norm": True}, {}),
+    "no bias of queries, keys and values": (SMALL, {"qkv_bias": False, "global_pool": "map"}, {"pool": "attention"}),
+    "everything at once": (
+        SMALL,
+        {"reg_tokens": 3, "init_values": 0.1, "qk_norm": True, "pre_norm": True, "global_pool": "avg"},
+        {"registers": 3, "qk_norm": True, "pre_norm": True, "pool": "mean"},
+    ),
+}
+
+
+def drawn(name: str, **options: Any) -> Any:
+    """A timm model of two blocks with every tensor drawn; norms' weights around one."""
+    torch.manual_seed(0)
+    model = timm.create_model(name, depth=2, num_classes=7, **options).eval()
+    with torch.no_grad():
+        for key, tensor in model.named_parameters():
+            tensor.normal_(mean=float("norm" in key and key.endswith("weight")), std=0.05)
+    return require_plain(model, name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_vit_gives_timms_own_logits(kind: str) -> None:
+    """Before reuse is added a stage on the native grid is timm's forward to 1e-4, whatever kind of ViT it is."""
+    name, options, said = KINDS[kind]
+    model = drawn(name, **options)
+    grid = model.patch_embed.grid_size[0]
+    cascade = Cascade(config_of(model, name, grids=(grid,))).eval()
+    copy_backbone(model, cascade)
+    kinds = ("class_token", "registers", "pre_norm", "qk_norm", "scale_norms", "activation", "pool", "final_norm")
+    found = {k: v for k, v in cascade.config.to_dict().items() if k in kinds}
+    assert found == {k: v for k, v in said.items() if k in kinds}, "and nothing beyond what the model has"
+    size = cascade.config.image_size
+    assert size == said.get("image_size", model.patch_embed.img_size[0])
+    image = torch.randn(2, 3, *model.patch_embed.img_size)
+    with torch.inference_mode():
+        expected = model(image)
+        torch.testing.assert_close(cascade(image[..., :size, :size])[0], expected, rtol=0, atol=1e-4)
+    assert float(expected.std()) > 0.01, "the logits differ"
+
+
+@pytest.mark.parametrize(
+    "kind", ["mean, fc_norm, registers", "attention pooling, no class token", "everything at once"]
+)
+def test_reuse_and_stages_follow_the_tokens_of_every_kind(kind: str) -> None:
+    """Registers and missing class tokens: the resampling leaves the prefix alone, and the split stages agree."""
+    name, options, _ = KINDS[kind]
+    model = drawn(name, **options)
+    cascade = Cascade(config_of(model, name, grids=(3, 4))).eval()
+    copy_backbone(model, cascade)
+    prefix, second = cascade.config.prefix_tokens, cascade.stages[1]
+    assert second.relation_resample.shape == (prefix + 16, prefix + 9)
+    assert torch.equal(second.relation_resample[:prefix, :prefix], torch.eye(prefix))
+    assert not second.token_resample[:prefix].any()
+    stages = split(cascade)
+    image = torch.randint(0, 256, (1, cascade.config.image_size, cascade.config.image_size, 3), dtype=torch.uint8)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (cascade.config.mean, cascade.config.std))
+    with torch.inference_mode():
+        expected = cascade((image.permute(0, 3, 1, 2) / 255 - mean) / std)
+    for (_, outputs), logits in zip(StageChain(stages).run(image), expected, strict=True):
+        torch.testing.assert_close(outputs["logits"], logits, rtol=0, atol=1e-4)
 
 
 def test_every_stage_gets_the_weights_resampled_to_its_grid(vit: Any, vit_file: Path) -> None:

@@ -19,19 +19,18 @@ from support.fake_cifar import write_cifar10
 from dvt_edge.data.dealing import held_out_images, open_training_data
 from dvt_edge.errors import ConfigError, DataError, DvtEdgeError
 from dvt_edge.network import training
+from dvt_edge.network.accuracy import exit_accuracy
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade, save_cascade
+from dvt_edge.network.pixels import TrainingImages, normalise
 from dvt_edge.network.presets import PRESETS
+from dvt_edge.network.teaching import exit_losses
 from dvt_edge.network.training import (
     Trainer,
-    TrainingImages,
-    TrainingOptions,
-    exit_accuracy,
-    exit_losses,
     initial_cascade,
-    normalise,
     train,
 )
+from dvt_edge.network.training_options import TrainingOptions
 
 ROOT = Path(__file__).parents[2]
 TINY = PRESETS["dvt_tiny"]
@@ -240,7 +239,7 @@ def test_data_that_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A diverged run ends in one line and saves no state that a resume would pick up."""
-    monkeypatch.setattr(training, "SoftTargetCrossEntropy", lambda: lambda z, targets: z.sum() * torch.nan)
+    monkeypatch.setattr(training, "exit_losses", lambda exits, *_: torch.stack(exits).sum() * torch.nan)
     with pytest.raises(DvtEdgeError, match="epoch 1, step 0: the loss is nan"):
         train(TINY, data, tmp_path, QUICK)
     assert not (tmp_path / "last.pt").exists()
@@ -276,6 +275,7 @@ import sys
 import torch
 from dvt_edge.network import training
 from dvt_edge.network.presets import PRESETS
+from dvt_edge.network.training_options import TrainingOptions
 
 class Recording(training.Trainer):
     def finish(self):
@@ -283,7 +283,7 @@ class Recording(training.Trainer):
         return super().finish()
 
 training.Trainer = Recording
-options = training.TrainingOptions(epochs=2, batch_size=16, warmup_epochs=1, holdout=16, workers=0)
+options = TrainingOptions(epochs=2, batch_size=16, warmup_epochs=1, holdout=16, workers=0)
 training.train(PRESETS["dvt_tiny"], sys.argv[1], sys.argv[2], options)
 """
 
@@ -307,7 +307,7 @@ def test_the_strongest_posterize_keeps_one_bit() -> None:
     """timm draws 0 bits at magnitude 10, which Pillow 13 refuses: a run must not die of it by chance."""
     from PIL import Image
 
-    from dvt_edge.network.training import training_transform
+    from dvt_edge.network.pixels import training_transform
 
     picture = Image.fromarray(np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3))
     transform = training_transform(TINY, dataclasses.replace(QUICK, auto_augment="rand-m10-mstd0-inc1"))

@@ -14,7 +14,7 @@ import typer
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.network.presets import PRESETS
-from dvt_edge.network.training import TrainingOptions
+from dvt_edge.network.training_options import TrainingOptions
 
 SCRIPTS = Path(__file__).parents[2] / "export_scripts/reproduce"
 
@@ -80,3 +80,23 @@ def test_runs_that_do_not_belong_together_are_refused_and_nothing_is_written(
         with pytest.raises(typer.BadParameter, match=words):
             add_to_zoo.main(runs, tmp_path)
     assert not list(tmp_path.glob("dvt_tiny*"))
+
+
+def test_a_run_from_pretrained_weights_says_so(add_to_zoo: ModuleType, tmp_path: Path) -> None:
+    """The command has backbone, depth and grids, the card both levels of classes; no preset of the name is needed."""
+    run = write_run(tmp_path / "photos", 0, 3)
+    config = PRESETS["dvt_tiny"].replace(name="dvt_photos")
+    save_cascade(Cascade(config), run / "cascade.safetensors")
+    options = TrainingOptions(epochs=3, backbone="test_vit", pretrained="a/vit.pth", backbone_lr=1e-4)
+    asked = {"model": config.to_dict(), "options": dataclasses.asdict(options)}
+    (run / "options.json").write_text(json.dumps(asked))
+    result = json.loads((run / "result.json").read_text()) | {"test_coarse_top1": [0.4, 0.5, 0.6]}
+    (run / "result.json").write_text(json.dumps(result))
+    add_to_zoo.main([run], tmp_path)
+    card = (tmp_path / "dvt_photos.md").read_text()
+    assert "trained from the weights of timm's test_vit" in card and "30.00 %, 60.00 %" in card
+    assert "--model timm:test_vit --name dvt_photos --depth 2 --grids 3,4,6 --image-size 32 --resize 36" in card
+    assert "--pretrained a/vit.pth" in card and "--backbone-lr 0.0001" in card
+    (run / "options.json").write_text(json.dumps(asked | {"model": config.replace(depth=3).to_dict()}))
+    with pytest.raises(typer.BadParameter, match="another configuration"):
+        add_to_zoo.main([run], tmp_path)

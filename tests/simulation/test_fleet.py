@@ -17,12 +17,12 @@ from rich.console import Console
 from support.fake_bundle import write_bundle
 from support.needs import needs
 
-from dvt_edge.calibration.exit_logits import open_logits
+from dvt_edge.calibration.exit_logits import About, open_logits, seal
 from dvt_edge.cli.app import main
 from dvt_edge.device.manifest import ConfidenceSpec
 from dvt_edge.device.operating_point import OperatingPoint
 from dvt_edge.device.power_policy import PowerPolicy
-from dvt_edge.device.schema import from_json, parse_json, schema_of
+from dvt_edge.device.schema import from_json, parse_json, read_json, schema_of
 from dvt_edge.errors import DataError, DvtEdgeError, EngineError, SchemaError, SimulationError
 from dvt_edge.simulation import fleet_run
 from dvt_edge.simulation.device_profile import open_profile
@@ -95,7 +95,7 @@ def logits(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "stage_ms": None,
         "machine": "none",
     }
-    (folder / "about.json").write_text(json.dumps(about))
+    seal(folder, from_json(About, about, "about"))
     return folder
 
 
@@ -117,9 +117,9 @@ def bundle_and_logits(logits: Path, tmp_path: Path) -> tuple[Path, Path]:
     }
     folder = tmp_path / "logits"
     folder.mkdir()
-    (folder / "about.json").write_text(json.dumps(about))
     np.save(folder / "logits.npy", np.load(logits / "logits.npy")[:, :, :3])
     np.save(folder / "labels.npy", np.load(logits / "labels.npy") % 3)
+    seal(folder, from_json(About, about, "about"))
     return tmp_path / "bundle", folder
 
 
@@ -293,6 +293,7 @@ def test_logits_that_are_not_finite_write_nothing(logits: Path, tmp_path: Path) 
     for name in ("about.json", "labels.npy"):
         (bad / name).write_bytes((logits / name).read_bytes())
     np.save(bad / "logits.npy", values)
+    seal(bad, read_json(About, bad / "about.json"))
     with pytest.raises(SimulationError, match="image 7, exit 1"):
         run_fleet(parts_of(), bad, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dvt_edge.device.bundle import CascadeBundle, list_files
-from dvt_edge.device.engines import Arrays
+from dvt_edge.device.engines import Arrays, Artifact
 from dvt_edge.device.manifest import (
     FORMAT,
     MANIFEST,
@@ -75,7 +75,9 @@ def write_bundle(folder: Path, stages: int = 3) -> CascadeBundle:
         default_operating_point="accurate",
         verification=Verification(False, "never run", 0, "none", "none"),
         labels="labels.json",
-        golden=Golden(1, "golden/image.bin", tuple(f"golden/stage{k}.bin" for k in range(stages)), "artifact", 0.0),
+        golden=Golden(
+            1, ("golden/image.bin",) * stages, tuple(f"golden/stage{k}.bin" for k in range(stages)), "artifact", 0.0
+        ),
         tools={"dvt-edge": "0"},
         files=list_files(folder),
     )
@@ -89,7 +91,9 @@ class FakeEngine:
     def __init__(self, logits: list[list[float]]) -> None:
         self.logits, self.loads, self.runs = logits, [], []
 
-    def load_stage(self, artifact: Path, stage: StageSpec, backend: str, threads: int) -> Callable[[Arrays], Arrays]:
+    def load_stage(
+        self, artifact: Artifact, stage: StageSpec, backend: str, threads: int
+    ) -> Callable[[Arrays], Arrays]:
         index = int(stage.name.removeprefix("stage"))
         self.loads.append(index)
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dvt_edge.device.preprocess import open_rgb
+from dvt_edge.device.decoding import open_rgb
 from dvt_edge.validation.golden import preprocess_files
 
 GOLDEN = Path(__file__).parents[1] / "golden/preprocess"

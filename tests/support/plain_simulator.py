@@ -61,6 +61,7 @@ def exit_of(scenario: Scenario, image: int, point: int, cap: int | None) -> int:
 
 def plain_simulate(scenario: Scenario, policy: PowerPolicy) -> Plain:
     profile, costs, thermal = scenario.profile, scenario.costs, scenario.profile.thermal
+    believed = scenario.costs_on(scenario.believed or profile)
     orders = Replay(scenario.logits, scenario.confidence, scenario.points, scenario.seed, scenario.shift).orders
     capacity, base_w = profile.battery.joules, profile.base_w(scenario.screen)
     names = [point.name for point in scenario.points]
@@ -85,6 +86,7 @@ def plain_simulate(scenario: Scenario, policy: PowerPolicy) -> Plain:
                 thermal=thermal.state(temperature),
                 lifetime_s=None if scenario.target_s is None else max(0.0, scenario.target_s - start),
                 time_s=start,
+                energy_left_j=out.battery_j if scenario.counter else None,
             )
             choice, memory = choose(policy, scenario.power_table, state, memory)
             out.choices.append(choice.point)
@@ -93,6 +95,7 @@ def plain_simulate(scenario: Scenario, policy: PowerPolicy) -> Plain:
             order = orders[1 if shifted else 0]
             now = start
             ran = seen = 0
+            told = 0.0  # what the runtime believes that images took
             for k, at in enumerate(np.asarray(tick.times).tolist()):
                 before = out.battery_j + (charger_w - base_w) * (at - now)
                 if before <= 0:
@@ -115,6 +118,7 @@ def plain_simulate(scenario: Scenario, policy: PowerPolicy) -> Plain:
                     continue
                 out.battery_j -= need
                 spent += need
+                told += believed.exit_j[exit_]
                 out.image_j += need
                 latency = wait + slow * costs.exit_s[exit_]
                 free_s = at + latency
@@ -147,7 +151,7 @@ def plain_simulate(scenario: Scenario, policy: PowerPolicy) -> Plain:
                 rest = min(capacity, charger_w * (end - on_until))
                 out.battery_j += rest
                 out.charged_j += rest
-            memory = used(memory, ran, spent)
+            memory = used(memory, ran, told)
         else:
             out.choices.append(None)
             more = min(tick.charge_j, capacity - out.battery_j)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import mmap
 import os
 import threading
 import weakref
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dvt_edge.device.engines import Arrays
+from dvt_edge.device.engines import Arrays, Artifact
 from dvt_edge.device.manifest import StageSpec, TensorSpec
 from dvt_edge.errors import EngineError, one_line
 from dvt_edge.quiet import quiet
@@ -28,13 +27,13 @@ with quiet():
     from flatbuffers.packer import uoffset  # type: ignore[import-untyped, unused-ignore]
     from flatbuffers.table import Table  # type: ignore[import-untyped, unused-ignore]
 
-DTYPES = {0: "uint8", 6: "float32"}  # ExecuTorch's ScalarType
+DTYPES = {0: "uint8", 5: "float16", 6: "float32"}  # ExecuTorch's ScalarType
 
 loading = threading.Lock()
 programs: weakref.WeakSet[Program] = weakref.WeakSet()
 
 
-def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> Program:
+def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int) -> Program:
     """The `forward` of a .pte file in which `backend` takes part, on a pool of `threads` threads.
 
     ExecuTorch has one thread pool a process, and a loaded program keeps a pointer to it: the pool is set when no
@@ -53,7 +52,7 @@ def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> 
     with loading, native_quiet():
         set_threads(threads, stage.name)
         try:
-            program = runtime.load_program(artifact)
+            program = runtime.load_program(artifact.content)
             check_tensors(program.metadata("forward"), stage, artifact)
             loaded = Program(program.load_method("forward"), stage)
         except (RuntimeError, LookupError, ValueError) as error:
@@ -92,14 +91,14 @@ def checked(array: NDArray[Any], dtype: np.dtype[Any], tensor: TensorSpec, stage
     return array if array.flags.carray else np.require(array, requirements=("C", "W"))  # torch takes no read-only ones
 
 
-def delegates(artifact: Path, stage: str) -> set[str]:
+def delegates(artifact: Artifact, stage: str) -> set[str]:
     """The backends that a .pte file names: the runtime does not tell. Slots are those of ExecuTorch's program.fbs."""
     try:
-        with artifact.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if data[4:8] != b"ET12":
-                raise ValueError("not an ExecuTorch program")
-            plans = tables(Table(data, Get(uoffset, data, 0)), slot=6)
-            return {d.String(d.Pos + d.Offset(4)).decode() for plan in plans for d in tables(plan, slot=18)}
+        data = artifact.content
+        if data[4:8] != b"ET12":
+            raise ValueError("not an ExecuTorch program")
+        plans = tables(Table(data, Get(uoffset, data, 0)), slot=6)
+        return {d.String(d.Pos + d.Offset(4)).decode() for plan in plans for d in tables(plan, slot=18)}
     except Exception as error:  # a damaged flatbuffer fails in as many ways as it has bytes
         raise EngineError(f"{stage}: executorch cannot read {artifact.name} ({one_line(error)})") from error
 
@@ -113,7 +112,7 @@ def tables(parent: Table, slot: int) -> list[Table]:
     return [Table(parent.Bytes, parent.Indirect(first + 4 * i)) for i in range(parent.VectorLen(field))]
 
 
-def check_tensors(meta: Any, stage: StageSpec, artifact: Path) -> None:
+def check_tensors(meta: Any, stage: StageSpec, artifact: Artifact) -> None:
     inputs = [meta.input_tensor_meta(i) for i in range(meta.num_inputs())]
     outputs = [meta.output_tensor_meta(i) for i in range(meta.num_outputs())]
     found = [[(DTYPES.get(t.dtype()), tuple(t.sizes())) for t in side] for side in (inputs, outputs)]

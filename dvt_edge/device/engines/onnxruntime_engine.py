@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import re
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: it starts an uploader otherwise
 
 import onnxruntime as ort
 
-from dvt_edge.device.engines import Arrays, StageProgram
+from dvt_edge.device.engines import Arrays, Artifact, StageProgram
 from dvt_edge.device.manifest import StageSpec
-from dvt_edge.errors import EngineError
+from dvt_edge.errors import EngineError, one_line
 
+NEEDED = (1, 24)  # loads what the exporter writes
 CPU = "CPUExecutionProvider"
-DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 
 
-def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> StageProgram:
+def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int) -> StageProgram:
     """A session of `threads` threads on the provider `backend`, with no silent fallback to the CPU.
 
     Raises EngineError where the provider is absent, the model does not load, or its tensors are not the manifest's.
@@ -31,9 +32,14 @@ def load_stage(artifact: Path, stage: StageSpec, backend: str, threads: int) -> 
     if backend != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        session = ort.InferenceSession(str(artifact), options, providers=[backend])
+        session = ort.InferenceSession(artifact.content, options, providers=[backend])
+    except EngineError:
+        raise
     except Exception as error:  # onnxruntime raises many types of its own
-        raise EngineError(f"{stage.name}: onnxruntime cannot load {artifact.name} ({str(error)[:160]})") from error
+        why = one_line(error)
+        if tuple(map(int, re.findall(r"\d+", ort.__version__)[:2])) < NEEDED:
+            why = f"it needs onnxruntime {'.'.join(map(str, NEEDED))} or later; this is {ort.__version__}"
+        raise EngineError(f"{stage.name}: onnxruntime cannot load {artifact.name} ({why})") from error
     if session.get_providers()[0] != backend:
         raise EngineError(f"{stage.name}: runs on {session.get_providers()[0]}; the bundle says {backend}")
     found = [(t.name, DTYPES.get(t.type), tuple(t.shape)) for t in (*session.get_inputs(), *session.get_outputs())]

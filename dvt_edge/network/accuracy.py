@@ -1,0 +1,39 @@
+"""Top-1 of every exit on labelled images, for fine and for coarse classes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+from dvt_edge.data.images import LabelledImages
+from dvt_edge.network.config import CascadeConfig
+from dvt_edge.network.pixels import EvaluationImages, normalise
+
+
+def exit_accuracy(model: nn.Module, config: CascadeConfig, images: LabelledImages, batch: int = 256) -> list[float]:
+    """Top-1 per exit, a fraction; in float32."""
+    return exit_accuracies(model, config, images, batch)["top1"]
+
+
+def exit_accuracies(
+    model: nn.Module, config: CascadeConfig, images: LabelledImages, batch: int = 256
+) -> dict[str, list[float]]:
+    """ "top1" and, where the images have coarse classes, 'coarse_top1' per exit: fractions, in float32.
+
+    The probability of a coarse class is that of its fine classes together.
+    """
+    device = next(model.parameters()).device
+    coarse = None if images.coarse is None else torch.tensor(images.coarse.of)
+    correct = {name: torch.zeros(config.num_exits) for name in ("top1", "coarse_top1")[: 1 if coarse is None else 2]}
+    model.eval()
+    with torch.inference_mode():
+        for pixels, labels in DataLoader(EvaluationImages(images, config), batch_size=batch):
+            exits = [z.cpu() for z in model(normalise(pixels.to(device), config))]
+            correct["top1"] += torch.tensor([(z.argmax(dim=-1) == labels).sum() for z in exits])
+            if coarse is not None:
+                groups = F.one_hot(coarse).float()  # (fine, coarse)
+                answers = [(z.softmax(dim=-1) @ groups).argmax(dim=-1) for z in exits]
+                correct["coarse_top1"] += torch.tensor([(z == coarse[labels]).sum() for z in answers])
+    return {name: [round(c / len(images), 4) for c in found.tolist()] for name, found in correct.items()}

@@ -1,0 +1,208 @@
+"""docs/data.md: what a set of images is, what is passed over, and which images these are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dvt_edge.data import identity
+from dvt_edge.data.folders import walk
+from dvt_edge.data.images import LabelledImages
+from dvt_edge.data.reading import open_images
+from dvt_edge.errors import DataError
+
+
+def write(path: Path, seed: int = 0, size: int = 8) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes of two images."""
+    for index, name in enumerate(("cat/a.png", "cat/b.png", "dog/a.png", "dog/deep/er/b.PNG")):
+        write(tmp_path / "set" / name, index)
+    return tmp_path / "set"
+
+
+def counts(images: LabelledImages) -> dict[str, int]:
+    assert images.labels is not None
+    return {name: images.labels.count(index) for index, name in enumerate(images.classes)}
+
+
+def test_hidden_files_and_folders_count_at_no_level(folder: Path) -> None:
+    """200 copies in .ipynb_checkpoints below a class turned a refused certificate into a granted one."""
+    for copy in range(5):
+        for place in ("cat/.ipynb_checkpoints", ".git", "dog/deep/.hidden", "__MACOSX", "dog/__MACOSX/deep"):
+            write(folder / place / f"{copy}.png", copy)
+    write(folder / "cat/._a.png")
+    (folder / "cat/Thumbs.db").write_bytes(b"")
+    images = open_images(folder)
+    assert counts(images) == {"cat": 2, "dog": 2}
+    (note,) = images.notes
+    assert "6 hidden" in note and str(folder) in note
+
+
+def test_what_is_no_image_of_ours_is_counted_and_said(folder: Path) -> None:
+    for name in ("a.heic", "b.AVIF", "c.avif", "d.jp2", "notes", "e.txt"):
+        (folder / "cat" / name).write_bytes(b"")
+    (folder / "cat/gone.png").symlink_to(folder / "nowhere.png")
+    (folder / "cat/self.png").symlink_to("self.png")
+    os.mkfifo(folder / "cat/pipe.png")
+    images = open_images(folder)
+    assert counts(images) == {"cat": 2, "dog": 2}
+    passed = walk(folder / "cat").passed
+    assert passed == {
+        ".heic": 1, ".avif": 2, ".jp2": 1, "without a suffix": 1, ".txt": 1,
+        "broken links": 1, "links that lead nowhere": 1, "neither files nor folders": 1,
+    }  # fmt: skip
+    assert "2 .avif" in images.notes[0] and images.take([0]).notes == images.notes
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".pgm", ".JPG", ".Tif"])
+def test_every_suffix_that_is_read_is_an_image(suffix: str, folder: Path) -> None:
+    kind = {".jfif": "JPEG", ".pgm": "PPM", ".JPG": "JPEG", ".Tif": "TIFF"}[suffix]
+    Image.new("L", (4, 4)).save(folder / f"cat/x{suffix}", format=kind)
+    assert counts(open_images(folder)) == {"cat": 3, "dog": 2} and not open_images(folder).notes
+
+
+def test_an_empty_class_is_refused_with_what_lies_in_it(folder: Path) -> None:
+    (folder / "bird").mkdir()
+    with pytest.raises(DataError, match="bird: a class without images"):
+        open_images(folder)
+    (folder / "bird/photo.heic").write_bytes(b"")
+    with pytest.raises(DataError, match=r"passed over: 1 \.heic"):
+        open_images(folder)
+
+
+def test_links_are_followed_and_loops_are_not(folder: Path, tmp_path: Path) -> None:
+    shutil.move(folder / "dog", tmp_path / "dogs")
+    (folder / "dog").symlink_to(tmp_path / "dogs")
+    (tmp_path / "dogs/again").symlink_to(folder)
+    (tmp_path / "dogs/c.png").symlink_to(folder / "cat/a.png")
+    images = open_images(folder)
+    assert images.classes == ("cat", "dog")
+    assert counts(images)["cat"] == 2 and len([n for n in images.names or () if n.endswith("dog/c.png")]) == 1
+    assert walk(folder / "dog").passed["links to a folder that they lie in"] >= 1
+
+
+def test_a_class_named_as_a_split_beside_a_hidden_folder(tmp_path: Path) -> None:
+    for name in ("train/engine.png", "car/a.png", ".cache/deep/x.png"):
+        write(tmp_path / "set" / name, len(name))
+    assert open_images(tmp_path / "set").classes == ("car", "train")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_named(folder: Path) -> None:
+    (folder / "dog/deep").chmod(0)
+    try:
+        with pytest.raises(DataError, match="deep: a folder that may not be read"):
+            open_images(folder)
+    finally:
+        (folder / "dog/deep").chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names there are bytes")
+def test_names_that_are_no_utf_8(folder: Path) -> None:
+    write(folder / "cat/x.png").rename(os.fsdecode(bytes(folder / "cat") + b"/caf\xe9.png"))
+    images = open_images(folder)
+    assert any("caf\\xe9.png" in name for name in images.names or ()) and counts(images)["cat"] == 3
+    (folder / "bird").mkdir()
+    (folder / "dog").rename(os.fsdecode(bytes(folder / "dog") + b"\xff"))
+    with pytest.raises(DataError, match="not UTF-8"):
+        open_images(folder)
+
+
+# -- which images these are --------------------------------------------------------------------------------------------
+
+
+def test_identity_is_content_and_not_the_ends_of_files(tmp_path: Path) -> None:
+    """Letterboxed frames that were rewritten under the same names gave the old logits."""
+
+    def frame(value: int) -> str:
+        pixels = np.zeros((64, 64, 3), dtype=np.uint8)
+        pixels[24:40] = value  # the first and the last 4 kB are black
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "frames/1.bmp")
+        return open_images(tmp_path / "frames").fingerprint
+
+    first, second = frame(10), frame(200)
+    assert first != second and frame(10) == first
+
+
+def test_identity_does_not_depend_on_where_one_stands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--data .` inside train/ passed the guard that `--data train` meets."""
+    whole = open_images(folder).fingerprint
+    monkeypatch.chdir(folder)
+    assert open_images(".").fingerprint == whole
+    moved = shutil.copytree(folder, folder.parent / "elsewhere/other")
+    assert open_images(moved).fingerprint == whole
+    monkeypatch.chdir(folder.parent)
+    assert open_images(folder.name).fingerprint == whole and whole.startswith(identity.FILES)
+
+
+def test_labels_order_and_bytes_are_part_of_it(folder: Path) -> None:
+    images = open_images(folder)
+    prints = {images.fingerprint, images.take([1, 0, 2, 3]).fingerprint, images.first(3).fingerprint}
+    other = LabelledImages(images.read, len(images), (0, 0, 0, 1), images.classes, "x")
+    assert len(prints | {other.fingerprint}) == 4
+
+
+def test_a_file_changed_in_place_with_its_times_put_back_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inode's own time of change cannot be put back."""
+    monkeypatch.setattr(identity, "RACY_NS", 0)
+    file = folder / "cat/a.png"
+    before = open_images(folder).fingerprint
+    times, size = file.stat(), file.stat().st_size
+    content = bytearray(file.read_bytes())
+    content[size // 2] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert open_images(folder).fingerprint != before
+
+
+def test_hashes_are_kept_outside_the_data(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "RACY_NS", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = sorted(p.name for p in folder.rglob("*"))
+    first = open_images(folder).fingerprint
+    assert sorted(p.name for p in folder.rglob("*")) == before and list((tmp_path / "cache").rglob("*.json"))
+    monkeypatch.setattr(identity, "hash_file", lambda path: pytest.fail(f"{path} was read again"))
+    assert open_images(folder).fingerprint == first
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cat"))  # inside: then nothing is kept
+    open_images(folder / "cat").fingerprint  # noqa: B018
+    assert not (folder / "cat/dvt-edge").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', '{"a": [[1], "zz"]}', "[" * 99999])
+def test_a_damaged_cache_is_no_more_than_a_slow_one(
+    content: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "RACY_NS", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = open_images(folder).fingerprint
+    (file,) = (tmp_path / "cache").rglob("*.json")
+    file.write_text(content)
+    assert open_images(folder).fingerprint == first
+
+
+def test_arrays_keep_the_fingerprint_that_the_shipped_checkpoint_names() -> None:
+    from dvt_edge.data.reading import sample
+
+    assert not sample("cifar10-test").fingerprint.startswith(identity.FILES)
+    images = sample("cifar10-test").first(2)
+    import hashlib
+
+    digest = hashlib.sha256(np.array(images.labels, dtype=np.int64).tobytes())
+    for image in images:
+        digest.update(np.ascontiguousarray(image).data)
+    assert images.fingerprint == digest.hexdigest()
