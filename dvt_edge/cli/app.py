@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from dvt_edge.cli import calibrate, export, fleet, golden, measure, power, run, train
+from dvt_edge.cli import calibrate, export, fleet, golden, measure, power, run, train, validate
 from dvt_edge.cli.exit_codes import BUG, CLOSED, STOPPED, USER_ERROR
 from dvt_edge.cli.options import finite, visible
 from dvt_edge.errors import DvtEdgeError, cause, packages
@@ -34,7 +34,7 @@ COMMANDS = {
     "inspect": Command(export.inspect),
     "upgrade": Command(export.upgrade),
     "run": Command(run.run),
-    "validate": Command(run.validate),
+    "validate": Command(validate.validate),
     "calibrate": Command(calibrate.calibrate),
     "eval": Command(measure.evaluate, "train"),
     "bench": Command(measure.bench),

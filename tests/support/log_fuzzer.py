@@ -45,7 +45,7 @@ def restructured(r: Random, line: bytes) -> bytes:
         old = node[key]
         if kind < 2:
             node[key] = odd_value(r)
-        elif kind == 2 and isinstance(old, (int, float)):
+        elif kind == 2 and isinstance(old, (int, float)) and abs(old) < 1e300:
             node[key] = old * r.choice((-1, 0, 1e-3, 1e3, 1e300, 1.5)) + r.choice((0, 1, -1))
         elif kind == 3:
             del node[key]
