@@ -54,6 +54,8 @@ class ExitMeter:
         self.images += len(found)
         self.not_finite += int((~finite).sum())
         found, expected = found[finite], expected[finite]
+        if not len(found):
+            return
         best5 = np.argsort(-expected, axis=1, kind="stable")[:, :5]
         if top is not None:
             top, self.whole = top[finite], False

@@ -52,7 +52,7 @@ def picked_by(place: Callable[[NDArray[np.float64], float], NDArray[np.float64]]
     def make(image: Image.Image, size: int, resize: int) -> Pixels:
         width, height = resized_shape(image.width, image.height, resize)
         x, y = (
-            np.clip(place(np.arange(new), old / new).astype(int), 0, old - 1)
+            np.clip(place(np.arange(new, dtype=np.float64), old / new).astype(int), 0, old - 1)
             for new, old in ((width, image.width), (height, image.height))
         )
         return cropped(Image.fromarray(np.asarray(image)[y][:, x]), size)
