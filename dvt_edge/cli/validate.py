@@ -119,6 +119,7 @@ def against_log(
         log_images(data, LogReader(log).header.data, opened),
         [CascadeBundle.open(path) for path in named],
         given["--cache"],
+        given["--against"],
         threads=threads,
     )
     with progress() as report:

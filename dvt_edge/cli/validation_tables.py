@@ -29,6 +29,13 @@ def print_log_report(console: Console, report: LogReport) -> None:
     for name, words in SIDES:
         if any(row["images"] for row in figures["exits"][name]):
             console.print(errors(words, figures["exits"][name]))
+    if other := figures.get("against"):
+        console.print(errors(f"against {other['log']}: {other['pictures']} pictures of both", other["exits"]))
+        ratio = other["total_ms"]["ratio_of_medians"]
+        if ratio is not None:
+            console.print(f"median time: {ratio:.2f} times that of {other['log']}", highlight=False, soft_wrap=True)
+        if not other["same_artifacts"]:
+            console.print("note: the other log is of other artifacts", highlight=False)
     for note in figures["notes"]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     for finding in report.findings:

@@ -24,6 +24,7 @@ from dvt_edge.device.schema import parse_json, require
 from dvt_edge.errors import DataError, SchemaError
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.quiet import Report
+from dvt_edge.validation.against import compare_logs
 from dvt_edge.validation.bounds import Bounds, DeviceBounds
 from dvt_edge.validation.device_compare import Measured, accuracy, compare_log, latency
 from dvt_edge.validation.diagnosis import Evidence, diagnose, pixel_difference
@@ -65,6 +66,7 @@ class HostSide:
     images: LabelledImages | None = None
     others: Sequence[CascadeBundle] = ()
     cache: Path | None = None
+    against: Path | None = None  # another log
     limit: int = LIMIT
     threads: int = 1
 
@@ -92,7 +94,11 @@ def validate_log(log: Path, side: HostSide, report: Report | None = None) -> Log
         runtime, header, ours, side.bundle.labels, host, images, logged, side.others, side.bounds.max_kernel_error
     )
     verdicts = checks(found, reader, manifest, side.bounds, side.recipe, ours, pixel_difference(found, evidence))
-    return LogReport(verdicts, diagnose(found, evidence), figures_of(found, reader, side))
+    figures = figures_of(found, reader, side)
+    if side.against is not None:
+        more, figures["against"] = compare_logs(log, side.against, side.bounds)
+        verdicts += more
+    return LogReport(verdicts, diagnose(found, evidence), figures)
 
 
 def check_belongs(reader: LogReader, manifest: Manifest) -> None:

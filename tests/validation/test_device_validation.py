@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -291,3 +292,61 @@ def test_labels_that_are_not_the_largest_logit_fail(bench: Bench) -> None:
             lines.append(encode(record))
     log.write_bytes(b"".join(lines))
     assert verdicts(bench.validate(log, code=1))["labels"] == "fail"
+
+
+# -- two logs ----------------------------------------------------------------------------------------------------------
+
+
+def test_two_logs_are_held_against_each_other(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    before = bench.log("--kernel-noise", 0.01, name="before.jsonl")
+    after = bench.log("--kernel-noise", 0.01, "--seed", 5, name="after.jsonl")
+    found = bench.validate(after, "--against", before, code=0)["against"]
+    assert found["pictures"] == 64 and found["same_artifacts"] and found["other_point"] == 0
+    assert 0 < found["exits"][0]["max_abs_error"] < 0.1 and found["exit_agreement"] == 1
+    worse = bench.log("--fault", "state-mix-up", "--throttled", name="after.jsonl")
+    found = bench.validate(worse, "--against", before, code=1)
+    assert verdicts(found)["against: logits"] == "fail" and faults(found) == ["state mix-up"]
+    assert found["against"]["exits"][0]["max_abs_error"] < 0.1 < 0.3 < found["against"]["exits"][1]["max_abs_error"]
+    lines = before.read_bytes().splitlines(keepends=True)
+    before.write_bytes(lines[0])
+    bench.validate(after, "--against", before, code=2)
+    assert "before.jsonl: no answered image" in capsys.readouterr().err
+
+
+# -- calibration on a device's logits ----------------------------------------------------------------------------------
+
+
+def test_points_are_found_on_the_devices_own_logits(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A device whose kernels are the host's gives the points that the host's own run gives; with noise, others."""
+    data = tmp_path / "sample.npz"
+    images = sample("cifar10-test")
+    np.savez(
+        data, images=np.stack([np.asarray(i) for i in images]), labels=np.array(images.labels), classes=images.classes
+    )
+    points = {}
+    for name, options in (("same", ()), ("other", ("--kernel-noise", 0.2)), ("host", None)):
+        bundle = tmp_path / name
+        shutil.copytree(bench.bundles["onnx-int8"], bundle)
+        given = ["--data", str(data), "--objective", "loss:0.02"]
+        if options is not None:
+            log = bench.log("--every-stage", "--count", 256, *options, images=data)
+            given += ["--device-log", str(log)]
+        assert main(["calibrate", str(bundle), *given]) == 0
+        points[name] = CascadeBundle.open(bundle).manifest.operating_points
+    thresholds = {name: [p.thresholds for p in found] for name, found in points.items()}
+    assert thresholds["same"] == thresholds["host"] != thresholds["other"]
+    capsys.readouterr()
+    early = bench.log(images=data)
+    for options, words in (
+        (("--device-log", early), "a log of early exits; calibration takes one of every stage"),
+        (("--device-log", log, "--logits", tmp_path), "--logits and --device-log: give one of them"),
+        (
+            ("--device-log", bench.log("--every-stage", "--top5", images=data)),
+            "has the logits of 0 exits; all are needed",
+        ),
+        (("--device-log", bench.log("--every-stage", "--count", 64, target="onnx-fp32")), "a log of artifacts"),
+    ):
+        assert main(["calibrate", str(tmp_path / "host"), "--data", str(data), *map(str, options)]) == 2
+        assert words in capsys.readouterr().err
