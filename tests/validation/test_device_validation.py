@@ -338,15 +338,14 @@ def test_points_are_found_on_the_devices_own_logits(
     thresholds = {name: [p.thresholds for p in found] for name, found in points.items()}
     assert thresholds["same"] == thresholds["host"] != thresholds["other"]
     capsys.readouterr()
-    early = bench.log(images=data)
+    early = bench.log(images=data, name="early.jsonl")
+    top5 = bench.log("--every-stage", "--top5", images=data, name="top5.jsonl")
+    stranger = bench.log("--every-stage", target="onnx-fp32", name="stranger.jsonl")
     for options, words in (
         (("--device-log", early), "a log of early exits; calibration takes one of every stage"),
         (("--device-log", log, "--logits", tmp_path), "--logits and --device-log: give one of them"),
-        (
-            ("--device-log", bench.log("--every-stage", "--top5", images=data)),
-            "has the logits of 0 exits; all are needed",
-        ),
-        (("--device-log", bench.log("--every-stage", "--count", 64, target="onnx-fp32")), "a log of artifacts"),
+        (("--device-log", top5), "has the logits of 0 exits; all are needed"),
+        (("--device-log", stranger), "a log of artifacts"),
     ):
         assert main(["calibrate", str(tmp_path / "host"), "--data", str(data), *map(str, options)]) == 2
         assert words in capsys.readouterr().err
