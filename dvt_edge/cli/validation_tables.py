@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from dvt_edge.cli.tables import decibel, percent, table
 
 if TYPE_CHECKING:
     from dvt_edge.validation.device_validation import LogReport
+    from dvt_edge.validation.verdicts import Check
 
 SIDES = (
     ("kernels", "device against the host's run, same artifacts and pixels"),
@@ -22,10 +24,7 @@ def print_log_report(console: Console, report: LogReport) -> None:
     figures = report.figures
     header = figures["header"]
     what = f"{figures['log']}: {figures['images']} images on {header['device']}, {header['os']}, {header['engine']}"
-    console.print(what, highlight=False, soft_wrap=True)
-    for check in report.checks:
-        asked = f" (asked: {check.asked})" if check.asked and check.verdict != "pass" else ""
-        console.print(f"  {check.verdict:<11}  {check.name}: {check.found}{asked}", highlight=False, soft_wrap=True)
+    print_checks(console, what, report.checks)
     for name, words in SIDES:
         if any(row["images"] for row in figures["exits"][name]):
             console.print(errors(words, figures["exits"][name]))
@@ -48,6 +47,13 @@ def print_log_report(console: Console, report: LogReport) -> None:
     else:
         end = "failed"
     console.print(end + ("" if report.findings or report.passed else "; no hypothesis explains it"), highlight=False)
+
+
+def print_checks(console: Console, what: str, checks: Sequence[Check]) -> None:
+    console.print(what, highlight=False, soft_wrap=True)
+    for check in checks:
+        asked = f" (asked: {check.asked})" if check.asked and check.verdict != "pass" else ""
+        console.print(f"  {check.verdict:<11}  {check.name}: {check.found}{asked}", highlight=False, soft_wrap=True)
 
 
 def errors(words: str, rows: list[dict[str, Any]]) -> Any:
