@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from dvt_edge.cli import calibrate, export, fleet, measure, power, run, train
+from dvt_edge.cli import calibrate, export, fleet, golden, measure, power, run, train, validate
 from dvt_edge.cli.exit_codes import BUG, CLOSED, STOPPED, USER_ERROR
 from dvt_edge.cli.options import finite, visible
 from dvt_edge.errors import DataWarning, DvtEdgeError, cause, packages
@@ -36,7 +36,7 @@ COMMANDS = {
     "inspect": Command(export.inspect),
     "upgrade": Command(export.upgrade),
     "run": Command(run.run),
-    "validate": Command(run.validate),
+    "validate": Command(validate.validate),
     "calibrate": Command(calibrate.calibrate),
     "eval": Command(measure.evaluate, "train"),
     "bench": Command(measure.bench),
@@ -45,6 +45,7 @@ COMMANDS = {
     "policy": Command(power.policy),
     "profile": Command(power.profile),
     "fleet": Command(fleet.fleet, "fleet"),
+    "golden": Command(golden.golden, "onnx"),
 }
 
 

@@ -170,23 +170,24 @@ def profile(
     log: Annotated[Path, typer.Argument(help="A device's log, .jsonl: docs/device-log.md.")],
     base: Annotated[str, typer.Option(help="The profile whose other parts are kept: shipped, or a JSON file.")],
     out: Annotated[Path, typer.Argument(dir_okay=False, help="The new profile, JSON.")],
+    spread: Annotated[float, typer.Option(min=0, max=1, help="Of the energy, 95 %, at most this.")] = 0.02,
 ) -> None:
     """Make a measured device profile of a log that an app wrote."""
     from dvt_edge.atomic import write_text
     from dvt_edge.cli.options import console
-    from dvt_edge.device.device_log import read_log
+    from dvt_edge.device.log_reader import LogReader
     from dvt_edge.device.schema import dump_json
     from dvt_edge.simulation.device_profile import open_profile
     from dvt_edge.simulation.measured_profile import measured_profile
 
-    made = measured_profile(open_profile(base), read_log(log))
+    made = measured_profile(open_profile(base), LogReader(log), spread)
     write_text(out, dump_json(made))
     stages = made.measured[0]
     console.print(
         f"{out}: {stages.images} images of {stages.target} artifacts {stages.artifact_sha256[:12]}..., measured: "
         f"stages {' / '.join(f'{ms:.2f}' for ms in stages.stage_ms)} ms, "
         f"{' / '.join(f'{mj:.2f}' for mj in stages.stage_mj)} mJ; "
-        f"base power {made.power.idle_w:.3f} W, {made.power.basis}; "
+        f"{stages.source}; base power {made.power.idle_w:.3f} W, {made.power.basis}; "
         f"battery {made.battery.basis}, thermal model {made.thermal.basis}",
         highlight=False,
         soft_wrap=True,

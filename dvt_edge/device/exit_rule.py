@@ -41,7 +41,8 @@ def confidence(logits: NDArray[np.float32], temperature: float = 1.0, measure: M
     second largest, "entropy" 1 - H(p) / log(classes). One class is certain by the last two.
     """
     scaled = scale(np.asarray(logits), temperature)
-    return float(how_sure(scaled, measure)) if np.isfinite(scaled).all() else math.nan
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        return float(how_sure(scaled, measure)) if np.isfinite(scaled).all() else math.nan
 
 
 def confidences(

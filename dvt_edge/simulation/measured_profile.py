@@ -1,7 +1,7 @@
 """A device's log -> a measured device profile (docs/energy-model.md).
 
-Times come straight from the log; energy is the measured power less the idle power of the same screen state, shared out
-by time.
+Times come straight from the log. Energy is watts above idling while images are in work, from energy_of_log.py, shared
+out by time.
 """
 
 from __future__ import annotations
@@ -9,87 +9,66 @@ from __future__ import annotations
 import dataclasses
 import statistics
 
-from dvt_edge.device.device_log import DeviceLog, LogEvent
+from dvt_edge.device.log_reader import LogReader
 from dvt_edge.errors import SchemaError
 from dvt_edge.simulation.device_profile import BasePower, DeviceProfile, MeasuredStages
+from dvt_edge.simulation.energy_of_log import LEAST_SAMPLES, Energy, measure_energy
+from dvt_edge.simulation.log_samples import Work, read_energy
 
-LEAST_EVENTS = 10  # of each kind that is averaged
+SPREAD = 0.02  # of busy power, 95 %: what is asked unless said otherwise
 
 
-def measured_profile(base: DeviceProfile, log: DeviceLog) -> DeviceProfile:
+def measured_profile(base: DeviceProfile, log: LogReader, spread: float = SPREAD) -> DeviceProfile:
     """`base` with the log's stage costs and idle power. Battery and thermal model stay as they were.
 
-    Raises SchemaError where the log has too few events of a kind, or no current.
+    Raises SchemaError where the log breaks physics, has too few samples of a kind, no current, or a wider `spread`.
     """
-    header, where = log.header, log.source
-    screen_on = screen_of(log)
-    idle_w = {
-        on: mean_power(log, [e for e in log.idle if e.screen_on == on], on) for on in {e.screen_on for e in log.idle}
-    }
-    if screen_on not in idle_w:
-        raise SchemaError(f"{where}: no idle events with the screen {'on' if screen_on else 'off'}, as in the images")
-    active_w = mean_power(log, list(log.images), screen_on)
-    start_s = log.images[0].time_s - log.images[0].busy_s
-    span_s = log.images[-1].time_s - start_s
-    use = sum(e.busy_s for e in log.images) / span_s if span_s > 0 else 0.0
-    if not 0 < use <= 1 + 1e-6:
-        raise SchemaError(
-            f"{where}: work takes {use:.0%} of the time of the images; are times in ms and time_s in seconds?"
-        )
-    busy_w = (active_w - idle_w[screen_on]) / use
-    if not busy_w > 0:
-        raise SchemaError(f"{where}: images draw {active_w:.3f} W and idling {idle_w[screen_on]:.3f} W; expected more")
+    header, where = log.header, log.path.name
+    samples, work = read_energy(log)
+    energy = measure_energy(samples, work, spread)
+    left_out = f", {samples.unsupported} left out as not supported" if samples.unsupported else ""
+    source = (
+        f"{where}: {len(work.end)} images on {header.device}; energy is {energy.busy_w:.3f} W of busy time above "
+        f"idling, within {energy.spread:.1%}, from {energy.words}{left_out}"
+    )
+    stages = stage_costs(work, energy, header.stages, where)
+    measured = MeasuredStages(header.target, header.artifact_sha256, *stages, images=len(work.end), source=source)
+    kept = tuple(m for m in base.measured if m.artifact_sha256 != header.artifact_sha256)
+    power = base_power(base.power, energy.idle_w, where)
+    return dataclasses.replace(base, name=header.device, power=power, measured=(*kept, measured))
+
+
+def stage_costs(
+    work: Work, energy: Energy, stages: int, where: str
+) -> tuple[tuple[float, ...], tuple[float, ...], float, float]:
+    """Milliseconds (medians) and millijoules (of mean times) of each stage, and of an image beside its stages."""
     stage_ms, stage_mj = [], []
-    for k in range(header.stages):
-        times = [e.stage_ms[k] for e in log.images if len(e.stage_ms) > k]
-        if len(times) < LEAST_EVENTS:
+    for k in range(stages):
+        times = [ms[k] for ms in work.stage_ms if len(ms) > k]
+        if len(times) < LEAST_SAMPLES:
             raise SchemaError(
-                f"{where}: stage {k} ran {len(times)} times; expected at least {LEAST_EVENTS}: log the last exit too"
+                f"{where}: stage {k} ran {len(times)} times; expected at least {LEAST_SAMPLES}: log the last exit too"
             )
         stage_ms.append(statistics.median(times))
-        stage_mj.append(statistics.fmean(times) * busy_w)
-    rest_ms = [e.image_ms for e in log.images]
-    source = f"{where}: {len(log.images)} images on {header.device}; energy is {busy_w:.3f} W of busy time above idling"
-    stages = MeasuredStages(
-        target=header.target,
-        artifact_sha256=header.artifact_sha256,
-        stage_ms=tuple(stage_ms),
-        stage_mj=tuple(stage_mj),
-        image_ms=statistics.median(rest_ms),
-        image_mj=statistics.fmean(rest_ms) * busy_w,
-        images=len(log.images),
-        source=source,
-    )
-    kept = tuple(m for m in base.measured if m.artifact_sha256 != header.artifact_sha256)
-    return dataclasses.replace(
-        base, name=header.device, power=base_power(base.power, idle_w, where), measured=(*kept, stages)
-    )
+        stage_mj.append(statistics.fmean(times) * energy.busy_w)
+    rest = [max(0.0, s * 1e3 - sum(ms)) for s, ms in zip(work.seconds, work.stage_ms, strict=True)]
+    return tuple(stage_ms), tuple(stage_mj), statistics.median(rest), statistics.fmean(rest) * energy.busy_w
 
 
 def base_power(before: BasePower, idle_w: dict[bool, float], where: str) -> BasePower:
     """Idle and screen power; measured only where both are, or where there is no screen."""
+    source = f"idle samples of {where}"
     if True in idle_w and False in idle_w:
-        return BasePower(idle_w[False], max(0.0, idle_w[True] - idle_w[False]), "measured", f"idle events of {where}")
+        if idle_w[True] < idle_w[False]:
+            raise SchemaError(
+                f"{where}: idling takes {idle_w[True]:.3f} W with the screen on and {idle_w[False]:.3f} W with it off"
+            )
+        return BasePower(idle_w[False], idle_w[True] - idle_w[False], "measured", source)
     if False in idle_w:
-        basis, rest = ("estimated", f"; screen: {before.source}") if before.screen_w else ("measured", "")
-        return BasePower(idle_w[False], before.screen_w, basis, f"idle events of {where}{rest}")  # type: ignore[arg-type]
-    off_w = max(0.0, idle_w[True] - before.screen_w)
-    return BasePower(off_w, before.screen_w, "estimated", f"idle events of {where}, less the screen: {before.source}")
-
-
-def screen_of(log: DeviceLog) -> bool:
-    states = {e.screen_on for e in log.images}
-    if len(states) != 1:
-        raise SchemaError(f"{log.source}: images with the screen on and off, or none; expected one of them throughout")
-    return states.pop()
-
-
-def mean_power(log: DeviceLog, events: list[LogEvent], screen_on: bool) -> float:
-    kind = f"{events[0].event if events else 'idle'} events with the screen {'on' if screen_on else 'off'}"
-    powers = [e.power_w for e in events]
-    known = [p for p in powers if p is not None]
-    if len(known) < len(powers):
-        raise SchemaError(f"{log.source}: {kind} without current or voltage: energy cannot be measured there")
-    if len(known) < LEAST_EVENTS:
-        raise SchemaError(f"{log.source}: {len(known)} {kind}; expected at least {LEAST_EVENTS}")
-    return statistics.fmean(known)
+        if not before.screen_w:
+            return BasePower(idle_w[False], 0.0, "measured", source)
+        return BasePower(idle_w[False], before.screen_w, "estimated", f"{source}; screen: {before.source}")
+    # Only their sum is known: it is shared out as before, so that neither becomes nothing.
+    share = before.idle_w / (before.idle_w + before.screen_w) if before.idle_w + before.screen_w else 1.0
+    words = f"{source} with the screen on, shared out as before: {before.source}"
+    return BasePower(share * idle_w[True], (1 - share) * idle_w[True], "estimated", words)

@@ -1,4 +1,4 @@
-"""Writes tests/golden/preprocess: small images, and the pixels that docs/preprocess.md makes of them.
+"""Writes the inputs of tests/golden/preprocess, small images, and then what `dvt-edge golden` makes of them.
 
     python tests/support/make_preprocess_golden.py
 
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dvt_edge.device.decoding import open_rgb
-from dvt_edge.device.preprocess import preprocess
+from dvt_edge.validation.golden import preprocess_files
 
 GOLDEN = Path(__file__).parents[1] / "golden/preprocess"
+ORIENTATION = 0x0112  # of EXIF
 
 
 def picture(width: int, height: int, seed: int) -> Image.Image:
@@ -48,7 +49,7 @@ def png_of_16_bits(samples: NDArray[np.integer], colour_type: int) -> bytes:
 def main() -> None:
     GOLDEN.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
+    exif[ORIENTATION] = 6  # turned by 90 degrees
     rgba = picture(40, 30, 3).convert("RGBA")
     rgba.putalpha(Image.fromarray(np.tile(np.linspace(0, 255, 40).astype(np.uint8), (30, 1))))
     grey16 = Image.fromarray((np.mgrid[0:30, 0:44][1] * 1489).astype(np.uint16))
@@ -72,7 +73,15 @@ def main() -> None:
         "one-bit": (picture(40, 40, 12).convert("1"), {}, 32, 32),
         "rgb-16-bit": (png_of_16_bits(colour16, colour_type=2), {}, 16, 16),
         "cmyk": (cmyk, {}, 16, 16),
+        "one-pixel": (picture(1, 1, 15), {}, 8, 9),
+        "one-pixel-wide": (picture(1, 40, 16), {}, 8, 8),
+        "extreme-aspect": (picture(300, 3, 17), {}, 12, 12),
+        "grey-with-alpha": (rgba.convert("LA"), {}, 16, 16),
     }
+    for orientation in range(1, 9):
+        turned = Image.Exif()
+        turned[ORIENTATION] = orientation
+        inputs[f"exif-{orientation}"] = (picture(19, 12, 18), {"exif": turned}, 10, 11)
     cases = []
     for name, (image, options, size, resize) in inputs.items():
         file = GOLDEN / (f"{name}.tif" if name == "cmyk" else f"{name}.png")  # PNG has no CMYK
@@ -81,8 +90,6 @@ def main() -> None:
         else:
             image.save(file, **options)
         rgb = open_rgb(file)
-        (GOLDEN / f"{name}.rgb").write_bytes(rgb.tobytes())
-        (GOLDEN / f"{name}.expected").write_bytes(preprocess(file, size, resize).tobytes())
         case = {"name": name, "width": rgb.width, "height": rgb.height, "size": size, "resize": resize}
         cases.append(case if file.suffix == ".png" else case | {"file": file.name})
     about = (
@@ -90,6 +97,8 @@ def main() -> None:
         "A case with `file` has that file in place of NAME.png."
     )
     (GOLDEN / "cases.json").write_text(json.dumps({"about": about, "cases": cases}, indent=1) + "\n")
+    for path, content in preprocess_files(GOLDEN.parent).items():
+        (GOLDEN.parent / path).write_bytes(content)
 
 
 if __name__ == "__main__":
