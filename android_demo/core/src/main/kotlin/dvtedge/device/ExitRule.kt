@@ -41,17 +41,28 @@ private fun howSure(
     val top = scaled.max()
     val below = FloatArray(scaled.size) { scaled[it] - top }
     val powers = FloatArray(scaled.size) { exp(below[it]) }
-    val total = powers.fold(0f, Float::plus)
+    val total = sum(powers)
     return when (measure) {
         Measure.MAX_SOFTMAX -> 1f / total
         Measure.MARGIN -> (1f - secondLargest(powers)) / total
         Measure.ENTROPY -> {
             if (scaled.size == 1) return 1f
-            val weighted = powers.indices.fold(0f) { sum, k -> if (powers[k] > 0) sum + powers[k] * below[k] else sum }
-            val entropy = ln(total) - weighted / total
+            val weighted = FloatArray(powers.size) { if (powers[it] > 0) powers[it] * below[it] else 0f }
+            val entropy = ln(total) - sum(weighted) / total
             (1f - entropy / ln(scaled.size.toFloat())).coerceIn(0f, 1f)
         }
     }
+}
+
+/** By halves, as NumPy does it: one value after another would lose the sixth digit over a thousand classes. */
+private fun sum(
+    values: FloatArray,
+    from: Int = 0,
+    to: Int = values.size,
+): Float {
+    if (to - from <= 8) return (from until to).fold(0f) { total, k -> total + values[k] }
+    val middle = (from + to) / 2
+    return sum(values, from, middle) + sum(values, middle, to)
 }
 
 /** Equal to the largest where two are tied; 0 for one class. */
