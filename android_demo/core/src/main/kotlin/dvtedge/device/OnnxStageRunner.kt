@@ -9,7 +9,6 @@ import ai.onnxruntime.OrtProvider
 import ai.onnxruntime.OrtSession
 import ai.onnxruntime.TensorInfo
 import java.nio.ByteBuffer
-import java.util.concurrent.ConcurrentLinkedQueue
 
 private const val NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 private val DTYPES =
@@ -30,31 +29,26 @@ class OnnxStageRunner private constructor(
     private val image = stage.inputs.first { it.role == Role.IMAGE }
     private val wanted = stage.outputs.map { it.name }.toSet()
     private val shape = image.shape.toLongArray()
-    private val buffers = ConcurrentLinkedQueue<ByteBuffer>() // one for each call at a time
 
     override fun run(
-        pixels: ByteArray,
+        pixels: ByteBuffer,
         states: Map<String, StageState>,
-    ): StageOutput {
-        val buffer = buffers.poll() ?: ByteBuffer.allocateDirect(pixels.size)
-        (buffer as java.nio.Buffer).clear()
-        buffer.put(pixels)
-        (buffer as java.nio.Buffer).flip()
-        try {
-            OnnxTensor.createTensor(environment, buffer, shape, OnnxJavaType.UINT8).use { tensor ->
-                val inputs = states.mapValues { (it.value as OnnxState).tensor } + (image.name to tensor)
-                return outputOf(session.run(inputs, wanted))
-            }
-        } finally {
-            buffers.add(buffer)
+    ): StageOutput =
+        OnnxTensor.createTensor(environment, pixels, shape, OnnxJavaType.UINT8).use { tensor ->
+            val inputs = states.mapValues { (it.value as OnnxState).tensor } + (image.name to tensor)
+            val start = System.nanoTime()
+            val result = session.run(inputs, wanted)
+            outputOf(result, (System.nanoTime() - start) / 1e6)
         }
-    }
 
     /** The states keep their memory, the logits are copied out of theirs. */
-    private fun outputOf(result: OrtSession.Result): StageOutput {
+    private fun outputOf(
+        result: OrtSession.Result,
+        engineMs: Double,
+    ): StageOutput {
         val tensors = result.associate { it.key to it.value as OnnxTensor }
         val values = tensors.getValue(logits).use { tensor -> tensor.floatBuffer.let { FloatArray(it.remaining()).also(it::get) } }
-        return StageOutput(values, (tensors - logits).mapValues { OnnxState(it.value) })
+        return StageOutput(values, (tensors - logits).mapValues { OnnxState(it.value) }, engineMs)
     }
 
     override fun close() = session.close()

@@ -10,9 +10,14 @@ interface RgbSource {
     val width: Int
     val height: Int
 
-    /** Row [y] as [width] pixels of 0xRRGGBB; what stands above those 24 bits is not looked at. */
+    /**
+     * The pixels of row [y] from column [from] until [until], each at its column in [into], as 0xRRGGBB; what stands above
+     * those 24 bits is not looked at.
+     */
     fun readRow(
         y: Int,
+        from: Int,
+        until: Int,
         into: IntArray,
     )
 }
@@ -33,10 +38,12 @@ class RgbImage(
 
     override fun readRow(
         y: Int,
+        from: Int,
+        until: Int,
         into: IntArray,
     ) {
-        var at = 3 * width * y
-        for (x in 0 until width) {
+        var at = 3 * (width * y + from)
+        for (x in from until until) {
             into[x] = (bytes[at].toInt() and 0xff shl 16) or (bytes[at + 1].toInt() and 0xff shl 8) or (bytes[at + 2].toInt() and 0xff)
             at += 3
         }
@@ -194,7 +201,7 @@ fun upright(
     val turned = Turned(image.width, image.height, orientation)
     val row = IntArray(image.width)
     for (y in 0 until image.height) {
-        image.readRow(y, row)
+        image.readRow(y, 0, row.size, row)
         for (x in row.indices) turned.put(x, y, row[x])
     }
     return turned.image()

@@ -78,10 +78,11 @@ internal fun resizeAcross(
     val planes = Array(3) { ByteArray(height * columns.count) }
     val (upper, lower) = List(2) { IntArray(image.width) }
     val (red, green, blue) = List(3) { LongArray(image.width) }
+    val (first, end) = columns.first to columns.end
     for (k in 0 until height step 2) {
-        image.readRow(rows.first + k, upper)
-        if (k + 1 < height) image.readRow(rows.first + k + 1, lower)
-        for (x in columns.first until columns.end) {
+        image.readRow(rows.first + k, first, end, upper)
+        if (k + 1 < height) image.readRow(rows.first + k + 1, first, end, lower)
+        for (x in first until end) {
             val a = upper[x]
             val b = lower[x]
             red[x] = (b shr 16 and 0xff).toLong() shl 32 or (a shr 16 and 0xff).toLong()

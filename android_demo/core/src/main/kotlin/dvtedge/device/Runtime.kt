@@ -1,6 +1,8 @@
 package dvtedge.device
 
+import java.nio.ByteBuffer
 import java.util.concurrent.CancellationException
+import java.util.concurrent.ConcurrentLinkedQueue
 import java.util.concurrent.locks.ReentrantReadWriteLock
 import kotlin.concurrent.read
 import kotlin.concurrent.write
@@ -8,7 +10,8 @@ import kotlin.concurrent.write
 /**
  * One image's answer. Times are milliseconds; [stageMs], [confidences] and [logits] have one entry for each stage that ran.
  *
- * [logits] (classes,) float32 and [pixels], what went into stage 0, are what a device log may hold; Python's has neither.
+ * [logits] (classes,) float32 and [pixels], what went into stage 0, are what a device log may hold, [engineMs] is the part of
+ * all stages' time that went by inside the engine: Python's has none of these.
  */
 class Result(
     val exit: Int,
@@ -24,11 +27,12 @@ class Result(
     val operatingPoint: String,
     val maxStage: Int?, // the cap, of the device or of the power policy, whichever is lower
     val uncertified: Boolean, // no certificate covers the answer: an uncertified point, own thresholds, or a cap
+    val engineMs: Double,
     val logits: List<FloatArray>,
     val pixels: ByteArray,
 ) {
-    /** Everything but the stages and the preprocessing. */
-    val glueMs: Double get() = totalMs - preprocessMs - stageMs.sum()
+    /** Everything but the preprocessing and the engine. */
+    val glueMs: Double get() = totalMs - preprocessMs - engineMs
 }
 
 /** The point to use now: its thresholds, the cap on stages, and whether no certificate covers it. */
@@ -67,6 +71,7 @@ class Runtime(
     private val memoryLock = Any()
     private var remembered = Memory()
     private val loading = manifest.stages.map { Any() }
+    private val buffers = ConcurrentLinkedQueue<ByteBuffer>() // of pixels, that no call is using
     private val runners = arrayOfNulls<StageRunner>(manifest.stages.size)
     private val inUse = ReentrantReadWriteLock() // read: a call is inside; write: closing
     private var closed = false
@@ -94,9 +99,8 @@ class Runtime(
     /** Load every stage and run each once on a grey image, so that no later call pays for it. */
     fun prewarm() =
         using {
-            Pass { stage -> manifest.imageSize(stage).let { ByteArray(3 * it.size * it.size) { GREY } } }.use { pass ->
-                manifest.stages.indices.forEach(pass::step)
-            }
+            val grey = StagePixels { spec -> ByteArray(3 * spec.size * spec.size) { GREY } }
+            Pass(grey).use { manifest.stages.indices.forEach(it::step) }
         }
 
     /**
@@ -116,16 +120,15 @@ class Runtime(
     ): Result =
         using {
             val start = System.nanoTime()
-            val pixels = StagePixels(image, manifest)
-            pixels.of(0)
-            val plan = plan(state, operatingPoint)
-            Pass(pixels::of).use { answer(it, plan, pixels, start, everyStage, cancelled) }
+            Pass(StagePixels { spec -> preprocess(image, spec) }).use { pass ->
+                pass.pixels.of(0)
+                answer(pass, plan(state, operatingPoint), start, everyStage, cancelled)
+            }
         }
 
     private fun answer(
         pass: Pass,
         plan: Plan,
-        pixels: StagePixels,
         start: Long,
         everyStage: Boolean,
         cancelled: () -> Boolean,
@@ -151,14 +154,15 @@ class Runtime(
             degraded = decision.degraded,
             confidences = values,
             stageMs = pass.stageMs,
-            preprocessMs = pixels.ms,
+            preprocessMs = pass.pixels.ms,
             totalMs = since(start),
             skipped = skipped[values.size],
             operatingPoint = plan.point,
             maxStage = plan.maxStage,
             uncertified = plan.uncertified || last < stages - 1,
+            engineMs = pass.engineMs,
             logits = pass.logits,
-            pixels = pixels.of(0),
+            pixels = pass.pixels.of(0),
         )
     }
 
@@ -189,10 +193,10 @@ class Runtime(
         return Plan(choice.point, point(choice.point).thresholds, cap, choice.uncertified)
     }
 
-    /** Every exit's (classes,) logits of preprocessed pixels, given for each stage, with no early exit: for validation. */
-    fun logits(pixels: (Int) -> ByteArray): List<FloatArray> =
+    /** Every exit's (classes,) logits, with no early exit: for validation. [pixels] gives those of each size of image. */
+    fun logits(pixels: (ImageSize) -> ByteArray): List<FloatArray> =
         using {
-            Pass(pixels).use { pass -> manifest.stages.indices.map(pass::step) }
+            Pass(StagePixels(pixels)).use { pass -> manifest.stages.indices.map(pass::step) }
         }
 
     /** Unload every stage, once no call is inside. A call after that is an IllegalStateException. */
@@ -221,29 +225,66 @@ class Runtime(
 
     /** One image on its way through the stages. It has the states between two of them, and closes them. */
     private inner class Pass(
-        private val pixels: (Int) -> ByteArray,
+        val pixels: StagePixels,
     ) : AutoCloseable {
         private var states = emptyMap<String, StageState>()
         val logits = ArrayList<FloatArray>()
         val stageMs = ArrayList<Double>()
+        var engineMs = 0.0
 
         /** Run stage [index]; its (classes,) logits. */
         fun step(index: Int): FloatArray {
             val taken = manifest.stages[index].inputs.filter { it.role == Role.STATE }
             val runner = runner(index)
-            val input = pixels(index)
+            val input = pixels.buffer(index)
             val start = System.nanoTime()
             val output = runner.run(input, taken.associate { it.name to states.getValue(it.name) })
             stageMs += since(start)
-            close()
+            engineMs += output.engineMs
+            releaseStates()
             states = output.states
             logits += output.logits
             return output.logits
         }
 
-        override fun close() {
+        private fun releaseStates() {
             states.values.forEach(StageState::close)
             states = emptyMap()
+        }
+
+        override fun close() {
+            releaseStates()
+            pixels.close()
+        }
+    }
+
+    /** An image's pixels for each stage, made once for each of their sizes, when first asked for. */
+    private inner class StagePixels(
+        private val make: (ImageSize) -> ByteArray,
+    ) : AutoCloseable {
+        private val made = HashMap<ImageSize, ByteArray>()
+        private val direct = HashMap<ImageSize, ByteBuffer>()
+        var ms = 0.0 // spent on making them so far
+            private set
+
+        /** (size, size, 3) uint8 RGB. Throws [DataError]. */
+        fun of(stage: Int): ByteArray =
+            made.getOrPut(manifest.imageSize(stage)) {
+                val start = System.nanoTime()
+                make(manifest.imageSize(stage)).also { ms += since(start) }
+            }
+
+        /** The same in a direct buffer, as engines take it. */
+        fun buffer(stage: Int): ByteBuffer =
+            direct
+                .getOrPut(manifest.imageSize(stage)) {
+                    val bytes = of(stage)
+                    val buffer = buffers.poll()?.takeIf { it.capacity() == bytes.size } ?: ByteBuffer.allocateDirect(bytes.size)
+                    buffer.also { it.duplicate().put(bytes) }
+                }.duplicate()
+
+        override fun close() {
+            buffers.addAll(direct.values)
         }
     }
 }
@@ -251,20 +292,3 @@ class Runtime(
 private const val GREY: Byte = -128 // 128 as uint8
 
 private fun since(start: Long): Double = (System.nanoTime() - start) / 1e6
-
-/** An image's pixels for each stage, preprocessed once for each of their sizes, when first asked for. */
-private class StagePixels(
-    private val image: RgbSource,
-    private val manifest: Manifest,
-) {
-    private val made = HashMap<ImageSize, ByteArray>()
-    var ms = 0.0 // spent on preprocessing so far
-        private set
-
-    /** (size, size, 3) uint8 RGB. Throws [DataError]. */
-    fun of(stage: Int): ByteArray =
-        made.getOrPut(manifest.imageSize(stage)) {
-            val start = System.nanoTime()
-            preprocess(image, manifest.imageSize(stage)).also { ms += since(start) }
-        }
-}

@@ -1,5 +1,6 @@
 package dvtedge.device
 
+import java.nio.ByteBuffer
 import java.util.concurrent.CancellationException
 
 /** What a stage runs: the files at and below [name], by their paths in the bundle. Bytes, not a path: they were verified. */
@@ -17,10 +18,11 @@ interface StageState : AutoCloseable {
     val shape: List<Long>
 }
 
-/** [logits] are (classes,) float32 of the array's own; [states] are by name. */
+/** [logits] are (classes,) float32 of the array's own; [states] are by name; [engineMs] went by inside the engine. */
 class StageOutput(
     val logits: FloatArray,
     val states: Map<String, StageState> = emptyMap(),
+    val engineMs: Double = 0.0,
 )
 
 /** A loaded stage. Safe to call from several threads; it is closed when none of them is inside. */
@@ -28,9 +30,9 @@ interface StageRunner : AutoCloseable {
     /** What really runs it, as the engine says. */
     val backend: String
 
-    /** [pixels] are (size, size, 3) uint8 RGB; [states] are by name, and stay the caller's. */
+    /** [pixels] are (size, size, 3) uint8 RGB in a direct buffer; they and the [states], by name, stay the caller's. */
     fun run(
-        pixels: ByteArray,
+        pixels: ByteBuffer,
         states: Map<String, StageState>,
     ): StageOutput
 }
@@ -69,7 +71,7 @@ internal class CheckedRunner private constructor(
     private val states = stage.outputs.filter { it.role == Role.STATE }
 
     override fun run(
-        pixels: ByteArray,
+        pixels: ByteBuffer,
         states: Map<String, StageState>,
     ): StageOutput {
         val output = guarded("${stage.name}: ${stage.artifact} did not run") { runner.run(pixels, states) }

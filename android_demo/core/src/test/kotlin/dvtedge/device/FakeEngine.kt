@@ -1,6 +1,7 @@
 package dvtedge.device
 
 import java.io.File
+import java.nio.ByteBuffer
 import java.util.concurrent.atomic.AtomicInteger
 
 /** A small bundle of three stages, three classes and images of 4x4. Its artifacts are no models: [FakeEngine] runs it. */
@@ -38,9 +39,10 @@ class FakeEngine(
         override val backend: String,
     ) : StageRunner {
         override fun run(
-            pixels: ByteArray,
+            pixels: ByteBuffer,
             states: Map<String, StageState>,
         ): StageOutput {
+            check(pixels.isDirect && pixels.remaining() == 48)
             check(states.keys == spec.inputs.filter { it.role == Role.STATE }.map { it.name }.toSet())
             check(states.values.all { (it as State).from == index - 1 && it.open })
             val logits = answer(index)

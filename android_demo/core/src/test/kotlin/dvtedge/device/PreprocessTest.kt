@@ -126,6 +126,8 @@ class PreprocessTest {
 
         override fun readRow(
             y: Int,
+            from: Int,
+            until: Int,
             into: IntArray,
         ) = error("no row is read")
     }

@@ -50,7 +50,7 @@ class WholeRunsTest {
             val bundle = CascadeBundle.open(exportedBundle(target.string))
             Runtime(bundle).use { runtime ->
                 images(bundle).zip(golden["logits"].list) { image, expected ->
-                    val found = runtime.logits { preprocess(image, bundle.manifest.imageSize(it)) }
+                    val found = runtime.logits { preprocess(image, it) }
                     for (exit in found.indices) {
                         assertArrayEquals(expected.list[exit].floats, found[exit], golden["tolerance"].double.toFloat())
                     }
