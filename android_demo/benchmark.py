@@ -29,7 +29,7 @@ from dvt_edge.network.presets import PRESETS
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT, SIZE, RESIZE = 4000, 3000, 224, 256
-WARM, ROUNDS, IMAGES = 40, 21, 2000
+WARM, ROUNDS, IMAGES = 40, 21, 6000
 
 
 def java(*arguments: str) -> list[str]:
@@ -69,7 +69,9 @@ def glue(folder: Path) -> None:
     torch.manual_seed(0)
     config = PRESETS["dvt_tiny"].replace(image_size=SIZE, resize=SIZE, grids=(7, 10, 14))
     export(Cascade(config).eval(), "onnx-fp32", folder / "bundle", calibration=sample("cifar10-test").first(8))
-    printed = subprocess.run(java("glue", str(folder / "bundle"), str(IMAGES)), stdout=subprocess.PIPE, text=True, check=True)
+    printed = subprocess.run(
+        java("glue", str(folder / "bundle"), str(IMAGES)), stdout=subprocess.PIPE, text=True, check=True
+    )
     low, median, high = map(float, printed.stdout.split())
     print(
         f"around ONNX Runtime and preprocessing, three stages at {SIZE} px, median of {IMAGES // 2} images: "

@@ -23,6 +23,8 @@ private const val MAX_LINE = 300 // characters of an error, its path aside
 class CascadeBundle private constructor(
     val path: File,
     val manifest: Manifest,
+    /** Of the bytes of manifest.json: it names the bundle in a device log. */
+    val sha256: String,
     private val files: BundleFiles,
 ) {
     /** A listed file, verified anew. Throws [ChangedFileError] where it is not what the manifest says any more. */
@@ -96,7 +98,8 @@ class CascadeBundle private constructor(
     }
 
     /** A stage's artifact: the content of its files, verified, by their paths in the bundle. */
-    fun artifact(stage: Int): Artifact = Artifact(manifest.stages[stage].artifact, manifest.artifactFiles(stage).associateWith(::read))
+    fun artifact(stage: Int): Artifact =
+        Artifact(manifest.stages[stage].artifact, manifest.artifactFiles(stage).associateWith(::read))
 
     companion object {
         /**
@@ -143,12 +146,18 @@ class CascadeBundle private constructor(
                     Files.isRegularFile(path.toPath()) -> ZipFiles(path)
                     else -> throw ArchiveError("neither a folder nor a .zip")
                 }
-            return files.reading { CascadeBundle(path, verify(files), files) }
+            return files.reading {
+                val content = files.manifest().use { readAtMost(it, MAX_MANIFEST + 1L) }
+                CascadeBundle(path, verify(files, content), sha256(content), files)
+            }
         }
 
         /** The manifest of files that are all there, unchanged, with none beside them. */
-        private fun verify(files: BundleFiles): Manifest {
-            val manifest = parseManifest(files.manifest().use { readAtMost(it, MAX_MANIFEST + 1L) })
+        private fun verify(
+            files: BundleFiles,
+            content: ByteArray,
+        ): Manifest {
+            val manifest = parseManifest(content)
             val listed = PathTree(manifest.files.keys)
             checkNeeded(manifest)
             val (found, unlisted) = files.scan(listed)

@@ -43,8 +43,14 @@ private fun howSure(
     val powers = FloatArray(scaled.size) { exp(below[it]) }
     val total = sum(powers)
     return when (measure) {
-        Measure.MAX_SOFTMAX -> 1f / total
-        Measure.MARGIN -> (1f - secondLargest(powers)) / total
+        Measure.MAX_SOFTMAX -> {
+            1f / total
+        }
+
+        Measure.MARGIN -> {
+            (1f - secondLargest(powers)) / total
+        }
+
         Measure.ENTROPY -> {
             if (scaled.size == 1) return 1f
             val weighted = FloatArray(powers.size) { if (powers[it] > 0) powers[it] * below[it] else 0f }

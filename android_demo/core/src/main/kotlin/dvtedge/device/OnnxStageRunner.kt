@@ -47,7 +47,10 @@ class OnnxStageRunner private constructor(
         engineMs: Double,
     ): StageOutput {
         val tensors = result.associate { it.key to it.value as OnnxTensor }
-        val values = tensors.getValue(logits).use { tensor -> tensor.floatBuffer.let { FloatArray(it.remaining()).also(it::get) } }
+        val values =
+            tensors.getValue(logits).use { tensor ->
+                tensor.floatBuffer.let { FloatArray(it.remaining()).also(it::get) }
+            }
         return StageOutput(values, (tensors - logits).mapValues { OnnxState(it.value) }, engineMs)
     }
 
@@ -63,6 +66,9 @@ class OnnxStageRunner private constructor(
     }
 
     companion object {
+        /** The engine's name and version, as a device log has them. */
+        fun engine(): String = "onnxruntime ${environmentWithoutTelemetry().version}"
+
         /**
          * A session of [threads] threads on the provider [backend], with no silent fallback to the CPU.
          *
@@ -76,10 +82,7 @@ class OnnxStageRunner private constructor(
             backend: String,
             threads: Int,
         ): OnnxStageRunner {
-            if (System.getenv(NO_TELEMETRY) != "1") {
-                throw EngineError("${stage.name}: set $NO_TELEMETRY=1 in the environment before ONNX Runtime is loaded")
-            }
-            val environment = OrtEnvironment.getEnvironment()
+            val environment = environmentWithoutTelemetry()
             val session =
                 try {
                     optionsOf(stage, backend, threads).use { environment.createSession(artifact.content, it) }
@@ -95,6 +98,13 @@ class OnnxStageRunner private constructor(
             return OnnxStageRunner(environment, session, stage, backend)
         }
 
+        private fun environmentWithoutTelemetry(): OrtEnvironment {
+            if (System.getenv(NO_TELEMETRY) != "1") {
+                throw EngineError("set $NO_TELEMETRY=1 in the environment before ONNX Runtime is loaded")
+            }
+            return OrtEnvironment.getEnvironment()
+        }
+
         private fun optionsOf(
             stage: StageSpec,
             backend: String,
@@ -108,8 +118,15 @@ class OnnxStageRunner private constructor(
             options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR)
             when (provider) {
                 OrtProvider.CPU -> {}
-                OrtProvider.XNNPACK -> options.addXnnpack(mapOf("intra_op_num_threads" to "$threads"))
-                OrtProvider.QNN -> options.addQnn(mapOf("backend_type" to "htp"))
+
+                OrtProvider.XNNPACK -> {
+                    options.addXnnpack(mapOf("intra_op_num_threads" to "$threads"))
+                }
+
+                OrtProvider.QNN -> {
+                    options.addQnn(mapOf("backend_type" to "htp"))
+                }
+
                 else -> {
                     options.close()
                     throw EngineError("${stage.name}: this onnxruntime lacks the provider $backend; it has: ${available.keys}")

@@ -7,7 +7,8 @@ private const val MAX_PARTS = 32
 private const val FORBIDDEN = "\\:<>\"|?*\u007f"
 
 /** Names of devices on Windows. */
-private val RESERVED = Regex("""(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?""", setOf(RegexOption.IGNORE_CASE, RegexOption.DOT_MATCHES_ALL))
+private val RESERVED =
+    Regex("""(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?""", setOf(RegexOption.IGNORE_CASE, RegexOption.DOT_MATCHES_ALL))
 
 /** Throws [UnsafePathError] unless [name] is plain: relative, inside, and a file's name on every system. */
 internal fun checkPath(name: String) {
@@ -17,10 +18,15 @@ internal fun checkPath(name: String) {
             name.toByteArray().size <= MAX_PATH &&
             parts.size <= MAX_PARTS &&
             !name.equals(MANIFEST, ignoreCase = true) &&
-            name.none { it in FORBIDDEN || it < ' ' || it.isSurrogate() && !isWellFormed(name) } &&
+            name.none { it in FORBIDDEN || it < ' ' } &&
+            isWellFormed(name) &&
             parts.none { it.isEmpty() || it.last() in " ." || RESERVED.matches(it) } &&
             Normalizer.isNormalized(name, Normalizer.Form.NFC)
-    if (!plain) throw UnsafePathError("the path ${shorten(name)} leaves the bundle or is not plain; expected relative/with/slashes")
+    if (!plain) {
+        throw UnsafePathError(
+            "the path ${shorten(name)} leaves the bundle or is not plain; expected relative/with/slashes",
+        )
+    }
 }
 
 /**

@@ -44,7 +44,8 @@ class RgbImage(
     ) {
         var at = 3 * (width * y + from)
         for (x in from until until) {
-            into[x] = (bytes[at].toInt() and 0xff shl 16) or (bytes[at + 1].toInt() and 0xff shl 8) or (bytes[at + 2].toInt() and 0xff)
+            into[x] =
+                (bytes[at].toInt() and 0xff shl 16) or (bytes[at + 1].toInt() and 0xff shl 8) or (bytes[at + 2].toInt() and 0xff)
             at += 3
         }
     }
@@ -76,6 +77,7 @@ fun resizedShape(
     resize: Int,
 ): Pair<Int, Int> {
     val short = minOf(width, height).toLong()
+
     fun scaled(side: Int) = maxOf(resize.toLong(), side * resize.toLong() / short)
     val longest = maxOf(scaled(width), scaled(height))
     if (longest > MAX_PIXELS) throw DataError("an image of ${width}x$height pixels, too long for its width once resized")
@@ -99,7 +101,11 @@ class Plane(
     private val rowStride: Int,
     private val pixelStride: Int = 1,
 ) {
-    constructor(data: ByteArray, rowStride: Int, pixelStride: Int = 1) : this(java.nio.ByteBuffer.wrap(data), rowStride, pixelStride)
+    constructor(
+        data: ByteArray,
+        rowStride: Int,
+        pixelStride: Int = 1,
+    ) : this(java.nio.ByteBuffer.wrap(data), rowStride, pixelStride)
 
     /** The samples of row [y] as 0..255. */
     internal fun readRow(

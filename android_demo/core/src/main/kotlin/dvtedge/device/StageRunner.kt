@@ -120,7 +120,8 @@ internal class CheckedRunner private constructor(
                 throw EngineError("$what (${cause(error)})", error)
             } catch (error: OutOfMemoryError) {
                 throw EngineError("$what (out of memory)", error)
-            } catch (error: LinkageError) { // the engine's library is not in the app
+            } catch (error: LinkageError) {
+                // the engine's library is not in the app
                 throw EngineError("$what (${cause(error)})", error)
             }
     }

@@ -10,7 +10,17 @@ internal const val MAX_JSON = 16 shl 20 // bytes
 internal const val MAX_VALUES = 250_000 // commas and opening brackets outside strings: they bound the memory
 
 private const val SPACE = " \t\n\r"
-private val ESCAPES = mapOf('"' to '"', '\\' to '\\', '/' to '/', 'b' to '\b', 'f' to '\u000c', 'n' to '\n', 'r' to '\r', 't' to '\t')
+private val ESCAPES =
+    mapOf(
+        '"' to '"',
+        '\\' to '\\',
+        '/' to '/',
+        'b' to '\b',
+        'f' to '\u000c',
+        'n' to '\n',
+        'r' to '\r',
+        't' to '\t',
+    )
 private val NUMBER = Regex("""-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?""")
 
 /**
@@ -24,7 +34,11 @@ fun parseJson(
 ): Any? {
     if (content.size > MAX_JSON) throw SchemaError("$where: not JSON (${content.size} bytes; expected at most $MAX_JSON)")
     try {
-        val text = Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(content)).toString()
+        val text =
+            Charsets.UTF_8
+                .newDecoder()
+                .decode(ByteBuffer.wrap(content))
+                .toString()
         return StrictJson(text).whole()
     } catch (error: CharacterCodingException) {
         throw SchemaError("$where: not JSON (not UTF-8)", error)

@@ -115,7 +115,10 @@ internal class Zip(
     ): String {
         val name =
             try {
-                Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(raw)).toString()
+                Charsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(raw))
+                    .toString()
             } catch (_: CharacterCodingException) {
                 throw UnsafePathError("a name in it is not UTF-8")
             }

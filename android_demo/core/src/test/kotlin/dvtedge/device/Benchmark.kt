@@ -10,8 +10,19 @@ import java.io.File
  */
 fun main(args: Array<String>) =
     when (args[0]) {
-        "resize" -> resize(File(args[1]), args[2].toInt(), args[3].toInt(), ImageSize(args[4].toInt(), args[5].toInt()), File(args[6]))
-        else -> glue(CascadeBundle.open(File(args[1])), args[2].toInt())
+        "resize" -> {
+            resize(
+                File(args[1]),
+                args[2].toInt(),
+                args[3].toInt(),
+                ImageSize(args[4].toInt(), args[5].toInt()),
+                File(args[6]),
+            )
+        }
+
+        else -> {
+            glue(CascadeBundle.open(File(args[1])), args[2].toInt())
+        }
     }
 
 private fun resize(

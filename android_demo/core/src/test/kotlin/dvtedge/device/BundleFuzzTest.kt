@@ -47,8 +47,14 @@ class BundleFuzzTest {
         try {
             val bundle = CascadeBundle.open(path)
             bundle.labels
-            bundle.manifest.stages.indices.forEach(bundle::artifact)
-            if (bundle.manifest.golden.images > 0) bundle.manifest.stages.indices.forEach { bundle.goldenImages(it) to bundle.goldenLogits(it) }
+            bundle.manifest.stages.indices
+                .forEach(bundle::artifact)
+            if (bundle.manifest.golden.images >
+                0
+            ) {
+                bundle.manifest.stages.indices
+                    .forEach { bundle.goldenImages(it) to bundle.goldenLogits(it) }
+            }
             "opens"
         } catch (error: BundleError) {
             val message = error.message!!
@@ -149,12 +155,54 @@ class BundleFuzzTest {
     private companion object {
         val TOKEN = Regex("""-?[0-9.]+|"[^"]*"|null|\[|\{""")
         val NAMES =
-            listOf("x", "../x", "a//b", "con", "nul.txt", "a.", "a ", "LABELS.json", "labels.json/x", "golden", "é", "e\u0301", "\u202e", "y/".repeat(40) + "z", "x".repeat(200), "Manifest.json")
+            listOf(
+                "x",
+                "../x",
+                "a//b",
+                "con",
+                "nul.txt",
+                "a.",
+                "a ",
+                "LABELS.json",
+                "labels.json/x",
+                "golden",
+                "é",
+                "e\u0301",
+                "\u202e",
+                "y/".repeat(40) + "z",
+                "x".repeat(200),
+                "Manifest.json",
+            )
         val VALUES =
             listOf(
-                "null", "true", "0", "-1", "1", "2147483648", "9007199254740991", "9007199254740992", "1e400", "1.0", "0.5", "-0",
-                "\"\"", "\"x\"", "\"\\ud800\"", "\"\\u001b[31m\\n\"", "[]", "{}", "[[]]", "{\"a\": {}}", "[", "\"nominal\"",
-                "\"" + "x".repeat(5000) + "\"", "[".repeat(70), "1" + "0".repeat(500), "\"../x\"", "\"labels.json\"", "\"" + "f".repeat(64) + "\"",
+                "null",
+                "true",
+                "0",
+                "-1",
+                "1",
+                "2147483648",
+                "9007199254740991",
+                "9007199254740992",
+                "1e400",
+                "1.0",
+                "0.5",
+                "-0",
+                "\"\"",
+                "\"x\"",
+                "\"\\ud800\"",
+                "\"\\u001b[31m\\n\"",
+                "[]",
+                "{}",
+                "[[]]",
+                "{\"a\": {}}",
+                "[",
+                "\"nominal\"",
+                "\"" + "x".repeat(5000) + "\"",
+                "[".repeat(70),
+                "1" + "0".repeat(500),
+                "\"../x\"",
+                "\"labels.json\"",
+                "\"" + "f".repeat(64) + "\"",
             )
     }
 }

@@ -84,14 +84,26 @@ class BundleTest {
         val zipped = CascadeBundle.open(zip)
         assertArrayEquals(before, zipped.artifact(1).content)
         zip.writeBytes(File(GOLDEN, "bundles/missing-file.zip").readBytes())
-        assertEquals("ChangedFileError", errorOf { bundle.manifest.files.keys.forEach(zipped::read) })
+        assertEquals(
+            "ChangedFileError",
+            errorOf {
+                bundle.manifest.files.keys
+                    .forEach(zipped::read)
+            },
+        )
         zip.delete()
         assertThrows<ChangedFileError> { zipped.labels }
     }
 
     @Test
     fun linksAreRefused() {
-        val artifact = unpacked().resolve(CascadeBundle.open(folder).manifest.stages[0].artifact)
+        val artifact =
+            unpacked().resolve(
+                CascadeBundle
+                    .open(folder)
+                    .manifest.stages[0]
+                    .artifact,
+            )
         val elsewhere = File(folder.parentFile, "elsewhere-${folder.name}")
         artifact.copyTo(elsewhere)
         artifact.delete()
@@ -132,7 +144,11 @@ class BundleTest {
     /** A message is one printable line, whatever a manifest or path says. */
     @Test
     fun messagesArePrintable() {
-        val manifest = File(GOLDEN, "manifests/good.json").readText().replaceFirst("\"format\"", "\"\\u001b[31m\\n\\u202e\": 1, \"format\"")
+        val manifest =
+            File(
+                GOLDEN,
+                "manifests/good.json",
+            ).readText().replaceFirst("\"format\"", "\"\\u001b[31m\\n\\u202e\": 1, \"format\"")
         File(folder, MANIFEST).writeText(manifest)
         val message = assertThrows<ManifestError> { CascadeBundle.open(folder) }.message!!
         assertFalse(message.any { it < ' ' || it == '\u202e' }, message)

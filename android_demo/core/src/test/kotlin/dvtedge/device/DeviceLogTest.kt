@@ -48,7 +48,10 @@ class DeviceLogTest {
             assertThrows<IllegalArgumentException> { log.write(StateRecord(Double.NaN, true, true, false)) }
             log.write(StateRecord(1.0, true, true, false))
         }
-        assertEquals(listOf(expected[0], """{"event":"idle","seq":0,"time_s":1.000000,"screen_on":true,"charging":false}""", ""), file.readText().split("\n"))
+        assertEquals(
+            listOf(expected[0], """{"event":"idle","seq":0,"time_s":1.000000,"screen_on":true,"charging":false}""", ""),
+            file.readText().split("\n"),
+        )
     }
 
     private fun headerOf(json: Json) =
@@ -78,8 +81,11 @@ class DeviceLogTest {
         ) = if (json.has(name)) json[name].orNull(read) else null
         val time = json["time_s"].double
         return when (json["event"].string) {
-            "error" -> ErrorRecord(time, json["kind"].string, json["message"].string, field("id") { string })
-            "image" ->
+            "error" -> {
+                ErrorRecord(time, json["kind"].string, json["message"].string, field("id") { string })
+            }
+
+            "image" -> {
                 ImageRecord(
                     time,
                     json["id"].string,
@@ -101,7 +107,9 @@ class DeviceLogTest {
                     field("why") { string },
                     field("max_stage") { int },
                 )
-            else ->
+            }
+
+            else -> {
                 StateRecord(
                     time,
                     json["event"].string == "idle",
@@ -117,6 +125,7 @@ class DeviceLogTest {
                     field("headroom") { double },
                     field("low_power") { boolean },
                 )
+            }
         }
     }
 }

@@ -46,7 +46,14 @@ class ExitRuleTest {
             val logits = FloatArray(random.nextInt(1, 12)) { anyFloat(random) }
             for (measure in Measure.entries) {
                 val found = confidence(logits, 1.0, measure)
-                if (logits.all(Float::isFinite)) assertTrue(found in 0f..1f, "$found of ${logits.toList()}") else assertTrue(found.isNaN())
+                if (logits.all(
+                        Float::isFinite,
+                    )
+                ) {
+                    assertTrue(found in 0f..1f, "$found of ${logits.toList()}")
+                } else {
+                    assertTrue(found.isNaN())
+                }
             }
         }
     }
@@ -71,4 +78,5 @@ class ExitRuleTest {
 fun anyFloat(random: Random): Float =
     if (random.nextInt(8) == 0) ODD[random.nextInt(ODD.size)] else Float.fromBits(random.nextInt())
 
-private val ODD = listOf(0f, -0f, Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY, Float.MAX_VALUE, Float.MIN_VALUE, 88.7f)
+private val ODD =
+    listOf(0f, -0f, Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY, Float.MAX_VALUE, Float.MIN_VALUE, 88.7f)

@@ -43,7 +43,13 @@ class FakeEngine(
             states: Map<String, StageState>,
         ): StageOutput {
             check(pixels.isDirect && pixels.remaining() == 48)
-            check(states.keys == spec.inputs.filter { it.role == Role.STATE }.map { it.name }.toSet())
+            check(
+                states.keys ==
+                    spec.inputs
+                        .filter { it.role == Role.STATE }
+                        .map { it.name }
+                        .toSet(),
+            )
             check(states.values.all { (it as State).from == index - 1 && it.open })
             val logits = answer(index)
             val given = spec.outputs.filter { it.role == Role.STATE }

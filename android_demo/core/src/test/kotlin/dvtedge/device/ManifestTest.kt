@@ -18,7 +18,12 @@ class ManifestTest {
             val content = File(GOLDEN, "manifests/${case["file"].string}").readBytes()
             File(folder, MANIFEST).writeBytes(content)
             assertEquals(case["error"].string, errorOf { CascadeBundle.open(folder) })
-            if (case.has("artifacts_sha256")) assertEquals(case["artifacts_sha256"].string, parseManifest(content).artifactsSha256)
+            if (case.has(
+                    "artifacts_sha256",
+                )
+            ) {
+                assertEquals(case["artifacts_sha256"].string, parseManifest(content).artifactsSha256)
+            }
             if (case.has("uncertified")) checkCertificates(parseManifest(content), case["uncertified"])
         }
 
@@ -43,7 +48,18 @@ class ManifestTest {
             val names = case["paths"].list.map { it.string }
             for (order in listOf(names, names.reversed())) {
                 val error = if (case["accepted"].boolean) null else "UnsafePathError"
-                assertEquals(error, errorOf { PathTree(LinkedHashSet(order)).also { if (order.toSet().size < order.size) throw UnsafePathError("twice") } })
+                assertEquals(
+                    error,
+                    errorOf {
+                        PathTree(LinkedHashSet(order)).also {
+                            if (order.toSet().size <
+                                order.size
+                            ) {
+                                throw UnsafePathError("twice")
+                            }
+                        }
+                    },
+                )
             }
         }
 
@@ -53,9 +69,19 @@ class ManifestTest {
     fun hashOfTheArtifacts() {
         val case = golden("artifacts_sha256.json")
         val good = parseManifest(File(GOLDEN, "manifests/good.json").readBytes())
-        val files = (case["files"].value as Map<*, *>).map { (path, hash) -> path as String to FileSpec(hash as String, 1) }.toMap()
+        val files =
+            (case["files"].value as Map<*, *>)
+                .map { (path, hash) ->
+                    path as String to FileSpec(hash as String, 1)
+                }.toMap()
         val stages = case["artifacts"].list.map { good.stages.first().copy(artifact = it.string) }
-        val rows = good.operatingPoints.map { it.copy(thresholds = List(stages.size) { 0.5 }, exitShares = List(stages.size) { 0.0 }) }
+        val rows =
+            good.operatingPoints.map {
+                it.copy(
+                    thresholds = List(stages.size) { 0.5 },
+                    exitShares = List(stages.size) { 0.0 },
+                )
+            }
         val made =
             good.copy(
                 stages = stages,
@@ -73,19 +99,42 @@ class ManifestTest {
         val schema = Json(parseJson(File(GOLDEN, "../../dvt_edge/device/manifest.schema.json").readBytes(), "schema"))
         val known =
             listOf(
-                Manifest.serializer(), StageSpec.serializer(), TensorSpec.serializer(), OperatingPoint.serializer(),
-                Certificate.serializer(), PowerPolicy.serializer(), Rule.serializer(), EnergyQueue.serializer(),
-                CalibrationRecord.serializer(), Verification.serializer(), ExitQuality.serializer(), Golden.serializer(),
-                FileSpec.serializer(), ModelSpec.serializer(), TrainedOn.serializer(), Preprocessing.serializer(),
-                ConfidenceSpec.serializer(), Operators.serializer(), Compiled.serializer(), ImageSize.serializer(),
+                Manifest.serializer(),
+                StageSpec.serializer(),
+                TensorSpec.serializer(),
+                OperatingPoint.serializer(),
+                Certificate.serializer(),
+                PowerPolicy.serializer(),
+                Rule.serializer(),
+                EnergyQueue.serializer(),
+                CalibrationRecord.serializer(),
+                Verification.serializer(),
+                ExitQuality.serializer(),
+                Golden.serializer(),
+                FileSpec.serializer(),
+                ModelSpec.serializer(),
+                TrainedOn.serializer(),
+                Preprocessing.serializer(),
+                ConfidenceSpec.serializer(),
+                Operators.serializer(),
+                Compiled.serializer(),
+                ImageSize.serializer(),
             ).associate { it.descriptor.serialName.substringAfterLast('.') to it.descriptor }
         val definitions = (schema["\$defs"].value as Map<*, *>).mapValues { Json(it.value) } + ("Manifest" to schema)
         assertEquals(definitions.keys.map { it.toString() }.toSet(), known.keys)
         for ((name, descriptor) in known) {
-            val fields = (0 until descriptor.elementsCount).associate { snakeCase(descriptor.getElementName(it)) to !descriptor.isElementOptional(it) }
+            val fields =
+                (0 until descriptor.elementsCount).associate {
+                    snakeCase(descriptor.getElementName(it)) to
+                        !descriptor.isElementOptional(it)
+                }
             val definition = definitions.getValue(name)
             val required = if (definition.has("required")) definition["required"].list.map { it.string }.toSet() else emptySet()
-            assertEquals((definition["properties"].value as Map<*, *>).keys.associate { it.toString() to (it in required) }, fields, name)
+            assertEquals(
+                (definition["properties"].value as Map<*, *>).keys.associate { it.toString() to (it in required) },
+                fields,
+                name,
+            )
         }
     }
 }

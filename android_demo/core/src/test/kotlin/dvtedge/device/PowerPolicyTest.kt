@@ -70,7 +70,19 @@ class PowerPolicyTest {
     fun costs() =
         tests(golden["costs"]["cases"].list, { it.value.toString() }) { case ->
             val joules = case["exit_j"].orNull { doubles }
-            near(case["cost"].double, meanCost(table.copy(exitJ = joules), Choice(case["point"].string, case["max_stage"].orNull { int }, true)))
+            near(
+                case["cost"].double,
+                meanCost(
+                    table.copy(exitJ = joules),
+                    Choice(
+                        case["point"].string,
+                        case["max_stage"].orNull {
+                            int
+                        },
+                        true,
+                    ),
+                ),
+            )
         }
 
     @TestFactory
@@ -86,7 +98,19 @@ class PowerPolicyTest {
     private fun pointOf(json: Json): OperatingPoint {
         val thresholds = listOf(0.5, 0.5, 0.0)
         val proved =
-            Certificate(Risk.DISAGREEMENT, Method.ALWAYS_LAST, 0.0, 0.0, 0, "", "", thresholds, Measure.MAX_SOFTMAX, thresholds, 1)
+            Certificate(
+                Risk.DISAGREEMENT,
+                Method.ALWAYS_LAST,
+                0.0,
+                0.0,
+                0,
+                "",
+                "",
+                thresholds,
+                Measure.MAX_SOFTMAX,
+                thresholds,
+                1,
+            )
         return OperatingPoint(
             json["name"].string,
             thresholds,
@@ -111,7 +135,9 @@ class PowerPolicyTest {
             val policy =
                 PowerPolicy(
                     names.random(random),
-                    List(random.nextInt(4)) { Rule(names.random(random), random.nextInt(5), thermalAtLeast = Thermal.entries.random(random)) },
+                    List(
+                        random.nextInt(4),
+                    ) { Rule(names.random(random), random.nextInt(5), thermalAtLeast = Thermal.entries.random(random)) },
                     EnergyQueue(random.nextDouble(1.0, 4000.0)).takeIf { random.nextBoolean() },
                     allowUncertified = random.nextBoolean(),
                 )
@@ -121,7 +147,7 @@ class PowerPolicyTest {
                 val (choice, next) = choose(policy, certified(proved), anyState(random), memory)
                 assertTrue(choice.point in names)
                 if (!policy.allowUncertified && proved.isNotEmpty()) assertTrue(choice.point in proved && choice.maxStage == null)
-                assertTrue(next.queueJ.let { it == null || it >= 0 && it.isFinite() })
+                assertTrue(next.queueJ.let { it == null || (it >= 0 && it.isFinite()) })
                 memory = next
             }
         }

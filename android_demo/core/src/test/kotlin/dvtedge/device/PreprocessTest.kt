@@ -60,7 +60,11 @@ class PreprocessTest {
             val image = RgbImage(width, height, ByteArray(3 * width * height) { if (random.nextBoolean()) -1 else 0 })
             val resize = random.nextInt(1, 40)
             val size = random.nextInt(1, resize + 1)
-            assertArrayEquals(plainly(image, size, resize), preprocess(image, ImageSize(size, resize)), "$width $height $size $resize")
+            assertArrayEquals(
+                plainly(image, size, resize),
+                preprocess(image, ImageSize(size, resize)),
+                "$width $height $size $resize",
+            )
         }
     }
 

@@ -92,13 +92,21 @@ class RuntimeTest {
     /** An engine that throws, or runs out of memory, in any stage: an own error, and the next image is answered. */
     @Test
     fun faultsEndTheImageAndNotTheRuntime() {
-        val faults = listOf<() -> Nothing>({ error("boom\nline") }, { throw OutOfMemoryError("2 GB") }, { throw UnsatisfiedLinkError("x") })
+        val faults =
+            listOf<() -> Nothing>(
+                { error("boom\nline") },
+                { throw OutOfMemoryError("2 GB") },
+                { throw UnsatisfiedLinkError("x") },
+            )
         for (fault in faults) {
             for (at in 0..2) {
                 val runtime = runtime(thresholds = listOf(2.0, 2.0, 0.0))
                 answer = { if (it == at) fault() else UNSURE }
                 val error = assertThrows<EngineError> { runtime.run() }
-                assertTrue(error.message!!.startsWith("stage$at: stage$at.bin did not run") && '\n' !in error.message!!, error.message)
+                assertTrue(
+                    error.message!!.startsWith("stage$at: stage$at.bin did not run") && '\n' !in error.message!!,
+                    error.message,
+                )
                 answer = { UNSURE }
                 assertEquals(2, runtime.run().exit)
             }
@@ -116,7 +124,15 @@ class RuntimeTest {
     @Test
     fun aStageThatDoesNotLoadIsTriedAgain() {
         var broken = true
-        val loader = LoadStage { artifact, stage, backend, threads -> if (broken) error("no") else engine.load(artifact, stage, backend, threads) }
+        val loader =
+            LoadStage {
+                artifact,
+                stage,
+                backend,
+                threads,
+                ->
+                if (broken) error("no") else engine.load(artifact, stage, backend, threads)
+            }
         val runtime = Runtime(fakeBundle(), load = loader).also { runtimes += it }
         assertThrows<EngineError> { runtime.run() }
         broken = false

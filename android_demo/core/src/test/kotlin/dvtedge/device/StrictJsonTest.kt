@@ -21,8 +21,20 @@ class StrictJsonTest {
 
     private fun contentOf(case: Json): ByteArray =
         when {
-            case.has("hex") -> case["hex"].string.chunked(2).map { it.toInt(16).toByte() }.toByteArray()
-            case.has("text") -> case["text"].string.toByteArray()
-            else -> case["pieces"].list.joinToString("") { it.list[0].string.repeat(it.list[1].int) }.toByteArray()
+            case.has("hex") -> {
+                case["hex"]
+                    .string
+                    .chunked(2)
+                    .map { it.toInt(16).toByte() }
+                    .toByteArray()
+            }
+
+            case.has("text") -> {
+                case["text"].string.toByteArray()
+            }
+
+            else -> {
+                case["pieces"].list.joinToString("") { it.list[0].string.repeat(it.list[1].int) }.toByteArray()
+            }
         }
 }

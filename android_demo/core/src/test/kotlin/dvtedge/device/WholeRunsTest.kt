@@ -64,7 +64,9 @@ class WholeRunsTest {
         tests((targets + targets.map { "$it.zip" }).map(::Json), { it.string }) { name ->
             exportedBundle(name.string.removeSuffix(".zip"))
             val bundle = CascadeBundle.open(File(System.getProperty("bundles"), name.string))
-            val tolerance = bundle.manifest.golden.tolerance.toFloat()
+            val tolerance =
+                bundle.manifest.golden.tolerance
+                    .toFloat()
             Runtime(bundle).use { runtime ->
                 bundle.goldenImages().forEachIndexed { k, pixels ->
                     val found = runtime.logits { pixels }
