@@ -6,6 +6,7 @@ python android_demo/bundles.py        what is there already is kept, where it is
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from dvt_edge import CascadeBundle
@@ -14,6 +15,7 @@ from dvt_edge.errors import BundleError
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "build/android/bundles"
+ASSETS = ROOT / "build/android/assets/bundles"  # of the app under test
 TARGETS = ("onnx-int8", "onnx-fp32")
 
 
@@ -29,6 +31,9 @@ def is_there(target: str) -> bool:
 def main() -> None:
     if lacking := [part for target in TARGETS if not is_there(target) for part in ("--target", target)]:
         entry(["export", "zoo:dvt_cifar10", str(OUT), "--zip", *lacking])
+    ASSETS.mkdir(parents=True, exist_ok=True)
+    for target in TARGETS:
+        shutil.copy(OUT / f"{target}.zip", ASSETS)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class Plan(
  * [operatingPoint] names one of the bundle's, by default its own default; [thresholds], one per exit, replace it. [threads]
  * is the number of threads a stage may use. [policy] (default: the bundle's, if it has one) chooses the point from the
  * device's state at each call, unless a point or thresholds are given here or in the call; an energy queue needs the
- * device's [power] as well. [load] is the engine's. Throws [ManifestError] for points or thresholds that the bundle has not.
+ * device's [power] as well. [loader] is the engine's. Throws [ManifestError] for points or thresholds that the bundle has not.
  */
 class Runtime(
     val bundle: CascadeBundle,
@@ -58,7 +58,7 @@ class Runtime(
     private val threads: Int = 1,
     policy: PowerPolicy? = null,
     power: PowerTable? = null,
-    private val load: LoadStage = loaderOf(bundle.manifest.engine),
+    private val loader: LoadStage = loaderOf(bundle.manifest.engine),
 ) : AutoCloseable {
     val manifest: Manifest = bundle.manifest
     val labels: List<String> = bundle.labels
@@ -95,6 +95,9 @@ class Runtime(
 
     /** The bundle's operating point of that name, or its default one. */
     fun point(name: String?): OperatingPoint = manifest.operatingPoint(name ?: manifest.defaultOperatingPoint)
+
+    /** Load stage [index], unless it is: what [run] does where it first needs it. Throws [EngineError], [ChangedFileError]. */
+    fun load(index: Int) = using { runner(index).backend.let {} }
 
     /** Load every stage and run each once on a grey image, so that no later call pays for it. */
     fun prewarm() =
@@ -199,14 +202,21 @@ class Runtime(
             Pass(StagePixels(pixels)).use { pass -> manifest.stages.indices.map(pass::step) }
         }
 
-    /** Unload every stage, once no call is inside. A call after that is an IllegalStateException. */
-    override fun close() =
+    /** Unload every stage, once no call is inside; a later call loads them again. For an app that is short of memory. */
+    fun unload() =
         inUse.write {
-            closed = true
             for (index in runners.indices) {
                 runners[index]?.close()
                 runners[index] = null
             }
+            buffers.clear()
+        }
+
+    /** Unload every stage for good: a call after that is an IllegalStateException. */
+    override fun close() =
+        inUse.write {
+            closed = true
+            unload()
         }
 
     private fun <T> using(call: () -> T): T =
@@ -219,7 +229,7 @@ class Runtime(
     private fun runner(index: Int): StageRunner =
         synchronized(loading[index]) {
             runners[index] ?: CheckedRunner
-                .load(load, bundle.artifact(index), manifest.stages[index], manifest.backend, threads)
+                .load(loader, bundle.artifact(index), manifest.stages[index], manifest.backend, threads)
                 .also { runners[index] = it }
         }
 

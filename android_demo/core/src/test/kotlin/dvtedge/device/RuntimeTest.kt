@@ -26,7 +26,7 @@ class RuntimeTest {
         point: String? = null,
         thresholds: List<Double>? = null,
         policy: PowerPolicy? = null,
-    ) = Runtime(fakeBundle(), point, thresholds, policy = policy, load = engine).also { runtimes += it }
+    ) = Runtime(fakeBundle(), point, thresholds, policy = policy, loader = engine).also { runtimes += it }
 
     private fun Runtime.run(
         state: DeviceState = DeviceState(),
@@ -56,6 +56,10 @@ class RuntimeTest {
         assertEquals(3, engine.loads.get())
         runtime.run()
         assertEquals(3, engine.loads.get())
+        runtime.unload()
+        assertEquals(0, engine.openStages.get())
+        assertEquals(0, runtime.run().exit)
+        assertEquals(4, engine.loads.get())
     }
 
     @Test
@@ -133,7 +137,7 @@ class RuntimeTest {
                 ->
                 if (broken) error("no") else engine.load(artifact, stage, backend, threads)
             }
-        val runtime = Runtime(fakeBundle(), load = loader).also { runtimes += it }
+        val runtime = Runtime(fakeBundle(), loader = loader).also { runtimes += it }
         assertThrows<EngineError> { runtime.run() }
         broken = false
         runtime.run()
