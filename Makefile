@@ -7,14 +7,18 @@ READY := $(VENV)/.ready
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint results clean
+.PHONY: demo test android-test lint results clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
 	$(BIN)/dvt-edge demo --out build/demo
 
-test: $(READY) lint
+test: $(READY) lint android-test
 	$(BIN)/python -m pytest
+
+# The Kotlin side on a JVM; skipped where Maven or Java is missing. First, since tests/android reads what it logs.
+android-test: $(READY)
+	PYTHON=$(BIN)/python android_demo/check.sh
 
 # docs/results.md from CIFAR-10 in the folder DATA (torchvision's layout); trains the static models first, unless they are there.
 results: $(READY)

@@ -1,0 +1,98 @@
+package dvtedge.demo
+
+import android.content.Context
+import android.content.Intent
+import android.content.IntentFilter
+import android.os.BatteryManager
+import android.os.Build
+import android.os.PowerManager
+import android.os.SystemClock
+import dvtedge.device.DeviceState
+import dvtedge.device.StateRecord
+import dvtedge.device.Thermal
+
+/** What Android tells of the device now; null is what it does not tell. */
+class Device(
+    private val context: Context,
+) {
+    private val battery = context.getSystemService(BatteryManager::class.java)
+    private val power = context.getSystemService(PowerManager::class.java)
+
+    /** Seconds on a clock that never jumps and goes on in suspend. */
+    fun timeS(): Double = SystemClock.elapsedRealtimeNanos() / 1e9
+
+    /** A sample for the log; docs/device-log.md has the units. */
+    fun sample(idle: Boolean = false): StateRecord {
+        val now = context.registerReceiver(null, IntentFilter(Intent.ACTION_BATTERY_CHANGED))
+
+        fun extra(name: String) = now?.getIntExtra(name, -1)?.takeIf { it >= 0 }
+        val level = extra(BatteryManager.EXTRA_LEVEL)
+        val scale = extra(BatteryManager.EXTRA_SCALE)
+        return StateRecord(
+            timeS(),
+            idle,
+            screenOn = power.isInteractive,
+            charging = (extra(BatteryManager.EXTRA_PLUGGED) ?: 0) != 0,
+            awakeS = SystemClock.uptimeMillis() / 1e3,
+            batteryLevel = if (level == null || scale == null || scale == 0) null else level.toDouble() / scale,
+            chargeUah = property(BatteryManager.BATTERY_PROPERTY_CHARGE_COUNTER)?.takeIf { it > 0 },
+            currentUa = property(BatteryManager.BATTERY_PROPERTY_CURRENT_NOW),
+            voltageMv = extra(BatteryManager.EXTRA_VOLTAGE)?.takeIf { it > 0 }?.toLong(),
+            temperatureC =
+                now
+                    ?.getIntExtra(
+                        BatteryManager.EXTRA_TEMPERATURE,
+                        NOTHING,
+                    )?.takeIf { it != NOTHING }
+                    ?.let { it / 10.0 },
+            thermal = thermal(),
+            headroom = headroom(),
+            lowPower = power.isPowerSaveMode,
+        )
+    }
+
+    /** Int.MIN_VALUE and Long.MIN_VALUE say "not supported"; so does a current of exactly 0. */
+    private fun property(id: Int): Long? =
+        battery.getLongProperty(id).takeIf { it != Long.MIN_VALUE && it != Int.MIN_VALUE.toLong() && it != 0L }
+
+    private fun thermal(): Thermal? = if (Build.VERSION.SDK_INT >= 29) thermalOf(thermalStatus()) else null
+
+    private fun headroom(): Double? = if (Build.VERSION.SDK_INT >= 30) thermalHeadroom().takeIf(Double::isFinite) else null
+
+    @NewerApi
+    private fun thermalStatus(): Int = power.currentThermalStatus
+
+    @NewerApi
+    private fun thermalHeadroom(): Double = power.getThermalHeadroom(10).toDouble()
+
+    private companion object {
+        const val NOTHING = Int.MIN_VALUE
+    }
+}
+
+/** By the table of docs/power-policy.md. */
+internal fun thermalOf(status: Int): Thermal =
+    when {
+        status <= PowerManager.THERMAL_STATUS_NONE -> Thermal.NOMINAL
+        status == PowerManager.THERMAL_STATUS_LIGHT -> Thermal.FAIR
+        status <= PowerManager.THERMAL_STATUS_SEVERE -> Thermal.SERIOUS
+        else -> Thermal.CRITICAL
+    }
+
+/** What the power policy sees of a sample. */
+fun StateRecord.state(lifetimeS: Double? = null) =
+    DeviceState(
+        batteryLevel = batteryLevel,
+        charging = charging,
+        lowPower = lowPower ?: false,
+        thermal = thermal ?: Thermal.NOMINAL,
+        lifetimeS = lifetimeS,
+        timeS = timeS,
+    )
+
+/** The whole device's draw in watts; null where it is charging or does not tell. */
+val StateRecord.watts: Double?
+    get() {
+        val (ua, mv) = (currentUa ?: return null) to (voltageMv ?: return null)
+        return if (charging) null else kotlin.math.abs(ua) * 1e-6 * mv * 1e-3
+    }

@@ -1,0 +1,174 @@
+package dvtedge.demo
+
+import android.Manifest
+import android.app.Activity
+import android.content.Intent
+import android.graphics.Bitmap
+import android.graphics.drawable.BitmapDrawable
+import android.view.View
+import android.widget.ImageView
+import android.widget.LinearLayout
+import android.widget.ProgressBar
+import android.widget.TextView
+import dvtedge.device.Result
+
+/** Camera or gallery through the bundle: answer, exit, times, frames dropped, the mix of exits. */
+class LiveScreen(
+    private val activity: Activity,
+    private val session: Session,
+) : Screen {
+    private val preview =
+        ImageView(activity).apply {
+            minimumHeight = activity.dp(160)
+            scaleType = ImageView.ScaleType.FIT_CENTER
+            contentDescription = activity.getString(R.string.preview)
+        }
+    val label = activity.text(28f).apply { accessibilityLiveRegion = View.ACCESSIBILITY_LIVE_REGION_POLITE }
+    private val exit = activity.text(18f)
+    private val warning = activity.text()
+    private val stages = activity.column()
+    private val times = activity.text()
+    private val energy = activity.text()
+    private val frames = activity.text()
+    private val exits = activity.text()
+    private val backends = activity.text(13f)
+    val problem = activity.text()
+    private val camera = activity.button(R.string.camera_start) { if (source == null) start() else stop() }
+    private val gallery = activity.button(R.string.image_gallery, ::pick)
+    private var source: CameraSource? = null
+
+    override val view: View =
+        activity.scrolling(
+            activity.column(
+                preview,
+                label,
+                exit,
+                warning,
+                stages,
+                times,
+                energy,
+                frames,
+                exits,
+                backends,
+                problem,
+                camera,
+                gallery,
+            ),
+        )
+
+    override fun show() {
+        val runtime = (session.state as? Session.Ready)?.runtime ?: return
+        val result = session.last
+        label.text = result?.labelName ?: activity.getString(R.string.nothing_yet)
+        listOf(preview, exit, stages, times, energy, exits).forEach { it.showIf(result != null) }
+        warning.say(result?.let(::warningOf))
+        frames.text = activity.getString(R.string.frames, session.answered, session.dropped, session.failed)
+        backends.text = activity.getString(R.string.backends, backendsOf(runtime))
+        session.lastError?.let { problem.say(activity.getString(R.string.failed, it)) }
+        if (result != null) show(result, runtime.manifest.stages.map { it.name })
+    }
+
+    private fun show(
+        result: Result,
+        names: List<String>,
+    ) {
+        preview.setImageDrawable(sharp(bitmapOf(result.pixels)))
+        val certainty = activity.getString(R.string.confidence, result.confidence)
+        exit.text = "${activity.getString(R.string.exit_of, result.exit + 1, names.size)} · $certainty"
+        times.text = activity.getString(R.string.times, result.preprocessMs, result.totalMs, result.operatingPoint)
+        energy.text =
+            session.watts?.let { activity.getString(R.string.energy_estimate, it * result.totalMs) }
+                ?: activity.getString(R.string.energy_unknown)
+        exits.text = activity.getString(R.string.exits, exitsInWords(session.exits))
+        stages.removeAllViews()
+        val longest = result.stageMs.max()
+        names.forEachIndexed { stage, name -> stages.addView(bar(name, result.stageMs.getOrNull(stage), longest)) }
+    }
+
+    private fun bar(
+        name: String,
+        ms: Double?,
+        longest: Double,
+    ): View {
+        val words =
+            if (ms ==
+                null
+            ) {
+                activity.getString(R.string.stage_skipped, name)
+            } else {
+                activity.getString(R.string.stage_ms, name, ms)
+            }
+        val bar =
+            ProgressBar(activity, null, android.R.attr.progressBarStyleHorizontal).apply {
+                max = 1000
+                progress = if (ms == null) 0 else (1000 * ms / longest).toInt()
+                importantForAccessibility = View.IMPORTANT_FOR_ACCESSIBILITY_NO
+            }
+        return LinearLayout(activity).apply {
+            orientation = LinearLayout.VERTICAL
+            addView(activity.text(words = words))
+            addView(bar)
+        }
+    }
+
+    private fun sharp(bitmap: Bitmap) = BitmapDrawable(activity.resources, bitmap).apply { isFilterBitmap = false }
+
+    private fun warningOf(result: Result): String? =
+        listOfNotNull(
+            activity.getString(R.string.degraded).takeIf { result.degraded },
+            activity.getString(R.string.uncertified).takeIf { result.uncertified },
+        ).joinToString("\n").ifEmpty { null }
+
+    private fun backendsOf(runtime: dvtedge.device.Runtime) =
+        runtime.backends.joinToString(", ") { it ?: activity.getString(R.string.not_loaded) }
+
+    private fun pick() =
+        activity.startActivityForResult(
+            Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("image/*"),
+            PICK_IMAGE,
+        )
+
+    /** Asks for the permission first, where it lacks; each thing that may lack has its own message. */
+    fun start() {
+        val camera = CameraSource(activity, ::frame) { words -> session.post { stopped(words) } }
+        when {
+            camera.id() == null -> {
+                problem.say(activity.getString(R.string.camera_none))
+            }
+
+            !camera.allowed() -> {
+                activity.requestPermissions(arrayOf(Manifest.permission.CAMERA), ASK_CAMERA)
+            }
+
+            else -> {
+                source = camera
+                problem.say(null)
+                this.camera.setText(R.string.camera_stop)
+                @Suppress("DEPRECATION") // its successor is of API 30
+                camera.open(90 * activity.windowManager.defaultDisplay.rotation)
+            }
+        }
+    }
+
+    fun denied() = problem.say(activity.getString(R.string.camera_denied))
+
+    private fun frame(image: dvtedge.device.RgbImage) = session.post { session.classify { image } }
+
+    private fun stopped(words: String) {
+        stop()
+        problem.say(activity.getString(R.string.camera_failed, words))
+    }
+
+    private fun stop() {
+        source?.close()
+        source = null
+        camera.setText(R.string.camera_start)
+    }
+
+    override fun hide() = stop()
+
+    companion object {
+        const val PICK_IMAGE = 1
+        const val ASK_CAMERA = 2
+    }
+}

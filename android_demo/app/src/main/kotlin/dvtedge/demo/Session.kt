@@ -1,0 +1,187 @@
+package dvtedge.demo
+
+import android.app.Application
+import android.net.Uri
+import android.os.Handler
+import android.os.Looper
+import dvtedge.device.DvtEdgeError
+import dvtedge.device.PowerPolicy
+import dvtedge.device.Result
+import dvtedge.device.RgbSource
+import dvtedge.device.Runtime
+import java.io.IOException
+import java.util.concurrent.Executors
+import java.util.concurrent.TimeUnit
+import java.util.concurrent.atomic.AtomicBoolean
+
+/**
+ * What the app has of a bundle: one runtime, one worker, and what came of the images. It outlives activities, so that a
+ * rotation keeps it. Public properties change on the main thread, and [changed] is called there after each change.
+ */
+class Session(
+    private val app: Application,
+) : AutoCloseable {
+    sealed interface State
+
+    data object Opening : State
+
+    data object Missing : State
+
+    class Failed(
+        val message: String,
+    ) : State
+
+    /** [policy] is the bundle's, or the app's where it brings none. */
+    class Ready(
+        val name: String,
+        val runtime: Runtime,
+        val policy: PowerPolicy,
+    ) : State,
+        AutoCloseable {
+        override fun close() = runtime.close()
+    }
+
+    val device = Device(app)
+    val bundles = Bundles(app)
+    val worker = Executors.newSingleThreadExecutor { Thread(it, "dvt-edge") }
+    private val main = Handler(Looper.getMainLooper())
+    private val busy = AtomicBoolean()
+
+    var changed: () -> Unit = {}
+    var state: State = Opening
+        private set
+    var last: Result? = null
+        private set
+    var lastError: String? = null
+        private set
+    var watts: Double? = null
+        private set
+    var answered = 0
+        private set
+    var failed = 0
+        private set
+    var dropped = 0
+        private set
+    var exits = IntArray(0)
+        private set
+
+    /** The point that the user chose; null leaves it to the policy. */
+    var override: String? = null
+    var lifetimeS: Double? = null
+
+    fun openFirst() {
+        val name = bundles.names().firstOrNull()
+        if (name == null) set(Missing) else open(name)
+    }
+
+    /** Open a bundle in place of the one that is there; what is wrong with it is shown, and another may be opened. */
+    fun open(name: String) = opening { bundles.openReady(name) }
+
+    fun open(uri: Uri) = opening { bundles.openReady(bundles.add(uri)) }
+
+    private fun opening(read: () -> State) {
+        val before = state
+        set(Opening)
+        worker.execute {
+            (before as? Ready)?.runtime?.close()
+            val found = trying(read) { Failed(it) }
+            main.post {
+                last = null
+                override = null
+                exits =
+                    IntArray(
+                        (found as? Ready)
+                            ?.runtime
+                            ?.manifest
+                            ?.stages
+                            ?.size ?: 0,
+                    )
+                set(found)
+            }
+        }
+    }
+
+    /** What a user may cause or mend becomes a message; anything else is a bug and is not caught. */
+    private fun <T> trying(
+        call: () -> T,
+        otherwise: (String) -> T,
+    ): T =
+        try {
+            call()
+        } catch (error: DvtEdgeError) {
+            otherwise(error.message.orEmpty())
+        } catch (error: IOException) {
+            otherwise(error.message.orEmpty())
+        } catch (error: SecurityException) {
+            otherwise(error.message.orEmpty())
+        }
+
+    private fun set(found: State) {
+        state = found
+        changed()
+    }
+
+    /** Classify an image that [read] gives, on the worker; dropped where one is in work already. On the main thread. */
+    fun classify(read: () -> RgbSource): Boolean {
+        val ready = state as? Ready
+        if (ready == null || !busy.compareAndSet(false, true)) {
+            dropped += 1
+            return false
+        }
+        val point = override
+        val lifetime = lifetimeS
+        worker.execute {
+            val sample = device.sample()
+            val found = trying<Any>({ ready.runtime.run(read(), sample.state(lifetime), point) }, { it })
+            main.post {
+                busy.set(false)
+                watts = sample.watts
+                if (found is Result) answer(found) else fail(found as String)
+                changed()
+            }
+        }
+        return true
+    }
+
+    private fun answer(result: Result) {
+        last = result
+        lastError = null
+        answered += 1
+        exits[result.exit] += 1
+    }
+
+    private fun fail(message: String) {
+        lastError = message
+        failed += 1
+    }
+
+    /** Run [work] on the worker with the bundle that is open, and [done] with what it gives on the main thread. */
+    fun <T> background(
+        work: (Ready) -> T,
+        done: (kotlin.Result<T>) -> Unit,
+    ) {
+        val ready = state as? Ready ?: return
+        worker.execute {
+            val found = runCatching { work(ready) }
+            main.post { done(found) }
+        }
+    }
+
+    /** From any thread: [call] on the main one. */
+    fun post(call: () -> Unit) {
+        main.post(call)
+    }
+
+    /** Low memory in the background: the stages go, and are loaded again when they are asked for. */
+    fun unload() {
+        val runtime = (state as? Ready)?.runtime ?: return
+        worker.execute { runtime.unload() }
+    }
+
+    /** Ends the worker and unloads the stages. */
+    override fun close() {
+        worker.execute { (state as? Ready)?.runtime?.close() }
+        worker.shutdown()
+        worker.awaitTermination(10, TimeUnit.SECONDS)
+    }
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Builds and tests the Android demo on a JVM: its format, its calls against API 26, the core, the app. PYTHON has dvt-edge.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export ORT_DISABLE_TELEMETRY=1
+if ! command -v mvn >/dev/null || ! command -v java >/dev/null; then
+    echo "android: skipped; its tests need Maven and a JDK 17 or later"
+    [ -z "${CI:-}" ]
+    exit
+fi
+mkdir -p build/android
+PYTHONPATH="$PWD" "${PYTHON:-python3}" android_demo/bundles.py
+rm -rf android_demo/*/target/surefire-reports
+log="build/android/maven.log"
+status=0
+(cd android_demo && mvn -B -ntp -l "../$log" verify dependency:build-classpath -Dmdep.outputFile=target/classpath "$@") || status=$?
+[ "$status" = 0 ] || grep -E 'ERROR|\[java\]|Undefined reference' "$log" | head -60 || true
+# The attributes of each report's <testsuite>: a sum of them is what ran.
+cat android_demo/*/target/surefire-reports/TEST-*.xml 2>/dev/null | awk '
+    /<testsuite / {
+        for (k in n) if (match($0, " " k "=\"[0-9]+\"")) n[k] += substr($0, RSTART + length(k) + 3, RLENGTH - length(k) - 4)
+    }
+    BEGIN { n["tests"]; n["errors"]; n["failures"]; n["skipped"] }
+    END {
+        bad = n["errors"] + n["failures"]
+        printf "%d passed, %d failed, %d skipped\n", n["tests"] - bad - n["skipped"], bad, n["skipped"]
+    }'
+exit "$status"

@@ -1,0 +1,131 @@
+package dvtedge.device
+
+import org.junit.jupiter.api.Assertions.assertArrayEquals
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.TestFactory
+import org.junit.jupiter.api.assertThrows
+import org.junit.jupiter.api.io.TempDir
+import java.io.File
+import java.io.IOException
+
+/** The device log of docs/device-log.md: the same bytes in every language. */
+class DeviceLogTest {
+    @TempDir
+    lateinit var folder: File
+
+    private val golden = golden("device_log.json")
+    private val expected = File(GOLDEN, "device_log.jsonl").readText().split("\n")
+
+    @TestFactory
+    fun lines() =
+        tests(golden["records"].list.indices.map { Json(it.toLong()) }, { "record ${it.int}" }) { case ->
+            val line = encode(recordOf(golden["records"].list[case.int]), case.long)
+            assertEquals(expected[case.int + 1] + "\n", line.toString(Charsets.UTF_8))
+        }
+
+    /** Written one after another, whole and with the pixels beside it; what is there is not overwritten. */
+    @Test
+    fun aWholeFile() {
+        val file = File(folder, "x.jsonl")
+        LogWriter(file, headerOf(golden["header"])).use { log ->
+            for (record in golden["records"].list.map(::recordOf)) {
+                log.write(record)
+                assertEquals('\n'.code.toByte(), file.readBytes().last())
+            }
+            assertEquals(listOf(0, 1), List(2) { log.writePixels(ByteArray(3) { _ -> it.toByte() }) })
+        }
+        assertArrayEquals(File(GOLDEN, "device_log.jsonl").readBytes(), file.readBytes())
+        assertArrayEquals(byteArrayOf(0, 0, 0, 1, 1, 1), File(folder, "log.pixels").readBytes())
+        assertThrows<IOException> { LogWriter(file, headerOf(golden["header"])) }
+    }
+
+    /** A number that JSON has not ends the record, not the log. */
+    @Test
+    fun whatIsNotFiniteIsNotWritten() {
+        val file = File(folder, "x.jsonl")
+        LogWriter(file, headerOf(golden["header"])).use { log ->
+            assertThrows<IllegalArgumentException> { log.write(StateRecord(Double.NaN, true, true, false)) }
+            log.write(StateRecord(1.0, true, true, false))
+        }
+        assertEquals(
+            listOf(expected[0], """{"event":"idle","seq":0,"time_s":1.000000,"screen_on":true,"charging":false}""", ""),
+            file.readText().split("\n"),
+        )
+    }
+
+    private fun headerOf(json: Json) =
+        LogHeader(
+            json["bundle_sha256"].string,
+            json["artifact_sha256"].string,
+            json["target"].string,
+            json["stages"].int,
+            json["classes"].int,
+            json["app"].string,
+            json["engine"].string,
+            json["device"].string,
+            json["os"].string,
+            json["backends"].list.map { it.string },
+            json["threads"].int,
+            PowerSource.valueOf(json["power_source"].string.uppercase()),
+            json["units_checked"].list.map { it.string },
+            json["every_stage"].boolean,
+            json["data"].string,
+            json["pixels"].string,
+        )
+
+    private fun recordOf(json: Json): Record {
+        fun <T> field(
+            name: String,
+            read: Json.() -> T,
+        ) = if (json.has(name)) json[name].orNull(read) else null
+        val time = json["time_s"].double
+        return when (json["event"].string) {
+            "error" -> {
+                ErrorRecord(time, json["kind"].string, json["message"].string, field("id") { string })
+            }
+
+            "image" -> {
+                ImageRecord(
+                    time,
+                    json["id"].string,
+                    json["pixels_sha256"].string,
+                    json["exit"].int,
+                    json["label"].int,
+                    json["label_name"].string,
+                    json["confidence"].doubles,
+                    json["stage_ms"].doubles,
+                    json["preprocess_ms"].double,
+                    json["total_ms"].double,
+                    json["point"].string,
+                    json["degraded"].boolean,
+                    json["uncertified"].boolean,
+                    field("pixels") { int },
+                    field("logits") { list.map { it.floats } }.orEmpty(),
+                    field("top5_labels") { list.map { row -> row.list.map { it.int } } }.orEmpty(),
+                    field("top5") { list.map { it.floats } }.orEmpty(),
+                    field("why") { string },
+                    field("max_stage") { int },
+                )
+            }
+
+            else -> {
+                StateRecord(
+                    time,
+                    json["event"].string == "idle",
+                    json["screen_on"].boolean,
+                    json["charging"].boolean,
+                    field("awake_s") { double },
+                    field("battery_level") { double },
+                    field("charge_uah") { long },
+                    field("current_ua") { long },
+                    field("voltage_mv") { long },
+                    field("temperature_c") { double },
+                    field("thermal") { Thermal.valueOf(string.uppercase()) },
+                    field("headroom") { double },
+                    field("low_power") { boolean },
+                )
+            }
+        }
+    }
+}

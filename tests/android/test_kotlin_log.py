@@ -1,0 +1,73 @@
+"""A loop over two languages: what the Kotlin core logged of a real run, read back and held against this runtime.
+
+`android_demo/check.sh` writes the logs (LoggedRunTest.kt); without it these tests are skipped, and fail in CI.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.needs import needs
+
+from dvt_edge import CascadeBundle, Runtime
+from dvt_edge.device.device_log import ErrorRecord, ImageRecord, StateRecord, encode
+from dvt_edge.device.log_reader import LogReader
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build/android"
+
+
+@pytest.fixture(params=["onnx-int8", "onnx-fp32"])
+def target(request: pytest.FixtureRequest) -> str:
+    needs("onnxruntime")
+    if not (BUILD / f"logs/{request.param}.jsonl").is_file():
+        words = "no log of the Kotlin core: android_demo/check.sh writes it"
+        if os.environ.get("CI"):
+            pytest.fail(words)
+        pytest.skip(words)
+    return str(request.param)
+
+
+def test_what_kotlin_logged_is_what_python_computes(target: str) -> None:
+    """Every record is read; pixels, exits and labels are the same, and logits as close as the golden files ask."""
+    bundle = CascadeBundle.open(BUILD / "bundles" / target)
+    tolerance = json.loads((ROOT / f"tests/golden/runs/{target}.json").read_text())["tolerance"]
+    reader = LogReader(BUILD / f"logs/{target}.jsonl")
+    records = list(reader)
+    header = reader.header
+    assert reader.notes.words() == []
+    assert header.artifact_sha256 == bundle.artifacts_sha256
+    assert header.bundle_sha256 == hashlib.sha256((bundle.path / "manifest.json").read_bytes()).hexdigest()
+    assert header.backends == (bundle.manifest.backend,) * 3 and header.classes == len(bundle.labels)
+
+    images = [record for record in records if isinstance(record, ImageRecord)]
+    pixels = np.fromfile(BUILD / "logs" / str(header.pixels), np.uint8).reshape(len(images), 32, 32, 3)
+    runtime = Runtime(bundle)
+    assert len(images) == 32
+    for record, image in zip(images, pixels, strict=True):
+        assert record.pixels_sha256 == hashlib.sha256(image.tobytes()).hexdigest()
+        found, logits = runtime.run(image), runtime.logits(image)
+        assert (record.exit, record.label, record.label_name) == (found.exit, found.label, found.label_name)
+        assert (record.point, record.degraded, record.uncertified) == (
+            found.operating_point,
+            found.degraded,
+            found.uncertified,
+        )
+        assert np.abs(np.stack(record.logits) - np.stack(logits)).max() <= tolerance
+        assert record.total_ms >= record.preprocess_ms + sum(record.stage_ms) - 0.01
+
+    others = [record for record in records if not isinstance(record, ImageRecord)]
+    assert [type(record) for record in others] == [StateRecord, ErrorRecord, StateRecord]
+    assert others[1] == ErrorRecord(33, others[1].time_s, "DataError", others[1].message, "32")  # type: ignore[union-attr]
+
+
+def test_python_writes_the_same_bytes(target: str) -> None:
+    """What was read, written again."""
+    path = BUILD / f"logs/{target}.jsonl"
+    reader = LogReader(path)
+    assert b"".join(map(encode, [reader.header, *reader])) == path.read_bytes()
