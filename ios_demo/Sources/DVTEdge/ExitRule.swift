@@ -25,16 +25,23 @@ public enum Confidence {
         guard let top = scaled.max() else { return .nan }
         let below = scaled.map { $0 - top }
         let powers = below.map { exp($0) }
-        let total = powers.reduce(0, +)
+        let total = sum(powers[...])
         switch measure {
         case .maxSoftmax: return 1 / total
         case .margin: return (1 - secondLargest(powers)) / total
         case .entropy:
             if scaled.count == 1 { return 1 }
-            let weighted = zip(powers, below).reduce(Float(0)) { $1.0 > 0 ? $0 + $1.0 * $1.1 : $0 }
+            let weighted = sum(zip(powers, below).map { $0 > 0 ? $0 * $1 : 0 }[...])
             let entropy = log(total) - weighted / total
             return min(max(1 - entropy / log(Float(scaled.count)), 0), 1)
         }
+    }
+
+    /// By halves: from left to right, a thousand equal terms lose the fifth digit.
+    private static func sum(_ terms: ArraySlice<Float>) -> Float {
+        if terms.count <= 8 { return terms.reduce(0, +) }
+        let middle = terms.startIndex + terms.count / 2
+        return sum(terms[..<middle]) + sum(terms[middle...])
     }
 
     /// Equal to the largest where two are tied; 0 of one class.
