@@ -229,7 +229,7 @@ private struct Parser {
         }
         let token = String(decoding: bytes[start..<at], as: UTF8.self)
         if isInteger {
-            guard let value = Int(token), abs(value) <= Limit.integer else {
+            guard let value = Int(token), -Limit.integer...Limit.integer ~= value else {
                 throw NotJSON("the integer \(token.quoted) is beyond 2^53 - 1")
             }
             return .integer(value)

@@ -21,6 +21,9 @@ func strictJSON(_ json: JSON) throws {
 
 /// No bytes make the parser trap: every prefix of a text, and every one with a byte changed.
 @Test func strictJSONNeverTraps() {
+    for number in [Int.min, .max] {
+        #expect(kind { _ = try parseJSON(Array("\(number)".utf8), "x") } == .schema)
+    }
     let text = Array(#"{"a":[1,-2.5e+3,"\u00e9\ud83d\ude00\n",true,null,{"b":{}}]}"#.utf8)
     for end in text.indices {
         #expect(throws: DvtEdgeError.self) { try parseJSON(Array(text[..<end]), "x") }
