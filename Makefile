@@ -7,14 +7,21 @@ READY := $(VENV)/.ready
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint results clean
+.PHONY: demo test lint ios swift-toolchain results clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
 	$(BIN)/dvt-edge demo --out build/demo
 
-test: $(READY) lint
+test: $(READY) lint ios
 	$(BIN)/python -m pytest
+
+# The Swift package, where a toolchain is there: on the PATH, or made once by `make swift-toolchain` (Debian, root).
+ios: $(READY)
+	ios_demo/check.sh
+
+swift-toolchain:
+	ios_demo/toolchain.sh
 
 # docs/results.md from CIFAR-10 in the folder DATA (torchvision's layout); trains the static models first, unless they are there.
 results: $(READY)

@@ -21,7 +21,7 @@ from PIL import Image
 from dvt_edge.device.preprocess import preprocess
 
 HERE = Path(__file__).resolve().parent
-TOOL = HERE.parent / "build/ios/release/dvt-edge-ios"
+TOOL = HERE.parent / "build/ios/swift/release/dvt-edge-ios"
 WIDTH, HEIGHT, SIZE, RESIZE, ROUNDS, TIMES = 4000, 3000, 224, 256, 5, 5
 
 

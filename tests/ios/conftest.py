@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOOL = ROOT / "build/ios/release/dvt-edge-ios"
+TOOL = ROOT / "build/ios/swift/release/dvt-edge-ios"
 
 
 @pytest.fixture(scope="session")

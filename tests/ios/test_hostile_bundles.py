@@ -14,7 +14,7 @@ from dvt_edge.errors import BundleError
 
 COUNT = 1000
 # Where two rules are broken, or what cannot be read has no rule, languages may find one or the other first.
-NEAR = 0.95
+NEAR = 0.99
 NAMES = {"opens", "OldFormatError"} | {error.__name__ for error in (BundleError, *BundleError.__subclasses__())}
 
 

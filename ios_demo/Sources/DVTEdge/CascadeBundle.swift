@@ -140,7 +140,8 @@ func floats(_ bytes: [UInt8]) -> [Float] {
 /// The manifest of a verified bundle, and its SHA-256.
 private func verify(_ path: String) throws(DvtEdgeError) -> (Manifest, String) {
     switch Entry(path, following: true) {
-    case nil: throw DvtEdgeError(.missingFile, "no such bundle; expected a folder with \(Manifest.file), or a .zip of it")
+    case nil:
+        throw DvtEdgeError(.missingFile, "no such bundle; expected a folder with \(Manifest.file), or a .zip of it")
     case .folder: return try verifyFolder(path)
     case .file(let size): return try verifyZip(path, size)
     default: throw DvtEdgeError(.archive, "neither a folder nor a .zip")
@@ -163,7 +164,9 @@ private func verifyFolder(_ folder: String) throws(DvtEdgeError) -> (Manifest, S
         try check(name, size, spec.size)
         try check(name, try File("\(folder)/\(name)").digest(), spec)
     }
-    if let unlisted = scan.unlisted { throw DvtEdgeError(.missingFile, "the file \(unlisted.quoted) is not in the manifest") }
+    if let unlisted = scan.unlisted {
+        throw DvtEdgeError(.missingFile, "the file \(unlisted.quoted) is not in the manifest")
+    }
     return (manifest, sha256)
 }
 
@@ -177,9 +180,12 @@ private struct FolderScan {
 
     init(_ root: String, _ listed: Set<Exact>) {
         (self.root, self.listed) = (root, listed)
-        folders = Set(listed.flatMap { path in
-            path.text.utf8.indices.filter { path.text.utf8[$0] == UInt8(ascii: "/") }.map { Exact(String(path.text[..<$0])) }
-        })
+        folders = Set(
+            listed.flatMap { path in
+                path.text.utf8.indices.filter { path.text.utf8[$0] == UInt8(ascii: "/") }.map {
+                    Exact(String(path.text[..<$0]))
+                }
+            })
     }
 
     /// Throws an `UnsafePathError` for a link where a listed file or its folder should be.
@@ -294,7 +300,9 @@ private func missing(_ name: String) -> DvtEdgeError {
 /// Throws a `ManifestError` where the manifest names a path that is not among its files; an artifact may be a folder.
 private func checkNeeded(_ manifest: Manifest) throws(DvtEdgeError) {
     let folders = Set(
-        manifest.stages.indices.filter { !manifest.artifactFiles($0).isEmpty }.map { Exact(manifest.stages[$0].artifact) })
+        manifest.stages.indices.filter { !manifest.artifactFiles($0).isEmpty }.map {
+            Exact(manifest.stages[$0].artifact)
+        })
     for name in manifest.neededFiles where manifest.files[name] == nil && !folders.contains(Exact(name)) {
         throw DvtEdgeError(.manifest, "the manifest needs \(name.quoted), which is not among its files")
     }

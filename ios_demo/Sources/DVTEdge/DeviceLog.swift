@@ -30,7 +30,8 @@ public struct LogHeader: Sendable {
 
     public init(
         bundleSha256: String, artifactSha256: String, target: String, stages: Int, classes: Int, app: String,
-        engine: String, device: String, os: String, backends: [String], threads: Int, powerSource: PowerSource = .unknown,
+        engine: String, device: String, os: String, backends: [String], threads: Int,
+        powerSource: PowerSource = .unknown,
         unitsChecked: [String] = [], everyStage: Bool = false, data: String? = nil, pixels: String? = nil
     ) {
         self.bundleSha256 = bundleSha256
@@ -173,7 +174,9 @@ private struct Line {
     /// Throws a `LogError` where it is too long.
     func encoded() throws(DvtEdgeError) -> [UInt8] {
         let bytes = Array("{\(fields.joined(separator: ","))}\n".utf8)
-        if bytes.count > maxLine { throw DvtEdgeError(.log, "a line of \(bytes.count) bytes; expected at most \(maxLine)") }
+        if bytes.count > maxLine {
+            throw DvtEdgeError(.log, "a line of \(bytes.count) bytes; expected at most \(maxLine)")
+        }
         return bytes
     }
 }
@@ -276,11 +279,14 @@ private func encode(_ image: ImageRecord, _ seq: Int) throws(DvtEdgeError) -> [U
     line.put("exit", "\(image.exit)")
     line.put("label", "\(image.label)")
     line.put("label_name", text(image.labelName))
-    line.put("confidence", try list(image.confidence) { (value) throws(DvtEdgeError) in
-        value.isNaN ? "null" : try decimals(value, 9)
-    })
+    line.put(
+        "confidence",
+        try list(image.confidence) { (value) throws(DvtEdgeError) in
+            value.isNaN ? "null" : try decimals(value, 9)
+        })
     line.put("logits", try listed(image.logits, f32))
-    line.put("top5_labels", try listed(image.top5Labels) { (labels) throws(DvtEdgeError) in try list(labels) { "\($0)" } })
+    line.put(
+        "top5_labels", try listed(image.top5Labels) { (labels) throws(DvtEdgeError) in try list(labels) { "\($0)" } })
     line.put("top5", try listed(image.top5, f32))
     line.put("stage_ms", try list(image.stageMs, milliseconds))
     line.put("preprocess_ms", try milliseconds(image.preprocessMs))
@@ -334,7 +340,9 @@ public actor LogWriter {
             throw DvtEdgeError(
                 .log, "\(header.stages) stages, \(header.backends.count) backends, \(header.classes) classes of a log")
         }
-        if let name = header.pixels, name.isEmpty || name == "." || name == ".." || name.utf8.contains(UInt8(ascii: "/")) {
+        if let name = header.pixels,
+            name.isEmpty || name == "." || name == ".." || name.utf8.contains(UInt8(ascii: "/"))
+        {
             throw DvtEdgeError(.log, "pixels \(name.quoted); expected a file's name, without folders")
         }
         let line = try encode(header)

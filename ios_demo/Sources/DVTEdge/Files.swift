@@ -96,7 +96,9 @@ func names(in folder: String) throws(DvtEdgeError) -> [String] {
     var found: [String] = []
     while let entry = readdir(opened) {
         let name = withUnsafePointer(to: &entry.pointee.d_name) { start in
-            start.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: start.pointee)) { String(cString: $0) }
+            start.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: start.pointee)) {
+                String(cString: $0)
+            }
         }
         if name != "." && name != ".." { found.append(name) }
     }

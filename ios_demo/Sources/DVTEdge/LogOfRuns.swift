@@ -39,7 +39,8 @@ extension LogHeader {
 
 extension ImageRecord {
     /// Of an answer. `image` is the number of its pixels in the pixels file, if there is one.
-    public init(_ result: CascadeResult, id: String, timeS: Double, logits kept: LoggedLogits = .all, image: Int? = nil) {
+    public init(_ result: CascadeResult, id: String, timeS: Double, logits kept: LoggedLogits = .all, image: Int? = nil)
+    {
         let best = kept == .top5 ? result.logits.map(largest) : []
         self.init(
             timeS: timeS, id: id, pixelsSha256: sha256(result.pixels), exit: result.exit, label: result.label,

@@ -299,7 +299,9 @@ public struct FileSpec: Sendable, Equatable, FromFields {
     init(_ fields: Fields) throws(DvtEdgeError) {
         sha256 = try fields["sha256"]
         size = try fields["size"]
-        let digits = sha256.utf8.allSatisfy { UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || UInt8(ascii: "a")...UInt8(ascii: "f") ~= $0 }
+        let digits = sha256.utf8.allSatisfy {
+            UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || UInt8(ascii: "a")...UInt8(ascii: "f") ~= $0
+        }
         try fields.require(sha256.utf8.count == 64 && digits, "sha256 \(sha256.quoted)")
         try fields.require(size >= 0, "size \(size)")
     }
@@ -365,7 +367,8 @@ public struct Manifest: Sendable, Equatable, FromFields {
         try fields.require(files.count < Self.maxFiles, "\(files.count) files; expected at most \(Self.maxFiles - 1)")
         try fields.require(attempts.all.allSatisfy { $0 >= 1 }, "attempts below 1; expected at least 1")
         let temperatures = confidence.temperature.count
-        try fields.require(temperatures == exits, "\(temperatures) temperatures; expected one for each of \(exits) exits")
+        try fields.require(
+            temperatures == exits, "\(temperatures) temperatures; expected one for each of \(exits) exits")
         let expected = golden.images > 0 ? exits : 0
         for (what, count) in [("logits", golden.logits.count), ("images", golden.image.count)] {
             try fields.require(count == expected, "\(count) files of golden \(what); expected \(expected)")
@@ -383,7 +386,8 @@ public struct Manifest: Sendable, Equatable, FromFields {
         let names = Set(operatingPoints.map { Exact($0.name) })
         try fields.require(names.count == operatingPoints.count, "two operating points of one name")
         for name in [defaultOperatingPoint] + (policy?.points ?? []) {
-            try fields.require(names.contains(Exact(name)), "no operating point \(name.quoted); the bundle has: \(known)")
+            try fields.require(
+                names.contains(Exact(name)), "no operating point \(name.quoted); the bundle has: \(known)")
         }
     }
 

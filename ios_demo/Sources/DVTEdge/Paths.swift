@@ -44,7 +44,8 @@ private final class Folder {
         let key = Exact(part.precomposedStringWithCanonicalMapping.uppercased().lowercased())
         if let other = folded.updateValue(Exact(part), forKey: key), other != Exact(part) {
             throw DvtEdgeError(
-                .unsafePath, "the path \(path.quoted) is the same as one with \(other.text.quoted) on some file systems")
+                .unsafePath, "the path \(path.quoted) is the same as one with \(other.text.quoted) on some file systems"
+            )
         }
     }
 }
@@ -61,7 +62,9 @@ private func isPlain(_ path: String) -> Bool {
     let parts = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map { String($0)! }
     return path.utf8.count <= maxBytes && parts.count <= maxParts
         && !path.lowercased().same(as: Manifest.file)
-        && !path.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F || "\\:<>\"|?*".unicodeScalars.contains($0) }
+        && !path.unicodeScalars.contains {
+            $0.value < 0x20 || $0.value == 0x7F || "\\:<>\"|?*".unicodeScalars.contains($0)
+        }
         && parts.allSatisfy(isPlainPart)
         && path.precomposedStringWithCanonicalMapping.same(as: path)
 }

@@ -251,7 +251,9 @@ extension PowerPolicy {
         rules.indices.first { index in
             let rule = rules[index]
             if let below = rule.batteryBelow {
-                guard let level = state.knownLevel, level < below + (index == held ? hysteresis : 0) else { return false }
+                guard let level = state.knownLevel, level < below + (index == held ? hysteresis : 0) else {
+                    return false
+                }
             }
             return (rule.charging ?? state.charging) == state.charging
                 && (rule.lowPower ?? state.lowPower) == state.lowPower
@@ -330,7 +332,8 @@ private func followDrain(
     let before = memory.drain
     var after = Drain(
         shownJ: shownJ(table, state), counted: state.knownEnergy != nil, baseJ: before.baseJ, baseS: before.baseS)
-    guard let now = after.shownJ, let then = before.shownJ, after.counted == before.counted, !state.charging, timed else {
+    guard let now = after.shownJ, let then = before.shownJ, after.counted == before.counted, !state.charging, timed
+    else {
         return after
     }
     let fellJ = then - now, usedJ = before.usedJ + memory.usedJ

@@ -159,7 +159,8 @@ public actor Runtime {
             return Plan(name: "custom", thresholds: thresholds, cap: state.maxStage, uncertified: true)
         }
         guard name == nil, let policy else {
-            let point = try name.map { (name) throws(DvtEdgeError) in try bundle.manifest.operatingPoint(name) } ?? defaultPoint
+            let point =
+                try name.map { (name) throws(DvtEdgeError) in try bundle.manifest.operatingPoint(name) } ?? defaultPoint
             return Plan(
                 name: point.name, thresholds: point.thresholds, cap: state.maxStage,
                 uncertified: !proved.contains(Exact(point.name)))
@@ -170,7 +171,8 @@ public actor Runtime {
         (choice, memory) = policy.choose(power, timed, memory)
         let point = try bundle.manifest.operatingPoint(choice.point)
         return Plan(
-            name: point.name, thresholds: point.thresholds, cap: [state.maxStage, choice.maxStage].compactMap { $0 }.min(),
+            name: point.name, thresholds: point.thresholds,
+            cap: [state.maxStage, choice.maxStage].compactMap { $0 }.min(),
             uncertified: choice.uncertified)
     }
 

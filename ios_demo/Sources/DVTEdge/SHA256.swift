@@ -1,17 +1,17 @@
 #if canImport(CryptoKit)
-import CryptoKit
+    import CryptoKit
 
-/// SHA-256 of bytes that come in pieces.
-struct SHA256Digest {
-    private var state = CryptoKit.SHA256()
+    /// SHA-256 of bytes that come in pieces.
+    struct SHA256Digest {
+        private var state = CryptoKit.SHA256()
 
-    mutating func update(_ bytes: some Collection<UInt8>) { state.update(data: Array(bytes)) }
+        mutating func update(_ bytes: some Collection<UInt8>) { state.update(data: Array(bytes)) }
 
-    /// 64 digits of lower-case hex.
-    func hex() -> String { hexadecimal(state.finalize()) }
-}
+        /// 64 digits of lower-case hex.
+        func hex() -> String { hexadecimal(state.finalize()) }
+    }
 #else
-typealias SHA256Digest = PlainSHA256
+    typealias SHA256Digest = PlainSHA256
 #endif
 
 /// SHA-256 (FIPS 180-4) of bytes that come in pieces, for systems without CryptoKit.
@@ -37,7 +37,8 @@ struct PlainSHA256 {
         let bits = UInt64(count) * 8
         last.update([0x80] + [UInt8](repeating: 0, count: (119 - count % 64) % 64))
         last.update((0..<8).map { UInt8(truncatingIfNeeded: bits >> (56 - 8 * $0)) })
-        return hexadecimal(last.hash.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (24 - 8 * $0)) } })
+        return hexadecimal(
+            last.hash.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (24 - 8 * $0)) } })
     }
 
     private mutating func mix(_ block: UnsafeBufferPointer<UInt8>, _ start: Int) {

@@ -180,7 +180,9 @@ extension ByName: FromJSON where Value: FromJSON {
     static func read(_ value: JSON, _ place: String) throws(DvtEdgeError) -> ByName {
         guard case .object(let object) = value else { throw unlike(value, "an object", place) }
         var read = ByName()
-        for (name, item) in object.values { read.values[name] = try Value.read(item, "\(place).\(name.text.printable(60))") }
+        for (name, item) in object.values {
+            read.values[name] = try Value.read(item, "\(place).\(name.text.printable(60))")
+        }
         return read
     }
 }

@@ -22,7 +22,8 @@ public protocol StageRunner: Sendable {
 }
 
 /// Loads a stage into an engine: an artifact, its part of the manifest, what must run it, and how many threads it may use.
-public typealias LoadStage = @Sendable (Artifact, StageSpec, _ backend: String, _ threads: Int) async throws -> any StageRunner
+public typealias LoadStage = @Sendable (Artifact, StageSpec, _ backend: String, _ threads: Int) async throws ->
+    any StageRunner
 
 /// A stage whose outputs are held against the manifest. It throws own errors and CancellationError only.
 struct CheckedStage: Sendable {
@@ -41,7 +42,8 @@ struct CheckedStage: Sendable {
             try await runner.run(inputs)
         }
         guard outputs.count == stage.outputs.count else {
-            throw DvtEdgeError(.engine, "\(stage.name.quoted): \(outputs.count) outputs; expected \(stage.outputs.count)")
+            throw DvtEdgeError(
+                .engine, "\(stage.name.quoted): \(outputs.count) outputs; expected \(stage.outputs.count)")
         }
         for (output, spec) in zip(outputs, stage.outputs)
         where output.dtype != spec.dtype || output.shape != spec.shape || output.bytes.count != spec.byteCount {

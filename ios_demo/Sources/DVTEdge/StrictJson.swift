@@ -202,7 +202,8 @@ private struct Parser {
     mutating func fourDigits() throws(NotJSON) -> UInt32 {
         var number: UInt32 = 0
         for _ in 0..<4 {
-            guard at < bytes.count, let digit = Character(Unicode.Scalar(bytes[at])).hexDigitValue, bytes[at] < 0x80 else {
+            guard at < bytes.count, let digit = Character(Unicode.Scalar(bytes[at])).hexDigitValue, bytes[at] < 0x80
+            else {
                 throw NotJSON("an escape of less than four digits at byte \(at)")
             }
             number = number << 4 + UInt32(digit)

@@ -29,7 +29,11 @@ extension String {
     /// On one line: what has no form of its own is written as its number, and the end is cut off after `count` characters.
     func printable(_ count: Int) -> String {
         var line = unicodeScalars.prefix(count).reduce(into: "") { line, scalar in
-            if scalar.isPrintable { line.unicodeScalars.append(scalar) } else { line += "\\u{\(String(scalar.value, radix: 16))}" }
+            if scalar.isPrintable {
+                line.unicodeScalars.append(scalar)
+            } else {
+                line += "\\u{\(String(scalar.value, radix: 16))}"
+            }
         }
         if unicodeScalars.count > count { line += "..." }
         return line

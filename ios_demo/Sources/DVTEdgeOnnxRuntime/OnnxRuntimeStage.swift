@@ -142,7 +142,8 @@ final class OnnxRuntimeStage: StageRunner, @unchecked Sendable {
         }
         let expected = (stage.inputs + stage.outputs).map(\.name)
         if found != expected {
-            throw DvtEdgeError(.engine, "\(stage.name): the model has the tensors \(found); the manifest says \(expected)")
+            throw DvtEdgeError(
+                .engine, "\(stage.name): the model has the tensors \(found); the manifest says \(expected)")
         }
     }
 }

@@ -47,11 +47,13 @@ func log(_ path: String, _ images: String, _ out: String) async throws {
     try await runtime.prewarm()
     let size = runtime.bundle.manifest.imageSize(0).size, each = 3 * size * size
     let header = try await LogHeader(
-        runtime, app: "dvt-edge-ios 0", engine: "onnxruntime \(engine.version)", device: "Linux", os: "Linux", threads: 1,
+        runtime, app: "dvt-edge-ios 0", engine: "onnxruntime \(engine.version)", device: "Linux", os: "Linux",
+        threads: 1,
         pixels: "\(URL(fileURLWithPath: out).lastPathComponent).pixels")
     let log = try LogWriter(out, header)
     let clock = LogClock()
-    try await log.write(.state(StateRecord(timeS: clock.timeS, idle: true, screenOn: true, charging: true, awakeS: clock.awakeS)))
+    try await log.write(
+        .state(StateRecord(timeS: clock.timeS, idle: true, screenOn: true, charging: true, awakeS: clock.awakeS)))
     let content = try bytes(images)
     for (number, start) in stride(from: 0, to: content.count, by: each).enumerated() {
         let image = try RGBImage(width: size, height: size, pixels: Array(content[start..<start + each]))

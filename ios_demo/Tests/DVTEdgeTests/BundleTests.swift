@@ -11,7 +11,9 @@ func zips(_ json: JSON) throws {
     #expect(errorOfOpening(path) == json["error"].text)
     if json["error"] != .null { return }
     let bundle = try CascadeBundle.open(path)
-    for (point, reason) in index["uncertified"].entries { #expect(try bundle.manifest.uncertified(point) == reason.text) }
+    for (point, reason) in index["uncertified"].entries {
+        #expect(try bundle.manifest.uncertified(point) == reason.text)
+    }
     #expect(try bundle.labels() == ["cat", "dog", "ship"])
     #expect(try bundle.golden().images.map(\.count) == [4 * 4 * 3])
     #expect(try bundle.golden().logits.map { $0.map(\.count) } == [[3], [3], [3]])
@@ -55,15 +57,19 @@ private func unpacked() throws -> TemporaryFolder {
     let folder = try unpacked()
     let bundle = folder.path("bundle")
     #expect(errorOfOpening(bundle) == nil)
-    #expect(try CascadeBundle.open(bundle).sha256 == sha256([UInt8](Data(contentsOf: folder.url.appendingPathComponent("bundle/manifest.json")))))
+    #expect(
+        try CascadeBundle.open(bundle).sha256
+            == sha256([UInt8](Data(contentsOf: folder.url.appendingPathComponent("bundle/manifest.json")))))
     folder.write("bundle/.manifest.json.abcd_123", [])
-    try FileManager.default.createDirectory(atPath: folder.path("bundle/empty/folders"), withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+        atPath: folder.path("bundle/empty/folders"), withIntermediateDirectories: true)
     #expect(errorOfOpening(bundle) == nil)
 }
 
 /// What may not lie in a folder, each by the error that the document names.
 @Test(arguments: [
-    ("beside", "MissingFileError"), ("empty/beside", "MissingFileError"), ("golden/.manifest.json.abcd_123", "MissingFileError"),
+    ("beside", "MissingFileError"), ("empty/beside", "MissingFileError"),
+    ("golden/.manifest.json.abcd_123", "MissingFileError"),
 ])
 func filesThatAreNotListed(_ name: String, _ error: String) throws {
     let folder = try unpacked()
@@ -108,7 +114,8 @@ func linksInAFolder(_ name: String) throws {
     folder.write("bundle/stage0.bin", before + [0])
     #expect(kind { _ = try bundle.artifact(0) } == .changedFile)
     let zip = folder.path("x.zip")
-    try FileManager.default.copyItem(at: golden.appendingPathComponent("bundles/good-stored.zip"), to: URL(fileURLWithPath: zip))
+    try FileManager.default.copyItem(
+        at: golden.appendingPathComponent("bundles/good-stored.zip"), to: URL(fileURLWithPath: zip))
     let packed = try CascadeBundle.open(zip)
     folder.write("x.zip", goldenBytes("bundles/good-stored.zip").dropLast(400))
     #expect(kind { _ = try packed.labels() } == .changedFile)

@@ -6,7 +6,8 @@ import Testing
 private func header(_ json: JSON) -> LogHeader {
     LogHeader(
         bundleSha256: json["bundle_sha256"].text!, artifactSha256: json["artifact_sha256"].text!,
-        target: json["target"].text!, stages: json["stages"].int!, classes: json["classes"].int!, app: json["app"].text!,
+        target: json["target"].text!, stages: json["stages"].int!, classes: json["classes"].int!,
+        app: json["app"].text!,
         engine: json["engine"].text!, device: json["device"].text!, os: json["os"].text!,
         backends: json["backends"].list.map { $0.text! }, threads: json["threads"].int!,
         powerSource: PowerSource(rawValue: json["power_source"].text!)!,
@@ -24,8 +25,10 @@ private func record(_ json: JSON) -> Record {
                 label: json["label"].int!, labelName: json["label_name"].text!, confidence: json["confidence"].doubles,
                 stageMs: json["stage_ms"].doubles, preprocessMs: json["preprocess_ms"].double!,
                 totalMs: json["total_ms"].double!, point: json["point"].text!, degraded: json["degraded"].bool!,
-                uncertified: json["uncertified"].bool!, pixels: json["pixels"].int, logits: json["logits"].list.map(\.floats),
-                top5Labels: json["top5_labels"].list.map { $0.list.map { $0.int! } }, top5: json["top5"].list.map(\.floats),
+                uncertified: json["uncertified"].bool!, pixels: json["pixels"].int,
+                logits: json["logits"].list.map(\.floats),
+                top5Labels: json["top5_labels"].list.map { $0.list.map { $0.int! } },
+                top5: json["top5"].list.map(\.floats),
                 why: json["why"].text, maxStage: json["max_stage"].int))
     case "error":
         return .error(
@@ -33,10 +36,12 @@ private func record(_ json: JSON) -> Record {
     case let event:
         return .state(
             StateRecord(
-                timeS: timeS, idle: event == "idle", screenOn: json["screen_on"].bool!, charging: json["charging"].bool!,
+                timeS: timeS, idle: event == "idle", screenOn: json["screen_on"].bool!,
+                charging: json["charging"].bool!,
                 awakeS: json["awake_s"].double, batteryLevel: json["battery_level"].double,
                 chargeUah: json["charge_uah"].int, currentUa: json["current_ua"].int, voltageMv: json["voltage_mv"].int,
-                temperatureC: json["temperature_c"].double, thermal: json["thermal"].text.map { Thermal(rawValue: $0)! },
+                temperatureC: json["temperature_c"].double,
+                thermal: json["thermal"].text.map { Thermal(rawValue: $0)! },
                 headroom: json["headroom"].double, lowPower: json["low_power"].bool))
     }
 }
@@ -48,7 +53,8 @@ private func record(_ json: JSON) -> Record {
     for each in json["records"].list { try await log.write(record(each)) }
     #expect(try await log.writePixels([1, 2, 3]) == 0)
     #expect(try await log.writePixels([4, 5, 6]) == 1)
-    #expect([UInt8](try Data(contentsOf: folder.url.appendingPathComponent("x.jsonl"))) == goldenBytes("device_log.jsonl"))
+    #expect(
+        [UInt8](try Data(contentsOf: folder.url.appendingPathComponent("x.jsonl"))) == goldenBytes("device_log.jsonl"))
     let pixels = try Data(contentsOf: folder.url.appendingPathComponent(json["header"]["pixels"].text!))
     #expect([UInt8](pixels) == [1, 2, 3, 4, 5, 6])
 }

@@ -46,7 +46,8 @@ actor FakeEngine {
             if input.role == .state { precondition(tensor.floats[0] == Float(index - 1)) }
         }
         var outputs = spec.outputs.map { output in
-            let values = output.role == .logits ? logits[index] : [Float](repeating: Float(index), count: output.byteCount! / 4)
+            let values =
+                output.role == .logits ? logits[index] : [Float](repeating: Float(index), count: output.byteCount! / 4)
             return Tensor(dtype: .float32, shape: output.shape, bytes: values.withUnsafeBytes { Array($0) })
         }
         if index == logits.count - 1 { try breaking?(&outputs) }

@@ -95,7 +95,8 @@ final class TemporaryFolder {
 
     func write(_ name: String, _ content: some Sequence<UInt8>) {
         let file = url.appendingPathComponent(name)
-        try! FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try! FileManager.default.createDirectory(
+            at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
         try! Data(content).write(to: file)
     }
 

@@ -16,7 +16,8 @@ private func table(exitJ: [Double]? = nil, certified: [String]? = nil) -> PowerT
     let rows = table["rows"].list.map { row in
         let name = row["name"].text!
         return PointRow(
-            name: name, accuracy: row["accuracy"].double!, certified: certified?.contains(name) ?? row["certified"].bool!,
+            name: name, accuracy: row["accuracy"].double!,
+            certified: certified?.contains(name) ?? row["certified"].bool!,
             exitShares: row["exit_shares"].doubles, energyJ: row["energy_j"].double)
     }
     return PowerTable(

@@ -53,7 +53,8 @@ func orientations(_ orientation: Int) throws {
 /// Bad sizes and planes are a DataError, never a trap.
 @Test func badImages() throws {
     let data = { (make: () throws -> Void) in kind(make) == .data }
-    for (width, height, count) in [(0, 1, 0), (1, 0, 0), (-1, -1, 3), (2, 2, 11), (.max, .max, 3), (20_000, 20_000, 0)] {
+    for (width, height, count) in [(0, 1, 0), (1, 0, 0), (-1, -1, 3), (2, 2, 11), (.max, .max, 3), (20_000, 20_000, 0)]
+    {
         #expect(data { _ = try RGBImage(width: width, height: height, pixels: [UInt8](repeating: 0, count: count)) })
     }
     let thin = try RGBImage(width: 20_000, height: 1, pixels: [UInt8](repeating: 0, count: 60_000))
