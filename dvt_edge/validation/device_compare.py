@@ -329,10 +329,13 @@ def count_answers(
         right = [(answers == wanted)[known_place].astype(np.int64) for answers in (label, labels)]
         np.add.at(found.right, tuple(right), 1)
     badness = np.abs(shift) + (ours != out) + 2.0 * ~same
-    for k in np.argsort(-badness)[:WORST]:
+    _, first = np.unique([batch.keys[k] for k in picked], return_index=True)  # each picture once
+    for k in first[np.argsort(-badness[first], kind="stable")][:WORST]:
         if badness[k] <= 0:
             break
         record = batch.records[picked[k]]
+        if any(row["pixels_sha256"] == record.pixels_sha256 for _, _, row in found.worst):
+            continue
         row = {
             "id": record.id,
             "pixels": record.pixels,
