@@ -121,6 +121,7 @@ class Measured:
     ruled: int = 0
     unknown_points: dict[str, int] = field(default_factory=dict)
     rule_broken: int = 0  # by the thresholds of the point that the record names
+    exit_off: int = 0  # images whose exit is not the last finite one of those that ran
     early: NDArray[np.int64] = field(default_factory=lambda: np.zeros(64, np.int64))  # left too early, at each stage
     late: NDArray[np.int64] = field(default_factory=lambda: np.zeros(64, np.int64))  # went on, at each stage
     lowest_left: NDArray[np.float32] = field(default_factory=lambda: np.full(64, np.inf, np.float32))
@@ -192,6 +193,11 @@ def count_rule(found: Measured, batch: Batch, manifest: Manifest, every_stage: b
         found.not_every += int((batch.ran < exits).sum())
     degraded = np.array([r.degraded for r in batch.records])
     stopped = np.where(np.full(count, every_stage), batch.exit, batch.ran - 1)
+    if not every_stage:
+        finite = np.isfinite(batch.confidence) & (np.arange(exits) < batch.ran[:, None])
+        latest = exits - 1 - finite[:, ::-1].argmax(axis=1)
+        right = (batch.exit == latest) & (degraded == (latest < batch.ran - 1))
+        found.exit_off += int((finite.any(axis=1) & ~right).sum())
     judged = ~degraded if every_stage else np.ones(count, bool)
     stage = np.arange(exits)
     for k in range(exits):

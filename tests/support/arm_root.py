@@ -2,7 +2,7 @@
 
     python tests/support/arm_root.py FOLDER        then: FOLDER/python CPU script.py, CPU one of `PROCESSORS`
 
-Packages come from Debian and PyPI, of the versions that this environment has; 500 MB. Needs Debian's apt-get and dpkg-deb.
+Packages come from Debian and PyPI, in the versions that this environment has; 400 MB. Needs Debian's apt-get.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def install(state: Path, architecture: str, packages: Sequence[str], root: Path)
 
 
 def cpuinfo(part: str, features: str) -> str:
-    """What an ARM Linux says of two cores: libraries choose their kernels by it, and qemu-user would show the host's."""
+    """What an ARM Linux says of two cores: libraries choose kernels by it, and qemu-user would show the host's."""
     rows = {"BogoMIPS": "38.40", "Features": features, "CPU implementer": "0x41", "CPU architecture": "8"}
     rows |= {"CPU variant": "0x1", "CPU part": part, "CPU revision": "0"}
     return "".join(f"processor\t: {k}\n" + "".join(f"{n}\t: {v}\n" for n, v in rows.items()) + "\n" for k in range(2))
