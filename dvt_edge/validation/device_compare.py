@@ -275,9 +275,8 @@ def count_errors(
         return
     worst = np.full(ran.shape, 0, np.float32)
     for k in stage:
-        logged = ran[:, k] & ~np.isnan(batch.logits[:, k]).all(axis=1)
-        bad = ran[:, k] & ~np.isfinite(batch.logits[:, k]).all(axis=1)
-        same = (logged | bad) & (rows >= 0)
+        logged = ran[:, k] & batch.logged
+        same = logged & (rows >= 0)
         top = None if batch.top_labels is None else batch.top_labels[same, k]
         theirs = host.artifact[rows[same], k]
         found.kernels[k].add(batch.logits[same, k], theirs, top)
@@ -286,7 +285,7 @@ def count_errors(
             off = np.abs(batch.logits[same, k] - expected).max(axis=1, initial=0)
         worst[same, k] = np.where(np.isfinite(off), off, np.inf)
         if host.pytorch is not None:
-            meant = (logged | bad) & (should >= 0)
+            meant = logged & (should >= 0)
             top = None if batch.top_labels is None else batch.top_labels[meant, k]
             found.total[k].add(batch.logits[meant, k], host.pytorch[should[meant], k], top)
     off_at = worst > kernel_error
