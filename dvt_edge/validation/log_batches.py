@@ -74,7 +74,9 @@ def batches(reader: LogReader, timeline: Timeline) -> Iterator[Batch]:
     images = images_of(reader, timeline)
     before: ImageRecord | None = None
     while records := list(islice(images, BATCH)):
-        yield batch_of(records, before, header)
+        with np.errstate(over="ignore"):  # of numbers that are infinite in float32
+            batch = batch_of(records, before, header)
+        yield batch
         before = records[-1]
 
 
