@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test android ios swift-toolchain lint results clean
+.PHONY: demo test android ios swift-toolchain lint results arm-check clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -37,6 +37,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# The shipped bundles on emulated ARM processors; Debian, amd64. The first run downloads 150 MB and takes minutes.
+arm-check: $(READY)
+	PYTHONPATH=tests $(BIN)/python tests/support/arm_check.py build/arm
 
 # The tested versions are in .ci/constraints.txt; `touch pyproject.toml` installs again.
 $(READY): pyproject.toml .ci/constraints.txt

@@ -188,6 +188,11 @@ def against_log(
     if isinstance(path := given["--json"], Path):
         write_text(path, json.dumps(summary, allow_nan=False) + "\n")
         console.print(f"all figures: {path}", highlight=False, soft_wrap=True)
+    if isinstance(path := given["--report"], Path):
+        with packages("dvt-edge validate --report", "demo"):
+            from dvt_edge.report.validation_page import write_validation_report
+        write_validation_report(path, summary, found.pictures)
+        console.print(f"a page to look at: {path}", highlight=False, soft_wrap=True)
     if not found.passed:
         raise typer.Exit(FAILED)
 

@@ -121,6 +121,7 @@ class Measured:
     ruled: int = 0
     unknown_points: dict[str, int] = field(default_factory=dict)
     rule_broken: int = 0  # by the thresholds of the point that the record names
+    exit_off: int = 0  # images whose exit is not the last finite one of those that ran
     early: NDArray[np.int64] = field(default_factory=lambda: np.zeros(64, np.int64))  # left too early, at each stage
     late: NDArray[np.int64] = field(default_factory=lambda: np.zeros(64, np.int64))  # went on, at each stage
     lowest_left: NDArray[np.float32] = field(default_factory=lambda: np.full(64, np.inf, np.float32))
@@ -192,6 +193,11 @@ def count_rule(found: Measured, batch: Batch, manifest: Manifest, every_stage: b
         found.not_every += int((batch.ran < exits).sum())
     degraded = np.array([r.degraded for r in batch.records])
     stopped = np.where(np.full(count, every_stage), batch.exit, batch.ran - 1)
+    if not every_stage:
+        finite = np.isfinite(batch.confidence) & (np.arange(exits) < batch.ran[:, None])
+        latest = exits - 1 - finite[:, ::-1].argmax(axis=1)
+        right = (batch.exit == latest) & (degraded == (latest < batch.ran - 1))
+        found.exit_off += int((finite.any(axis=1) & ~right).sum())
     judged = ~degraded if every_stage else np.ones(count, bool)
     stage = np.arange(exits)
     for k in range(exits):
@@ -269,9 +275,8 @@ def count_errors(
         return
     worst = np.full(ran.shape, 0, np.float32)
     for k in stage:
-        logged = ran[:, k] & ~np.isnan(batch.logits[:, k]).all(axis=1)
-        bad = ran[:, k] & ~np.isfinite(batch.logits[:, k]).all(axis=1)
-        same = (logged | bad) & (rows >= 0)
+        logged = ran[:, k] & batch.logged
+        same = logged & (rows >= 0)
         top = None if batch.top_labels is None else batch.top_labels[same, k]
         theirs = host.artifact[rows[same], k]
         found.kernels[k].add(batch.logits[same, k], theirs, top)
@@ -280,7 +285,7 @@ def count_errors(
             off = np.abs(batch.logits[same, k] - expected).max(axis=1, initial=0)
         worst[same, k] = np.where(np.isfinite(off), off, np.inf)
         if host.pytorch is not None:
-            meant = (logged | bad) & (should >= 0)
+            meant = logged & (should >= 0)
             top = None if batch.top_labels is None else batch.top_labels[meant, k]
             found.total[k].add(batch.logits[meant, k], host.pytorch[should[meant], k], top)
     off_at = worst > kernel_error
@@ -329,10 +334,13 @@ def count_answers(
         right = [(answers == wanted)[known_place].astype(np.int64) for answers in (label, labels)]
         np.add.at(found.right, tuple(right), 1)
     badness = np.abs(shift) + (ours != out) + 2.0 * ~same
-    for k in np.argsort(-badness)[:WORST]:
+    _, first = np.unique([batch.keys[k] for k in picked], return_index=True)  # each picture once
+    for k in first[np.argsort(-badness[first], kind="stable")][:WORST]:
         if badness[k] <= 0:
             break
         record = batch.records[picked[k]]
+        if any(row["pixels_sha256"] == record.pixels_sha256 for _, _, row in found.worst):
+            continue
         row = {
             "id": record.id,
             "pixels": record.pixels,

@@ -19,6 +19,7 @@ from dvt_edge.data.images import LabelledImages
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.device.manifest import Manifest
+from dvt_edge.device.preprocess import preprocess
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.device.schema import parse_json, require
 from dvt_edge.errors import DataError, SchemaError
@@ -28,10 +29,13 @@ from dvt_edge.validation.against import compare_logs
 from dvt_edge.validation.bounds import Bounds, DeviceBounds
 from dvt_edge.validation.device_compare import Measured, accuracy, compare_log, latency
 from dvt_edge.validation.diagnosis import Evidence, diagnose, pixel_difference
-from dvt_edge.validation.host_run import HostRun, LoggedPixels, run_host
+from dvt_edge.validation.host_run import HostRun, LoggedPixels, Pixels, run_host
 from dvt_edge.validation.verdicts import Check, Finding, checks
 
 LIMIT = 20_000  # distinct pictures that the host runs, at most
+
+
+Pair = tuple[Pixels | None, Pixels | None]
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class LogReport:
     checks: list[Check]
     findings: list[Finding]
     figures: dict[str, Any]
+    pictures: list[Pair]  # of figures["worst"]: what went in, and what should have; None where it is not known
 
     @property
     def passed(self) -> bool:
@@ -98,7 +103,7 @@ def validate_log(log: Path, side: HostSide, report: Report | None = None) -> Log
     if side.against is not None:
         more, figures["against"] = compare_logs(log, side.against, side.bounds)
         verdicts += more
-    return LogReport(verdicts, diagnose(found, evidence), figures)
+    return LogReport(verdicts, diagnose(found, evidence), figures, pictures_of(figures["worst"], side, logged, images))
 
 
 def check_belongs(reader: LogReader, manifest: Manifest) -> None:
@@ -144,8 +149,27 @@ def figures_of(found: Measured, reader: LogReader, side: HostSide) -> dict[str, 
         "scatter": found.scatter,
         "accuracy": accuracy(found),
         "latency": latency(found),
-        "worst": [row for _, _, row in sorted(found.worst, key=lambda w: (-w[0], w[1]))],
+        "worst": [
+            {
+                **row,
+                **{who: row[who] | {"name": side.bundle.labels[row[who]["label"]]} for who in ("device", "host")},
+            }
+            for _, _, row in sorted(found.worst, key=lambda w: (-w[0], w[1]))
+        ],
     }
+
+
+def pictures_of(
+    worst: Sequence[dict[str, Any]], side: HostSide, logged: LoggedPixels | None, images: LabelledImages | None
+) -> list[Pair]:
+    size = side.bundle.manifest.image_size(0)
+    found = []
+    for row in worst:
+        went_in = logged.get(row["pixels"], row["pixels_sha256"]) if logged is not None else None
+        known = images is not None and row["place"] >= 0
+        should = preprocess(images[row["place"]], size.size, size.resize) if images is not None and known else None
+        found.append((went_in, should))
+    return found
 
 
 def suspended(seconds: float) -> list[str]:

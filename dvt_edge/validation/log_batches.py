@@ -35,6 +35,7 @@ class Batch:
     last: NDArray[np.int64]  # the last stage that the cap allows
     confidence: NDArray[np.float32]
     logits: NDArray[np.float32] | None
+    logged: NDArray[np.bool_]  # (images,): whether a record has logits at all
     top_labels: NDArray[np.int64] | None
     stage_ms: NDArray[np.float32]
     total_ms: NDArray[np.float32]
@@ -73,7 +74,9 @@ def batches(reader: LogReader, timeline: Timeline) -> Iterator[Batch]:
     images = images_of(reader, timeline)
     before: ImageRecord | None = None
     while records := list(islice(images, BATCH)):
-        yield batch_of(records, before, header)
+        with np.errstate(over="ignore"):  # of numbers that are infinite in float32
+            batch = batch_of(records, before, header)
+        yield batch
         before = records[-1]
 
 
@@ -117,6 +120,10 @@ def batch_of(records: list[ImageRecord], before: ImageRecord | None, header: Log
         return found
 
     with_all, with_top = (sum(bool(getattr(r, name)) for r in records) for name in ("logits", "top5"))
+    if with_all and with_top:
+        raise DataError(
+            f"records {records[0].seq} to {records[-1].seq} have all logits and the largest five: one of both"
+        )
     logits, top_labels = None, None
     if with_all or with_top:
         width = header.classes if with_all else max(len(z) for r in records for z in r.top5)
@@ -139,6 +146,7 @@ def batch_of(records: list[ImageRecord], before: ImageRecord | None, header: Log
         np.array([stages if r.max_stage is None else max(0, min(r.max_stage, stages)) for r in records]),
         padded("confidence"),
         logits,
+        np.array([bool(r.logits or r.top5) for r in records]),
         top_labels,
         padded("stage_ms"),
         np.array([r.total_ms for r in records], np.float32),

@@ -163,9 +163,10 @@ def rule_of(found: Measured) -> Check:
     if found.unknown_points:
         names = ", ".join(sorted(found.unknown_points)[:5])
         return Check("exit rule", "fail", f"points that the bundle has not: {names}", asked)
-    return Check(
-        "exit rule", passed(not found.rule_broken), f"{found.rule_broken} of {found.ruled} leave elsewhere", asked
-    )
+    words = f"{found.rule_broken} of {found.ruled} leave elsewhere"
+    if found.exit_off:
+        words += f", {found.exit_off} answers are not the last finite exit's"
+    return Check("exit rule", passed(not found.rule_broken and not found.exit_off), words, asked)
 
 
 def labels_of(found: Measured) -> Check:

@@ -285,7 +285,9 @@ def main() -> None:
         "device process 1",
         f"onnxruntime {ort.__version__}",
         os.uname().machine,
-        ("XnnpackExecutionProvider" if o.fault == "wrong-provider" else m.backend,) * len(m.stages),
+        tuple(
+            "XnnpackExecutionProvider" if o.fault == "wrong-provider" else s.get_providers()[0] for s in device.sessions
+        ),
         1,
         "battery",
         every_stage=o.every_stage,

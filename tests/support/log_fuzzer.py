@@ -18,10 +18,12 @@ from pathlib import Path
 from support.bundle_fuzzer import NAMES, Random, damaged, odd_value, places
 from support.made_up_phone import Phone
 
+from dvt_edge.device.device_log import ImageRecord, Record
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.errors import DvtEdgeError
 from dvt_edge.simulation.device_profile import open_profile
 from dvt_edge.simulation.measured_profile import measured_profile
+from dvt_edge.validation.device_validation import HostSide, validate_log
 from dvt_edge.validation.golden import check_golden
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -140,6 +142,39 @@ def fuzz_logs(count: int, seed: int, folder: Path) -> tuple[Counter[str], list[s
         if problem:
             wrong.append(f"log {number} of seed {seed}: {said}: {problem}")
     return outcomes, wrong
+
+
+def fuzz_validation(count: int, seed: int, folder: Path, log: Path, side: HostSide) -> tuple[Counter[str], list[str]]:
+    """`log` is one that passes; its mutations are refused, fail, or pass with every answer as it was."""
+    outcomes: Counter[str] = Counter()
+    wrong = []
+    content, reader = log.read_bytes(), LogReader(log)
+    answers = {r.seq: answer_of(r) for r in reader}
+    path = folder / "mutated.jsonl"
+
+    def check(path: Path) -> str:
+        report = validate_log(path, side)
+        json.dumps(report.summary(), allow_nan=False)
+        if not report.passed:
+            return "differs"
+        found = {r.seq: answer_of(r) for r in LogReader(path)}
+        changed = [seq for seq, answer in found.items() if answer != answers.get(seq)]
+        if changed or max(found) + 1 != len(found):
+            return f"passes, though records {changed[:3]} are others"
+        return "same"
+
+    for number in range(count):
+        r = random.Random(f"validation {seed}/{number}")
+        path.write_bytes(mutated(r, content))
+        said, problem = outcome_of(check, path)
+        outcomes[said] += 1
+        if problem:
+            wrong.append(f"validation {number} of seed {seed}: {said}: {problem}")
+    return outcomes, wrong
+
+
+def answer_of(record: Record) -> object:
+    return (record.exit, record.label, record.label_name) if isinstance(record, ImageRecord) else record.event
 
 
 def fuzz_golden(count: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.log_fuzzer import fuzz_validation
 from support.needs import needs
 
 from dvt_edge import CascadeBundle
@@ -24,8 +25,11 @@ from dvt_edge.cli.app import main
 from dvt_edge.data.reading import sample
 from dvt_edge.device.device_log import ImageRecord, encode
 from dvt_edge.device.log_reader import LogReader
+from dvt_edge.exporting.recipes import recipe_for
+from dvt_edge.validation.device_validation import HostSide, validate_log
 
 ROOT = Path(__file__).parents[2]
+MUTATED_LOGS = int(os.environ.get("DVT_EDGE_MUTATED_LOGS", "120"))
 CLEAN_LOGS = int(os.environ.get("DVT_EDGE_CLEAN_LOGS", "8"))
 
 
@@ -292,6 +296,21 @@ def test_labels_that_are_not_the_largest_logit_fail(bench: Bench) -> None:
             lines.append(encode(record))
     log.write_bytes(b"".join(lines))
     assert verdicts(bench.validate(log, code=1))["labels"] == "fail"
+
+
+def test_mutated_logs_are_refused_fail_or_pass_unchanged(bench: Bench, tmp_path: Path) -> None:
+    """DVT_EDGE_MUTATED_LOGS=10000 for ten thousand."""
+    data = tmp_path / "sample.npz"
+    images = sample("cifar10-test").first(24)
+    np.savez(data, images=np.stack([np.asarray(i) for i in images]), labels=np.array(images.labels))
+    log = bench.log("--kernel-noise", 0.01, images=data)
+    recipe = recipe_for("onnx-int8")
+    side = HostSide(CascadeBundle.open(bench.bundles["onnx-int8"]), recipe.device, recipe.bounds, images=images)
+    side = dataclasses.replace(side, cache=tmp_path / "cache")
+    assert validate_log(log, side).passed
+    outcomes, wrong = fuzz_validation(MUTATED_LOGS, 0, tmp_path, log, side)
+    assert not wrong
+    assert outcomes["SchemaError"] and outcomes["differs"] and outcomes["same"]
 
 
 # -- two logs ----------------------------------------------------------------------------------------------------------
