@@ -178,8 +178,9 @@ class Session(
         worker.execute { runtime.unload() }
     }
 
-    /** Ends the worker and unloads the stages. */
+    /** Ends the worker and unloads the stages; once. */
     override fun close() {
+        if (worker.isShutdown) return
         worker.execute { (state as? Ready)?.runtime?.close() }
         worker.shutdown()
         worker.awaitTermination(10, TimeUnit.SECONDS)

@@ -132,7 +132,7 @@ class ScreensTest : AppTest() {
             activity.benchmark.begin(seconds = 1)
             settle()
             val words = activity.benchmark.results.text
-            for (word in listOf("onnx-int8.zip", "onnx-fp32.zip", "p95", "0.97 W", "30.0")) {
+            for (word in listOf("onnx-int8.zip", "onnx-fp32.zip", "p95", "0.98 W", "30.0")) {
                 assertTrue(
                     "$word is not in $words",
                     word in words,
