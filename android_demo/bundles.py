@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 from dvt_edge import CascadeBundle
-from dvt_edge.cli import entry
+from dvt_edge.cli.process import run
 from dvt_edge.errors import BundleError
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,8 @@ def is_there(target: str) -> bool:
 
 def main() -> None:
     if lacking := [part for target in TARGETS if not is_there(target) for part in ("--target", target)]:
-        entry(["export", "zoo:dvt_cifar10", str(OUT), "--zip", *lacking])
+        if code := run(["export", "zoo:dvt_cifar10", str(OUT), "--zip", *lacking]):
+            sys.exit(code)
     ASSETS.mkdir(parents=True, exist_ok=True)
     for target in TARGETS:
         shutil.copy(OUT / f"{target}.zip", ASSETS)

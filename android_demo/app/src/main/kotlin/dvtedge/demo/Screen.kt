@@ -13,8 +13,7 @@ interface Screen {
     fun hide() = Unit
 }
 
-/** "a 12, b 0": how many images left at each exit. */
-internal fun exitsInWords(exits: IntArray): String =
-    exits.withIndex().joinToString(", ") { (exit, count) -> "${exit + 1}: $count" }
+/** How many images left at each exit, from the first to the last. */
+internal fun exitsInWords(exits: IntArray): String = exits.joinToString(" / ")
 
 internal fun Context.orUnknown(words: String?): String = words ?: getString(R.string.unknown)

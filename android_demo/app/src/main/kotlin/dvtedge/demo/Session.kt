@@ -19,7 +19,8 @@ import java.util.concurrent.atomic.AtomicBoolean
  * rotation keeps it. Public properties change on the main thread, and [changed] is called there after each change.
  */
 class Session(
-    private val app: Application,
+    app: Application,
+    val bundles: Bundles,
 ) : AutoCloseable {
     sealed interface State
 
@@ -42,7 +43,6 @@ class Session(
     }
 
     val device = Device(app)
-    val bundles = Bundles(app)
     val worker = Executors.newSingleThreadExecutor { Thread(it, "dvt-edge") }
     private val main = Handler(Looper.getMainLooper())
     private val busy = AtomicBoolean()
@@ -178,8 +178,9 @@ class Session(
         worker.execute { runtime.unload() }
     }
 
-    /** Ends the worker and unloads the stages. */
+    /** Ends the worker and unloads the stages; once. */
     override fun close() {
+        if (worker.isShutdown) return
         worker.execute { (state as? Ready)?.runtime?.close() }
         worker.shutdown()
         worker.awaitTermination(10, TimeUnit.SECONDS)

@@ -48,6 +48,9 @@ internal fun Context.text(
 ): TextView =
     TextView(this).apply {
         textSize = sp
+        val primary = context.obtainStyledAttributes(intArrayOf(android.R.attr.textColorPrimary))
+        setTextColor(primary.getColorStateList(0))
+        primary.recycle()
         text = words
     }
 

@@ -1,0 +1,38 @@
+"""Export a cascade into the Android app: one command from a checkpoint to bundles in the app's assets.
+
+python export_scripts/export_android.py zoo:dvt_cifar10
+
+For onnx-int8 and onnx-fp32, or the --target that are given; all options of `dvt-edge export` go on to it. The app lists
+the bundles that it finds; build and install it then (android_demo/README.md).
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from dvt_edge.cli.process import run
+
+ASSETS = Path(__file__).parents[1] / "android_demo/app/src/main/assets/bundles"
+TARGETS = ("onnx-int8", "onnx-fp32")
+
+
+def main() -> int:
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        print(__doc__)
+        return 2
+    checkpoint, *options = sys.argv[1:]
+    targets = [] if {"-t", "--target"} & set(options) else [part for target in TARGETS for part in ("--target", target)]
+    with tempfile.TemporaryDirectory() as folder:
+        if code := run(["export", checkpoint, folder, "--zip", *targets, *options]):
+            return code
+        ASSETS.mkdir(parents=True, exist_ok=True)
+        for path in sorted(Path(folder).glob("*.zip")):
+            print(shutil.copy(path, ASSETS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

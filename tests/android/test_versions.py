@@ -1,0 +1,45 @@
+"""One version of each dependency in the two builds of the Android demo, and the SDK levels that it says."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+DEMO = Path(__file__).parents[2] / "android_demo"
+POM = "{http://maven.apache.org/POM/4.0.0}"
+
+
+def test_maven_and_gradle_name_the_same_versions() -> None:
+    properties = ElementTree.parse(DEMO / "pom.xml").getroot().find(f"{POM}properties")
+    assert properties is not None
+    maven = {p.tag.removeprefix(POM): p.text for p in properties}
+    catalogue = tomllib.loads((DEMO / "gradle/libs.versions.toml").read_text())["versions"]
+    for name in ("kotlin", "serialization", "onnxruntime"):
+        assert catalogue[name] == maven[f"{name}.version"]
+    assert maven["api.signature"] == f"gummy-bears-api-{catalogue['minSdk']}"
+    assert f"--min-sdk-version {catalogue['minSdk']} " in (DEMO / "app/pom.xml").read_text()
+
+
+def test_the_app_and_the_core_are_of_one_version() -> None:
+    poms = [ElementTree.parse(DEMO / name).getroot() for name in ("pom.xml", "core/pom.xml", "app/pom.xml")]
+    versions = {element.text for pom in poms for element in pom.iter(f"{POM}version") if element.text == "0.2.0"}
+    gradle = re.findall(r'versionName = "(.+)"', (DEMO / "app/build.gradle.kts").read_text())
+    app = re.findall(r'VERSION = "(.+)"', (DEMO / "app/src/main/kotlin/dvtedge/demo/Logs.kt").read_text())
+    assert versions == set(gradle) == set(app) == {"0.2.0"}
+
+
+def test_both_languages_have_the_same_strings() -> None:
+    """Each string in English and Chinese, with the same places for values."""
+    found = []
+    for folder in ("values", "values-zh"):
+        root = ElementTree.parse(DEMO / f"app/src/main/res/{folder}/strings.xml").getroot()
+        found.append({s.get("name"): sorted(re.findall(r"%\d\$[.\d]*[a-z]", s.text or "")) for s in root})
+    assert found[0] == found[1] and len(found[0]) > 50
+
+
+def test_the_readmes_example_is_what_a_test_runs() -> None:
+    example = (DEMO / "README.md").read_text().split("```kotlin\n")[1].split("```")[0]
+    test = (DEMO / "core/src/test/kotlin/dvtedge/device/ReadmeTest.kt").read_text()
+    assert "".join(f"        {line}\n" for line in example.splitlines()) in test
