@@ -5,9 +5,13 @@ import PackageDescription
 let package = Package(
     name: "DVTEdge",
     platforms: [.iOS(.v17), .macOS(.v14)],
-    products: [.library(name: "DVTEdge", targets: ["DVTEdge"])],
+    products: [
+        .library(name: "DVTEdge", targets: ["DVTEdge"]),
+        .library(name: "DVTEdgeCoreML", targets: ["DVTEdgeCoreML"]),
+    ],
     targets: [
         .target(name: "DVTEdge", dependencies: [.target(name: "CZlib", condition: .when(platforms: [.linux]))]),
+        .target(name: "DVTEdgeCoreML", dependencies: ["DVTEdge"]),
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
         .testTarget(
             name: "DVTEdgeTests",

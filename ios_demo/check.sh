@@ -51,10 +51,11 @@ swift_tests() { # one check a test
 }
 
 mapfile -t sources < <(find . -name '*.swift' -not -path './.build/*' | sort)
-mkdir -p "$build"
+mkdir -p "$build/stubs"
 check "style (swift-format)" ./swift.sh swift-format lint --strict --parallel "${sources[@]}"
 check "syntax of ${#sources[@]} files, inactive blocks too" ./swift.sh \
     sh -ec 'for file; do swiftc -frontend -parse "$file"; done' sh "${sources[@]}"
+check "Apple-only files against stubs" ./swift.sh sh typecheck.sh "$build/stubs"
 check "the bundle for tests" bundle
 swift_tests
 echo "ios: $passed passed, $failed failed"
