@@ -8,14 +8,16 @@ let package = Package(
     products: [
         .library(name: "DVTEdge", targets: ["DVTEdge"]),
         .library(name: "DVTEdgeCoreML", targets: ["DVTEdgeCoreML"]),
+        .library(name: "DVTEdgeScreens", targets: ["DVTEdgeScreens"]),
     ],
     targets: [
         .target(name: "DVTEdge", dependencies: [.target(name: "CZlib", condition: .when(platforms: [.linux]))]),
         .target(name: "DVTEdgeCoreML", dependencies: ["DVTEdge"]),
+        .target(name: "DVTEdgeScreens", dependencies: ["DVTEdge"]),
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
         .testTarget(
             name: "DVTEdgeTests",
-            dependencies: ["DVTEdge", .target(name: "CZlib", condition: .when(platforms: [.linux]))]),
+            dependencies: ["DVTEdge", "DVTEdgeScreens", .target(name: "CZlib", condition: .when(platforms: [.linux]))]),
     ],
     swiftLanguageModes: [.v6]
 )
