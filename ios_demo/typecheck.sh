@@ -10,8 +10,10 @@ module() { # NAME sources...
     swift -emit-module -emit-module-path "$out/$name.swiftmodule" -module-name "$name" "$@"
 }
 
-for stub in AppleFoundation CoreVideo CoreML CoreGraphics ImageIO UIKit CryptoKit Compression; do
+for stub in AppleFoundation CoreVideo CoreML CoreGraphics ImageIO UIKit CryptoKit Compression UniformTypeIdentifiers SwiftUI PhotosUI AVFoundation; do
     module "$stub" "Stubs/$stub.swift"
 done
 module DVTEdge Sources/DVTEdge/*.swift
 module DVTEdgeCoreML Sources/DVTEdgeCoreML/*.swift
+module DVTEdgeScreens Sources/DVTEdgeScreens/*.swift
+swift -typecheck App/DvtEdgeDemo/*.swift

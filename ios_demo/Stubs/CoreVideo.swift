@@ -19,7 +19,7 @@ public let kCVPixelFormatType_420YpCbCr8BiPlanarFullRange: OSType = 1
 // corevideo/kcvpixelformattype_420ypcbcr8biplanarvideorange
 public let kCVPixelFormatType_420YpCbCr8BiPlanarVideoRange: OSType = 2
 // corevideo/kcvpixelbufferpixelformattypekey
-nonisolated(unsafe) public let kCVPixelBufferPixelFormatTypeKey: CFString = ""
+public let kCVPixelBufferPixelFormatTypeKey: CFString = ""
 
 // corevideo/cvpixelbuffercreate(_:_:_:_:_:_:)
 public func CVPixelBufferCreate(

@@ -16,4 +16,4 @@ public func CGImageSourceCopyPropertiesAtIndex(
 ) -> CFDictionary? { fatalError() }
 
 // imageio/kcgimagepropertyorientation
-nonisolated(unsafe) public let kCGImagePropertyOrientation: CFString = ""
+public let kCGImagePropertyOrientation: CFString = ""
