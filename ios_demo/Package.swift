@@ -17,7 +17,10 @@ let package = Package(
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
         .testTarget(
             name: "DVTEdgeTests",
-            dependencies: ["DVTEdge", "DVTEdgeScreens", .target(name: "CZlib", condition: .when(platforms: [.linux]))]),
+            dependencies: [
+                "DVTEdge", "DVTEdgeCoreML", "DVTEdgeScreens",
+                .target(name: "CZlib", condition: .when(platforms: [.linux])),
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )
