@@ -5,13 +5,22 @@ import PackageDescription
 let package = Package(
     name: "DVTEdge",
     platforms: [.iOS(.v17), .macOS(.v14)],
-    products: [.library(name: "DVTEdge", targets: ["DVTEdge"])],
+    products: [
+        .library(name: "DVTEdge", targets: ["DVTEdge"]),
+        .library(name: "DVTEdgeCoreML", targets: ["DVTEdgeCoreML"]),
+        .library(name: "DVTEdgeScreens", targets: ["DVTEdgeScreens"]),
+    ],
     targets: [
         .target(name: "DVTEdge", dependencies: [.target(name: "CZlib", condition: .when(platforms: [.linux]))]),
+        .target(name: "DVTEdgeCoreML", dependencies: ["DVTEdge"]),
+        .target(name: "DVTEdgeScreens", dependencies: ["DVTEdge"]),
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
         .testTarget(
             name: "DVTEdgeTests",
-            dependencies: ["DVTEdge", .target(name: "CZlib", condition: .when(platforms: [.linux]))]),
+            dependencies: [
+                "DVTEdge", "DVTEdgeCoreML", "DVTEdgeScreens",
+                .target(name: "CZlib", condition: .when(platforms: [.linux])),
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -21,7 +21,9 @@ def fits(folder: Path) -> bool:
     except BundleError:
         return False
     golden = json.loads(GOLDEN.read_text())
-    return found.artifacts_sha256 == golden["artifact_sha256"] or found.manifest.tools != golden["tools"]
+    expected = golden["artifact_sha256"], tuple(golden["temperature"])
+    same = (found.artifacts_sha256, found.manifest.confidence.temperature) == expected
+    return same or found.manifest.tools != golden["tools"]
 
 
 def main() -> None:

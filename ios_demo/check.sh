@@ -36,7 +36,8 @@ print(*pathlib.Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*"
 swift_tests() { # one check a test
     local output last
     output=$(DVT_EDGE_BUNDLE=$build/onnx-int8 DVT_EDGE_ONNXRUNTIME=$build/libonnxruntime.so nice -n 5 ./swift.sh \
-        swift test -c release -Xswiftc -enable-testing -Xswiftc -warnings-as-errors --scratch-path "$build/swift" 2>&1)
+        swift test -c release -Xswiftc -enable-testing -Xswiftc -warnings-as-errors --scratch-path "$build/swift" \
+        -Xlinker --allow-shlib-undefined 2>&1) # Swift 6.0's libswiftObservation lacks a symbol that it never calls
     last=$(grep -E '^. Test run with [0-9]+ tests? ' <<<"$output" | tail -n 1)
     local broken
     broken=$(grep -cE '^✘ Test [^ ]+\(.*\) failed after|^✘ Test "[^"]+" failed after' <<<"$output")
@@ -51,10 +52,11 @@ swift_tests() { # one check a test
 }
 
 mapfile -t sources < <(find . -name '*.swift' -not -path './.build/*' | sort)
-mkdir -p "$build"
+mkdir -p "$build/stubs"
 check "style (swift-format)" ./swift.sh swift-format lint --strict --parallel "${sources[@]}"
 check "syntax of ${#sources[@]} files, inactive blocks too" ./swift.sh \
     sh -ec 'for file; do swiftc -frontend -parse "$file"; done' sh "${sources[@]}"
+check "Apple-only files against stubs" ./swift.sh sh typecheck.sh "$build/stubs"
 check "the bundle for tests" bundle
 swift_tests
 echo "ios: $passed passed, $failed failed"

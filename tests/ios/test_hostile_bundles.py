@@ -1,4 +1,4 @@
-"""The Swift package opens what Python opens, and refuses the rest: with an error of its own, mostly the same one."""
+"""The Swift package opens what Python opens, and refuses the rest: with an error of its own, mostly the same."""
 
 from __future__ import annotations
 

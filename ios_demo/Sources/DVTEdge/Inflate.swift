@@ -25,8 +25,7 @@
             var ok = false
             let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
                 packed.withUnsafeBufferPointer { input in
-                    guard let start = input.baseAddress else { return }
-                    stream.pointee.src_ptr = start
+                    stream.pointee.src_ptr = input.baseAddress ?? UnsafePointer(buffer.baseAddress!)  // of none
                     stream.pointee.src_size = input.count
                     stream.pointee.dst_ptr = buffer.baseAddress!
                     stream.pointee.dst_size = count
