@@ -27,6 +27,7 @@ MAX_SIDE = 8192  # pixels
 
 Dtype = Literal["uint8", "float16", "float32"]
 Role = Literal["image", "state", "logits"]
+DTYPES: dict[Role, tuple[Dtype, ...]] = {"image": ("uint8",), "logits": ("float32",), "state": ("float16", "float32")}
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,6 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         require(all(size > 0 for size in self.shape), f"tensor {self.name!r} has shape {self.shape}")
-        kinds = {"image": ("uint8",), "logits": ("float32",), "state": ("float16", "float32")}[self.role]
-        require(self.dtype in kinds, f"tensor {self.name!r} of role {self.role} is {self.dtype}; expected {kinds}")
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,9 @@ class StageSpec:
         )
         roles = [t.role for t in self.outputs]
         require(roles.count("logits") == 1 and "image" not in roles, f"{self.name}: outputs of roles {roles}")
+        for tensor in (*self.inputs, *self.outputs):
+            found = f"{self.name}: tensor {tensor.name!r} of role {tensor.role} is {tensor.dtype}"
+            require(tensor.dtype in DTYPES[tensor.role], f"{found}; expected {' or '.join(DTYPES[tensor.role])}")
         require(self.macs > 0, f"{self.name}: macs {self.macs}; expected above 0")
         chips = [(c.soc, c.backend) for c in self.compiled]
         require(len(set(chips)) == len(chips), f"{self.name}: two compiled files for one chip and backend")
