@@ -379,10 +379,10 @@ def test_what_cannot_be_compared_is_said(bench: Bench) -> None:
     found = bench.validate(log, code=0)
     assert verdicts(found)["exit rule"] == "not checked"
     assert found["notes"] == ["its pixels file 'log.jsonl.pixels' is not beside it"]
-    few = bench.folder / "few"
-    few.mkdir()
-    shutil.copy(bench.photos / "000.png", few)
-    found = bench.validate(log, "--data", few, code=0)
+    apart = dataclasses.replace(bench, folder=bench.folder / "apart", photos=bench.folder / "apart/few")  # no cache yet
+    apart.photos.mkdir(parents=True)
+    shutil.copy(bench.photos / "000.png", apart.photos)
+    found = apart.validate(log, code=0)
     assert "63 images have pixels that the host does not: no logits to compare" in found["notes"]
 
 
