@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
     from dvt_edge.validation.bounds import Bounds
     from dvt_edge.validation.compare import Comparison
 
-LOGS = ("--against", "--bounds", "--other", "--json", "--cache", "--report")
+
+@dataclass(frozen=True)
+class LogOptions:
+    """What goes with --device-log alone."""
+
+    against: Path | None
+    bounds: Path | None
+    other: list[Path] | None
+    json: Path | None
+    report: Path | None
+    cache: Path | None
 
 
 def validate(
@@ -59,8 +70,8 @@ def validate(
     from dvt_edge.device.bundle import CascadeBundle
     from dvt_edge.device.engines import EXTRAS
 
-    given = dict(zip(LOGS, (against, bounds, other, json_, cache, report), strict=True))
-    if device_log is None and (alone := [name for name, value in given.items() if value]):
+    asked = LogOptions(against, bounds, other, json_, report, cache)
+    if device_log is None and (alone := [f"--{name}" for name, value in vars(asked).items() if value]):
         raise DvtEdgeError(f"{', '.join(alone)} go with --device-log")
     if device_log is not None and record:
         raise DvtEdgeError("--record says that a bundle was held against PyTorch here; a log says what a device did")
@@ -80,7 +91,7 @@ def validate(
         if outputs is not None:
             against_outputs(opened, outputs, threads)
         elif device_log is not None:
-            against_log(opened, cascade, device_log, data, threads, given)
+            against_log(opened, cascade, device_log, data, threads, asked)
         if cascade is not None and (device_log is None or bisect):
             against_pytorch(bundle, opened, cascade, data, limit, threads, record, bisect)
 
@@ -159,7 +170,7 @@ def against_log(
     log: Path,
     data: str | None,
     threads: int,
-    given: dict[str, Any],
+    asked: LogOptions,
 ) -> None:
     from dvt_edge.atomic import write_text
     from dvt_edge.cli.validation_tables import print_log_report
@@ -169,30 +180,29 @@ def against_log(
     from dvt_edge.validation.device_validation import HostSide, bounds_of, validate_log
 
     recipe = recipe_for(opened.manifest.target)
-    named: list[Path] = given["--other"] or []
     side = HostSide(
         opened,
-        bounds_of(recipe.device, given["--bounds"]),
+        bounds_of(recipe.device, asked.bounds),
         recipe.bounds,
         cascade,
         log_images(data, LogReader(log).header.data, opened),
-        [CascadeBundle.open(path) for path in named],
-        given["--cache"],
-        given["--against"],
+        [CascadeBundle.open(path) for path in asked.other or ()],
+        asked.cache,
+        asked.against,
         threads=threads,
     )
     with progress() as report:
         found = validate_log(log, side, report)
     summary = found.summary()
     print_log_report(console, found)
-    if isinstance(path := given["--json"], Path):
-        write_text(path, json.dumps(summary, allow_nan=False) + "\n")
-        console.print(f"all figures: {path}", highlight=False, soft_wrap=True)
-    if isinstance(path := given["--report"], Path):
+    if asked.json:
+        write_text(asked.json, json.dumps(summary, allow_nan=False) + "\n")
+        console.print(f"all figures: {asked.json}", highlight=False, soft_wrap=True)
+    if asked.report:
         with packages("dvt-edge validate --report", "demo"):
             from dvt_edge.report.validation_page import write_validation_report
-        write_validation_report(path, summary, found.pictures)
-        console.print(f"a page to look at: {path}", highlight=False, soft_wrap=True)
+        write_validation_report(asked.report, summary, found.pictures)
+        console.print(f"a page to look at: {asked.report}", highlight=False, soft_wrap=True)
     if not found.passed:
         raise typer.Exit(FAILED)
 

@@ -30,6 +30,8 @@ from dvt_edge.device.schema import from_json, parse_json, require, shorten
 from dvt_edge.errors import SchemaError
 
 WINDOW = 4096  # records that may be out of order
+LONG_EXTREMES = (b"-9223372036854775808", b"9223372036854775807")  # Long.MIN_VALUE and MAX_VALUE
+COLDEST_C, HOTTEST_C = -60, 150  # of a battery
 
 
 @dataclass
@@ -185,7 +187,12 @@ def read_header(line: bytes, where: str) -> LogHeader:
 
 
 def read_record(line: bytes, header: LogHeader, where: str) -> Record:
-    value = parse_json(line, where)
+    try:
+        value = parse_json(line, where)
+    except SchemaError as error:
+        if any(word in line for word in LONG_EXTREMES):
+            raise SchemaError(f"{error}: it looks like an API's word for 'not supported': leave it out") from error
+        raise
     event = value.get("event") if isinstance(value, dict) else None
     if not isinstance(event, str) or event not in KINDS:
         raise SchemaError(f"{where}: event {shorten(event)}; expected {', '.join(KINDS)}")
@@ -225,9 +232,11 @@ def check(record: Record, header: LogHeader) -> None:
     if isinstance(record, ImageRecord):
         check_image(record, header)
     elif isinstance(record, StateRecord):
-        level, voltage = record.battery_level, record.voltage_mv
+        level, voltage, heat = record.battery_level, record.voltage_mv, record.temperature_c
         require(level is None or 0 <= level <= 1, f"battery_level {level}; expected 0 to 1, or none")
         require(voltage is None or voltage > 0, f"voltage_mv {voltage}; expected above 0, or none")
+        possible = heat is None or COLDEST_C <= heat <= HOTTEST_C
+        require(possible, f"temperature_c {heat}; expected degrees: tenths or thousandths of one are others")
 
 
 def check_image(image: ImageRecord, header: LogHeader) -> None:

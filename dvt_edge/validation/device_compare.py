@@ -209,7 +209,7 @@ def count_rule(found: Measured, batch: Batch, manifest: Manifest, every_stage: b
         if on.any():
             found.highest_went_on[k] = max(found.highest_went_on[k], np.nanmax(value[on], initial=-np.inf))
     points = np.array([r.point for r in batch.records])
-    for name in set(points.tolist()) - {p.name for p in manifest.operating_points}:
+    for name in set(points.tolist()) - {p.name for p in manifest.operating_points} - {"custom"}:
         found.unknown_points[name] = found.unknown_points.get(name, 0) + int((points == name).sum())
     with np.errstate(invalid="ignore"):
         for point in manifest.operating_points:

@@ -134,7 +134,7 @@ def figures_of(found: Measured, reader: LogReader, side: HostSide) -> dict[str, 
         "header": header,
         "bundle": {"name": side.bundle.manifest.name, "artifact_sha256": side.bundle.artifacts_sha256},
         "host": machine.describe(),
-        "notes": notes.words() + suspended(timeline.suspended_s),
+        "notes": notes.words() + more_notes(found, reader, side),
         "images": found.images,
         "errors": timeline.errors,
         "pixels": {"known": found.known, "same": found.same_pixels, "run_by_host": found.seen},
@@ -172,8 +172,15 @@ def pictures_of(
     return found
 
 
-def suspended(seconds: float) -> list[str]:
-    return [f"the device was suspended for {seconds:.0f} s"] if seconds else []
+def more_notes(found: Measured, reader: LogReader, side: HostSide) -> list[str]:
+    notes, header, slept = [], reader.header, found.timeline.suspended_s
+    if slept:
+        notes.append(f"the device was suspended for {slept:.0f} s")
+    if header.pixels and not (reader.path.parent / header.pixels).is_file():
+        notes.append(f"its pixels file {header.pixels!r} is not beside it")
+    if header.artifact_sha256 == side.bundle.artifacts_sha256 and found.seen < found.images:
+        notes.append(f"{found.images - found.seen} images have pixels that the host does not: no logits to compare")
+    return notes
 
 
 def bounds_of(base: DeviceBounds, file: Path | None) -> DeviceBounds:

@@ -40,12 +40,12 @@ class LoggedPixels:
 
     @classmethod
     def beside(cls, log: Path, header: LogHeader, size: int) -> LoggedPixels | None:
-        """None where the log keeps none. Raises DataError for a file that is missing; a torn end is left out."""
+        """None where the log keeps none, or it is not there; a torn end is left out."""
         if header.pixels is None:
             return None
         path = log.parent / header.pixels
         if not path.is_file():
-            raise DataError(f"{log}: its pixels file {header.pixels!r} is not beside it")
+            return None
         each_bytes = size * size * 3
         count = path.stat().st_size // each_bytes
         if not count:

@@ -166,7 +166,8 @@ def rule_of(found: Measured) -> Check:
     words = f"{found.rule_broken} of {found.ruled} leave elsewhere"
     if found.exit_off:
         words += f", {found.exit_off} answers are not the last finite exit's"
-    return Check("exit rule", passed(not found.rule_broken and not found.exit_off), words, asked)
+    verdict = passed(not found.rule_broken and not found.exit_off)
+    return Check("exit rule", verdict if found.ruled or found.exit_off else "not checked", words, asked)
 
 
 def labels_of(found: Measured) -> Check:

@@ -269,7 +269,9 @@ def test_a_damaged_line_is_refused_with_its_place(tmp_path: Path, damage: Any, w
     [
         ("battery_level", -1, "battery_level -1.0; expected 0 to 1, or none"),
         ("voltage_mv", 0, "voltage_mv 0; expected above 0, or none"),
-        ("current_ua", -(2**63), "beyond 2\\^53 - 1"),
+        ("current_ua", -(2**63), "beyond 2\\^53 - 1.*looks like an API's word for 'not supported'"),
+        ("charge_uah", 2**63 - 1, "looks like an API's word for 'not supported'"),
+        ("temperature_c", 315.0, "temperature_c 315.0; expected degrees: tenths or thousandths"),
         ("thermal", "hot", "'hot'; expected 'nominal' or 'fair'"),
         ("screen_on", 1, "screen_on: found 1; expected true or false"),
     ],

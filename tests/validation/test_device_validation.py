@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -245,7 +246,7 @@ def test_bounds_may_be_replaced_and_are_read_strictly(bench: Bench, capsys: pyte
 def test_options_that_do_not_go_together_are_refused(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bundle, log = str(bench.bundles["onnx-int8"]), bench.folder / "none.jsonl"
     for arguments, words in (
-        ([bundle], "takes a checkpoint to compare with, or --device-log"),
+        ([bundle], "takes a checkpoint to compare with, --device-log or --outputs"),
         ([bundle, "zoo:dvt_cifar10", "--json", "x.json"], "--json go with --device-log"),
         ([bundle, "zoo:dvt_cifar10", "--device-log", str(log), "--record"], "--record says"),
         ([bundle, "--device-log", str(log)], "none.jsonl: cannot be read"),
@@ -368,3 +369,30 @@ def test_points_are_found_on_the_devices_own_logits(
     ):
         assert main(["calibrate", str(tmp_path / "host"), "--data", str(data), *map(str, options)]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_what_cannot_be_compared_is_said(bench: Bench) -> None:
+    """Thresholds of the app's own, a pixels file that stayed on the device, pictures that the host does not have."""
+    log = bench.log("--pixels")
+    log.write_bytes(re.sub(rb'"point":"[^"]*"', b'"point":"custom"', log.read_bytes()))
+    log.with_name(log.name + ".pixels").unlink()
+    found = bench.validate(log, code=0)
+    assert verdicts(found)["exit rule"] == "not checked"
+    assert found["notes"] == ["its pixels file 'log.jsonl.pixels' is not beside it"]
+    apart = dataclasses.replace(bench, folder=bench.folder / "apart", photos=bench.folder / "apart/few")  # no cache yet
+    apart.photos.mkdir(parents=True)
+    shutil.copy(bench.photos / "000.png", apart.photos)
+    found = apart.validate(log, code=0)
+    assert "63 images have pixels that the host does not: no logits to compare" in found["notes"]
+
+
+def test_answers_that_are_not_the_last_exits_fail(bench: Bench) -> None:
+    log = bench.log()
+    reader = LogReader(log)
+    lines = [encode(reader.header)]
+    for record in reader:
+        if isinstance(record, ImageRecord) and record.exit == 2:
+            record = dataclasses.replace(record, exit=1)
+        lines.append(encode(record))
+    log.write_bytes(b"".join(lines))
+    assert verdicts(bench.validate(log, code=1))["exit rule"] == "fail"
