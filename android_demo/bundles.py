@@ -30,9 +30,9 @@ def is_there(target: str) -> bool:
 
 
 def main() -> None:
-    if lacking := [part for target in TARGETS if not is_there(target) for part in ("--target", target)]:
-        if code := run(["export", "zoo:dvt_cifar10", str(OUT), "--zip", *lacking]):
-            sys.exit(code)
+    lacking = [part for target in TARGETS if not is_there(target) for part in ("--target", target)]
+    if lacking and (code := run(["export", "zoo:dvt_cifar10", str(OUT), "--zip", *lacking])):
+        sys.exit(code)
     ASSETS.mkdir(parents=True, exist_ok=True)
     for target in TARGETS:
         shutil.copy(OUT / f"{target}.zip", ASSETS)
