@@ -7,18 +7,26 @@ READY := $(VENV)/.ready
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test android-test lint results clean
+.PHONY: demo test android ios swift-toolchain lint results arm-check clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
 	$(BIN)/dvt-edge demo --out build/demo
 
-test: $(READY) lint android-test
+# The Kotlin and Swift sides first, since tests/android and tests/ios read what they log.
+test: $(READY) lint android ios
 	$(BIN)/python -m pytest
 
-# The Kotlin side on a JVM; skipped where Maven or Java is missing. First, since tests/android reads what it logs.
-android-test: $(READY)
+# On a JVM; skipped where Maven or Java is missing.
+android: $(READY)
 	PYTHON=$(BIN)/python android_demo/check.sh
+
+# The Swift package; skipped without a toolchain: on the PATH, or made once by `make swift-toolchain` (Debian, root).
+ios: $(READY)
+	ios_demo/check.sh
+
+swift-toolchain:
+	ios_demo/toolchain.sh
 
 # docs/results.md from CIFAR-10 in the folder DATA (torchvision's layout); trains the static models first, unless they are there.
 results: $(READY)
@@ -29,6 +37,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# The shipped bundles on emulated ARM processors; Debian, amd64. The first run downloads 150 MB and takes minutes.
+arm-check: $(READY)
+	PYTHONPATH=tests $(BIN)/python tests/support/arm_check.py build/arm
 
 # The tested versions are in .ci/constraints.txt; `touch pyproject.toml` installs again.
 $(READY): pyproject.toml .ci/constraints.txt

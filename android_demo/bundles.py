@@ -23,10 +23,11 @@ TARGETS = ("onnx-int8", "onnx-fp32")
 def is_there(target: str) -> bool:
     golden = json.loads((ROOT / f"tests/golden/runs/{target}.json").read_text())
     try:
-        found = [CascadeBundle.open(path).artifacts_sha256 for path in (OUT / target, OUT / f"{target}.zip")]
+        bundles = [CascadeBundle.open(path) for path in (OUT / target, OUT / f"{target}.zip")]
     except BundleError:
         return False
-    return found == [golden["artifact_sha256"]] * 2
+    expected = golden["artifact_sha256"], tuple(golden["temperature"])
+    return all((b.artifacts_sha256, b.manifest.confidence.temperature) == expected for b in bundles)
 
 
 def main() -> None:

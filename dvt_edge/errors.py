@@ -134,6 +134,10 @@ class SimulationError(DvtEdgeError):
     """A simulation whose parts do not fit together: logits, operating points, profile and policy."""
 
 
+class DataWarning(UserWarning):
+    """Something of a set of images that a user should know of, such as what was passed over."""
+
+
 def one_line(error: BaseException) -> str:
     """An error's text without its line breaks, short enough to stand inside ours."""
     return " ".join(str(error).split())[:160] or type(error).__name__

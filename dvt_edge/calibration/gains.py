@@ -21,7 +21,10 @@ Floats = NDArray[np.float64]
 
 
 def predicted_gains(data: ExitLogits, temperature: float = 1.0) -> Floats:
-    """(images, exits): the last exit's probability of its own answer less that of each exit's; 0 for its own."""
+    """(images, exits): the last exit's probability of its own answer less that of each exit's; 0 for its own.
+
+    A probability only at the last exit's fitted temperature (`confidence.fit_temperature`).
+    """
     gains = np.empty(data.logits.shape[:2])
     for start in range(0, len(gains), ROWS):
         rows = slice(start, start + ROWS)

@@ -24,13 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.calibration.smoothing import smoothed
-from dvt_edge.device.exit_rule import simulate_exits
 
 NEVER = 2.0  # a threshold that no confidence reaches
 GRID = {2: 1000, 3: 300, 4: 100}  # exits -> candidate thresholds an exit: at most about 1e6 cells
 ASCENT_GRID = 200  # candidates an exit where there are more exits
 PRICES = np.geomspace(1e-3, 1e1, 41)  # of the whole cost range, in quality: the slopes that `ascend` tries
 ASCENT_BANDWIDTH = 0.06
+REFINEMENTS, GAPS = 12, 16  # rounds between the points that prices find, and gaps in cost a round
+STEPS, MOVED = (64, 32, 16, 8) * 2, 64  # how far one exit's candidate is then moved, and of how many points
 
 Floats = NDArray[np.float64]
 
@@ -175,15 +176,49 @@ def ascend(
         ends = {climb(binned, reward, choices, start, smooth) for start in (starts[0], warm)}
         warm = max(ends, key=lambda end: float(reward[np.arange(len(values)), leave(binned, end)].mean()))
         found |= ends
-    cells = np.array(sorted(found))
+    found |= {(0,) * len(choices), tuple(len(c) - 1 for c in choices)}  # all leave at once, or at the last exit
+    cells, costs, qualities = refined(np.array(sorted(found)), binned, right, cost)
     thresholds = np.stack([c[cells[:, k]] for k, c in enumerate(choices)], axis=1)
     thresholds = np.concatenate([thresholds, np.zeros((len(cells), 1), np.float32)], axis=1)
-    rows = np.arange(len(values))
-    left = [simulate_exits(values, t) for t in thresholds]
-    costs = np.array([cost[e].mean() for e in left])
-    qualities = np.array([right[rows, e].mean() for e in left])
-    kept = best(costs, qualities)
-    return Front(thresholds[kept], costs[kept], qualities[kept], float(right[:, -1].mean()))
+    return Front(thresholds, costs, qualities, float(right[:, -1].mean()))
+
+
+def refined(
+    cells: NDArray[np.int64], binned: Sequence[NDArray[np.int64]], right: Floats, cost: Floats
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """(cells, cost, quality) of the front, with points in its interior, which no price finds.
+
+    In the widest gaps in cost, what lies half-way between both neighbours is tried, also with one exit's threshold of
+    either and the reverse; then points with one exit's threshold moved. What no other point beats is kept.
+    """
+    rows = np.arange(len(right))
+
+    def front(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats, Floats]:
+        left = [leave(binned, row) for row in cells]
+        costs, qualities = np.array([cost[e].mean() for e in left]), np.array([right[rows, e].mean() for e in left])
+        kept = best(costs, qualities)
+        return cells[kept], costs[kept], qualities[kept]
+
+    known, costs, qualities = front(cells)
+    for _ in range(REFINEMENTS):
+        widest = np.sort(np.argsort(-np.diff(costs))[:GAPS])
+        below, above = known[widest], known[widest + 1]
+        middle = (below + above) // 2
+        tried = [middle]
+        for k in range(known.shape[1]):
+            for end in (below, above):
+                one = middle.copy()
+                one[:, k] = end[:, k]
+                other = end.copy()
+                other[:, k] = middle[:, k]
+                tried += [one, other]
+        known, costs, qualities = front(np.unique(np.concatenate([known, *tried]), axis=0))
+    for step in STEPS:
+        spread = known[np.unique(np.linspace(0, len(known) - 1, MOVED).astype(np.int64))]
+        moves = np.concatenate([d * np.eye(known.shape[1], dtype=np.int64) for d in (-step, step)])
+        tried = np.clip(spread[:, None] + moves, 0, known.max(axis=0)).reshape(-1, known.shape[1])
+        known, costs, qualities = front(np.unique(np.concatenate([known, tried]), axis=0))
+    return known, costs, qualities
 
 
 def climb(

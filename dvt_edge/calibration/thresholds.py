@@ -34,6 +34,7 @@ PATH = 100  # points that a certificate's walk from the last exit to the cheapes
 
 Kind = Literal["loss", "budget", "accuracy", "risk", "paper"]
 Unit = Literal["macs", "ms", "mJ"]
+MOST_COST = 1e18  # in whatever unit
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,9 @@ class Calibration:
 def parse_objective(text: str) -> Objective:
     """ "budget:12e6", or with a name of its own "eco=budget:12e6". Raises DataError."""
     name, _, rest = text.rpartition("=")
-    kind, _, value = rest.partition(":")
+    kind, colon, value = rest.partition(":")
     defaults = {"risk": "0.01", "paper": "20"}
-    value = value or defaults.get(kind, "")
+    value = value if colon else defaults.get(kind, "")
     try:
         number = float(value)
     except ValueError:
@@ -136,10 +137,11 @@ def parse_objective(text: str) -> Objective:
             f"objective {text!r}; expected budget:COST, accuracy:TOP1, loss:QUALITY, risk:EPSILON or paper:P, "
             "with NAME= before it if you like"
         )
-    if number < 0:
-        raise DataError(f"objective {text!r}; expected a value of at least 0")
     if kind == "paper" and number not in SETTINGS:
         raise DataError(f"objective {text!r}; the published search has p = 1 to 59")
+    most = 1 if kind in ("loss", "accuracy", "risk") else MOST_COST
+    if not 0 <= number <= most:
+        raise DataError(f"objective {text!r}; expected a value from 0 to {most:g}")
     return Objective(kind, number, name or f"{kind}-{value}")  # type: ignore[arg-type]
 
 
@@ -235,7 +237,9 @@ class Search:
 
     @cached_property
     def predicted(self) -> NDArray[np.float64]:  # (images, exits)
-        return predicted_gains(self.data, self.spec.temperature[-1])
+        """Whatever the confidence's temperature: an underconfident last exit would seem to judge no better."""
+        searched = self.data.take(self.parts.search[:FITTED])
+        return predicted_gains(self.data, fit_temperatures(searched)[-1] if len(searched) else 1.0)
 
     def expected_right(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """(rows, exits): what each answer is worth, of images with labels."""

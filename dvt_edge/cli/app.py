@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import itertools
@@ -9,15 +10,16 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import typer
 
-from dvt_edge.cli import calibrate, export, fleet, golden, measure, power, run, train
+from dvt_edge.cli import calibrate, export, fleet, golden, measure, power, run, train, validate
 from dvt_edge.cli.exit_codes import BUG, CLOSED, STOPPED, USER_ERROR
 from dvt_edge.cli.options import finite, visible
-from dvt_edge.errors import DvtEdgeError, cause, packages
+from dvt_edge.errors import DataWarning, DvtEdgeError, cause, packages
 
 TRACEBACK = "DVT_EDGE_TRACEBACK"
 
@@ -34,7 +36,7 @@ COMMANDS = {
     "inspect": Command(export.inspect),
     "upgrade": Command(export.upgrade),
     "run": Command(run.run),
-    "validate": Command(run.validate),
+    "validate": Command(validate.validate),
     "calibrate": Command(calibrate.calibrate),
     "eval": Command(measure.evaluate, "train"),
     "bench": Command(measure.bench),
@@ -78,7 +80,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         nothing_empty(given)
         said = visible(shlex.join(("dvt-edge", *given)))
-        code = app(args=given, prog_name="dvt-edge", standalone_mode=False, obj=said)
+        with notes_of_data():
+            code = app(args=given, prog_name="dvt-edge", standalone_mode=False, obj=said)
         if code == STOPPED:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
@@ -93,6 +96,23 @@ def main(args: list[str] | None = None) -> int:
         message, code = told(error)
         print(message, file=sys.stderr)
         return code
+
+
+@contextlib.contextmanager
+def notes_of_data() -> Iterator[None]:
+    """What a user should know of the images, each once and in one line on stderr."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", DataWarning)
+        other = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, DataWarning):
+                print(visible(f"note: {message}"), file=sys.stderr)
+            else:
+                other(message, category, *where)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def told(error: Exception) -> tuple[str, int]:

@@ -15,6 +15,9 @@ def calibrate(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder; its manifest gets the points.")],
     data: Annotated[str, typer.Option(help="Images it was not trained on: a folder, an .npz, CIFAR, a sample.")] = "",
     logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
+    device_log: Annotated[
+        Path | None, typer.Option(help="A device's own logits: its log of every stage; --data has the labels.")
+    ] = None,
     objective: Annotated[
         list[str] | None,
         typer.Option(help="budget:COST, accuracy:TOP1, loss:QUALITY, risk:EPSILON, paper:P; NAME= before; repeatable."),
@@ -40,7 +43,7 @@ def calibrate(
     from dvt_edge.calibration.risk import Method, Risk
     from dvt_edge.calibration.thresholds import SHARPEST, RiskRule, Unit, parse_objective
     from dvt_edge.calibration.thresholds import calibrate as find_points
-    from dvt_edge.cli.options import console, numbers, one_of, progress
+    from dvt_edge.cli.options import console, notes, numbers, one_of, progress
     from dvt_edge.cli.tables import print_calibration
     from dvt_edge.device.bundle import CascadeBundle
     from dvt_edge.device.operating_point import Measure
@@ -53,9 +56,23 @@ def calibrate(
     per_stage = numbers(stage_cost, float, "--stage-cost")
     steps.writable(bundle)
     opened, names = CascadeBundle.open(bundle), None
-    if bool(data) == bool(logits):
+    if logits and device_log:
+        raise DvtEdgeError("--logits and --device-log: give one of them")
+    if not device_log and bool(data) == bool(logits):
         raise DvtEdgeError("calibrate takes images (--data) or logits computed before (--logits): give one of them")
-    if logits:
+    if device_log:
+        from dvt_edge.data.classes import in_classes
+        from dvt_edge.validation.device_logits import device_logits
+
+        if skip or limit < MOST:
+            raise DvtEdgeError("--skip and --limit choose among --data; a log is taken whole")
+        given_images = steps.images_of(opened, data, one_of(split, steps.Part, "--split")) if data else None
+        labelled = in_classes(given_images, opened.labels, opened.manifest.name) if given_images else None
+        of_device = device_logits(device_log, opened, labelled)
+        found, names = of_device.found, of_device.name
+        for note in of_device.notes:
+            notes.print(f"note: {note}", highlight=False, soft_wrap=True)
+    elif logits:
         if skip or limit < MOST or split != "test":
             raise DvtEdgeError("--split, --skip and --limit choose among --data; logits are taken whole")
         found = steps.cached_logits(opened, logits)

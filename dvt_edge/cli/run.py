@@ -1,4 +1,4 @@
-"""The commands `dvt-edge run` and `validate`: a bundle answers, and is held against PyTorch."""
+"""The command `dvt-edge run`: a bundle answers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ from dvt_edge.cli.exit_codes import FAILED, USER_ERROR
 from dvt_edge.cli.options import (
     MOST,
     BundlePath,
-    Checkpoint,
     Limit,
-    Model,
     Point,
     Threads,
     console,
-    load,
     notes,
     numbers,
     one_of,
-    progress,
 )
-from dvt_edge.errors import DataError, DvtEdgeError, NotFiniteError, packages
+from dvt_edge.errors import DataError, DvtEdgeError, NotFiniteError
 
 
 def run(
@@ -71,43 +67,3 @@ def run(
         notes.print(f"no answer for {unanswered} of {len(rows) + unanswered} images", highlight=False)
     if unanswered:
         raise typer.Exit(FAILED if rows else USER_ERROR)
-
-
-def validate(
-    bundle: BundlePath,
-    checkpoint: Checkpoint,
-    data: Annotated[str | None, typer.Option(help="Images; default: the package's test sample.")] = None,
-    model: Model = None,
-    limit: Limit = 64,
-    threads: Threads = 1,
-    record: Annotated[bool, typer.Option(help="Write the result into the bundle (a folder), if it holds.")] = False,
-) -> None:
-    """Compare every stage and exit of a bundle with PyTorch; exit code 1 where its bounds are broken."""
-    from dvt_edge.cli.tables import print_comparison
-    from dvt_edge.data.reading import task_images
-    from dvt_edge.device.bundle import CascadeBundle
-    from dvt_edge.device.engines import EXTRAS
-    from dvt_edge.device.runtime import Runtime
-    from dvt_edge.exporting.recipes import recipe_for
-
-    opened = CascadeBundle.open(bundle)
-    with packages("dvt-edge validate", EXTRAS[opened.manifest.engine]):
-        from dvt_edge.exporting.pipeline import record_verification
-        from dvt_edge.validation.compare import compare
-
-    cascade = load(checkpoint, model)
-    if record and not bundle.is_dir():
-        raise DvtEdgeError(f"{bundle}: --record writes into a bundle's folder, not into a .zip")
-    if opened.manifest.model.config != cascade.config.to_dict():
-        raise DvtEdgeError(
-            f"{bundle} was made from {opened.manifest.model.name}, whose configuration is not this cascade's"
-        )
-    images = task_images(data, opened.labels, opened.manifest.name).shuffled().first(limit)
-    with progress() as report:
-        comparison = compare(cascade, Runtime(opened, threads=threads), images, report)
-    print_comparison(console, comparison, opened.manifest)
-    if broken := comparison.broken_bounds(recipe_for(opened.manifest.target).bounds, opened.manifest):
-        notes.print(f"bounds of {opened.manifest.target} broken: {'; '.join(broken)}", highlight=False, soft_wrap=True)
-        raise typer.Exit(FAILED)
-    if record:
-        record_verification(opened, comparison)

@@ -52,14 +52,14 @@ def train(
     pretrained: Annotated[
         str, typer.Option(help="Weights of the timm:<name> model: a file in timm's names, or 'timm' for timm's own.")
     ] = "",
-    backbone_lr: Annotated[float, typer.Option(min=0, help="Of pretrained parts, beside --lr of new ones.")] = 0.0,
+    backbone_lr: Annotated[float, typer.Option(min=0, max=100, help="Of pretrained parts; --lr is of new ones.")] = 0.0,
     layer_decay: Annotated[float, typer.Option(min=0, max=1, help="Rate of a block by that of the next.")] = 1.0,
     augment: Annotated[str, typer.Option(help="timm, or batch: decoded once, light, on tensors.")] = "timm",
     crop_area: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of an image in a crop (batch).")] = 0.3,
     teacher: Annotated[str, typer.Option(help="A teacher's kept logits, an .npz.")] = "",
-    teacher_weight: float = 1.0,
-    temperature: Annotated[float, typer.Option(min=0.01)] = 2.0,
-    clip_grad: Annotated[float, typer.Option(min=0)] = 1.0,
+    teacher_weight: UpTo100 = 1.0,
+    temperature: Annotated[float, typer.Option(min=0.01, max=100)] = 2.0,
+    clip_grad: Annotated[float, typer.Option(min=0, max=MOST)] = 1.0,
     init: Annotated[str, typer.Option(help="Checkpoint to start from: a file or zoo:<name>.")] = "",
     holdout: Annotated[
         int, typer.Option(min=1, max=MOST, help="Training images kept out for epoch figures and calibration.")

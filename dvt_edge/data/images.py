@@ -39,7 +39,6 @@ class LabelledImages:
     source: str
     names: tuple[str, ...] | None = None
     coarse: Coarse | None = None
-    notes: tuple[str, ...] = ()  # what a user should know of it, such as what was passed over
 
     @cached_property
     def fingerprint(self) -> str:
@@ -88,7 +87,6 @@ class LabelledImages:
             self.source,
             tuple(self.names[i] for i in kept) if self.names else None,
             self.coarse,
-            self.notes,
         )
 
     def first(self, count: int) -> LabelledImages:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from dvt_edge.data.folders import IMAGE_SUFFIXES, Walk, entries, kind_of, printa
 from dvt_edge.data.images import LabelledImages, from_arrays
 from dvt_edge.data.lists import find_lists, open_lists
 from dvt_edge.data.shipped import ZOO, shipped
-from dvt_edge.errors import DataError, one_line
+from dvt_edge.errors import DataError, DataWarning, one_line
 
 
 def sample(name: str) -> LabelledImages:
@@ -85,7 +86,10 @@ def open_folder(folder: Path) -> LabelledImages:
 def labelled(
     folder: Path, walks: Sequence[tuple[Path, Walk]], beside: Walk | None, classes: tuple[str, ...]
 ) -> LabelledImages:
-    """What was found, a walk for each class. Raises DataError for one without images."""
+    """What was found, a walk for each class; a DataWarning says what was passed over.
+
+    Raises DataError for a class without images.
+    """
     for place, found in walks:
         if not found.files:
             what = "a class without images" if classes else "no images"
@@ -94,9 +98,10 @@ def labelled(
     paths = [path for _, found in walks for path in found.files]
     labels = tuple(label for label, (_, found) in enumerate(walks) for _ in found.files) if classes else None
     everything = Walk(passed=sum((found.passed for _, found in walks), beside.passed if beside else Counter()))
-    notes = (f"{printable(folder)}: passed over {everything.note()}",) if everything.passed else ()
+    if everything.passed:
+        warnings.warn(f"{printable(folder)}: passed over {everything.note()}", DataWarning, stacklevel=2)
     names = tuple(map(printable, paths))
-    return LabelledImages(lambda i: paths[i], len(paths), labels, classes, printable(folder), names, notes=notes)
+    return LabelledImages(lambda i: paths[i], len(paths), labels, classes, printable(folder), names)
 
 
 def task_images(path: str | Path | None, classes: Sequence[str], model: str) -> LabelledImages:

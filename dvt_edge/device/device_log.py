@@ -12,6 +12,8 @@ import binascii
 import dataclasses
 import json
 import math
+import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,9 @@ from dvt_edge.device.schema import require, shorten
 
 VERSION = 2
 MAX_LINE = 2**20  # bytes
+MOST_CLASSES = 2**17  # a line holds no more of them
 TOP = 5
+SHA256 = re.compile("[0-9a-f]{64}")
 PowerSource = Literal["battery", "charger", "unknown"]
 Logits = NDArray[np.float32]
 
@@ -55,12 +59,13 @@ class LogHeader:
     def __post_init__(self) -> None:
         require(0 < self.stages <= 64, f"stages {self.stages}; expected 1 to 64")
         if self.log == VERSION:
-            require(self.classes > 0, f"classes {self.classes}; expected above 0")
+            require(0 < self.classes <= MOST_CLASSES, f"classes {self.classes}; expected 1 to {MOST_CLASSES}")
             require(len(self.backends) == self.stages, f"{len(self.backends)} backends of {self.stages} stages")
-            name = self.pixels
-            require(
-                name is None or name == Path(name).name, f"pixels {name!r}; expected a file's name, without folders"
-            )
+            for name, value in (("bundle_sha256", self.bundle_sha256), ("artifact_sha256", self.artifact_sha256)):
+                require(SHA256.fullmatch(value) is not None, f"{name} {shorten(value)}; expected a hash")
+            file = self.pixels
+            plain = file is None or (file not in ("", ".", "..") and not set(file) & set("/\\\0"))
+            require(plain, f"pixels {shorten(file)}; expected a file's name, without folders")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +236,7 @@ def read_f32(value: Any) -> Logits:
 
 
 TEXT = of_type(str, "a string", text_of)
-INTEGER = of_type(int, "an integer", str)
+INTEGER = of_type(int, "an integer", lambda value: str(operator.index(value)))
 BOOLEAN = of_type(bool, "true or false", lambda value: "true" if value else "false")
 F32 = Kind("base64 of little-endian float32", f32_of, read_f32)
 MS = decimals(3, low=0)
@@ -308,14 +313,20 @@ MUST_IN_HEADER = HEADER.keys() - {"data", "pixels"}
 
 
 def encode(line: LogHeader | Record) -> bytes:
-    """A header or record as the bytes of its line. Raises ValueError where a number is not finite."""
+    """A header or record as the bytes of its line.
+
+    Raises ValueError where a number is not finite, a string has a lone surrogate, or the line is over MAX_LINE.
+    """
     table, must = (HEADER, MUST_IN_HEADER) if isinstance(line, LogHeader) else (KINDS[line.event][1], MUST[type(line)])
     parts = []
     for name, kind in table.items():
         value = getattr(line, name)
         if name in must or name == "event" or (value is not None and value != ()):
             parts.append(f'"{name}":{kind.write(value)}')
-    return ("{" + ",".join(parts) + "}\n").encode()
+    made = ("{" + ",".join(parts) + "}\n").encode()
+    if len(made) > MAX_LINE:
+        raise ValueError(f"a line of {len(made)} bytes; expected at most {MAX_LINE}")
+    return made
 
 
 class LogWriter:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,8 +56,11 @@ class Notes:
             found.append(f"{self.reordered} records stood out of order and were put in theirs")
         if self.missing:
             lost = sum(after - before - 1 for before, after in self.missing)
-            where = ", ".join(f"{before} and {after}" for before, after in self.missing[:3])
-            found.append(f"{lost} records are missing: between seq {where}{' ...' if self.missing[3:] else ''}")
+            where = ", ".join(
+                f"between seq {before} and {after}" if before >= 0 else f"before seq {after}"
+                for before, after in self.missing[:3]
+            )
+            found.append(f"{lost} records are missing: {where}{' ...' if self.missing[3:] else ''}")
         return found
 
 
@@ -134,9 +139,21 @@ def in_order(records: Iterable[tuple[Record, bytes, str]], notes: Notes) -> Iter
 
     Adds to `notes`. Raises SchemaError for two different records of one seq, and for one that comes too late.
     """
-    waiting: dict[int, Record] = {}
-    seen: dict[int, int] = {}  # seq -> hash of its line, of those that wait and of the last WINDOW given
+    waiting: list[tuple[int, Record]] = []  # a heap
+    seen: dict[int, int] = {}  # seq -> hash of its line, of those that wait and of `given`
+    given: deque[int] = deque()  # the last WINDOW
     expected, highest = 0, -1
+
+    def first() -> Record:
+        nonlocal expected
+        seq, record = heapq.heappop(waiting)
+        notes.gap(expected, seq)
+        expected = seq + 1
+        given.append(seq)
+        if len(given) > WINDOW:
+            del seen[given.popleft()]
+        return record
+
     for record, line, where in records:
         seq = record.seq
         if seq in seen:
@@ -148,17 +165,12 @@ def in_order(records: Iterable[tuple[Record, bytes, str]], notes: Notes) -> Iter
             raise SchemaError(f"{where}: seq {seq} where {expected} or later is expected: out of order, or twice")
         notes.reordered += seq < highest
         highest = max(highest, seq)
-        waiting[seq], seen[seq] = record, hash(line)
-        while expected in waiting or len(waiting) > WINDOW:
-            first = expected if expected in waiting else min(waiting)
-            notes.gap(expected, first)
-            yield waiting.pop(first)
-            expected = first + 1
-            seen.pop(first - WINDOW, None)
-    for first in sorted(waiting):
-        notes.gap(expected, first)
-        yield waiting[first]
-        expected = first + 1
+        heapq.heappush(waiting, (seq, record))
+        seen[seq] = hash(line)
+        while waiting and (waiting[0][0] == expected or len(waiting) >= WINDOW):
+            yield first()
+    while waiting:
+        yield first()
 
 
 def read_header(line: bytes, where: str) -> LogHeader:
@@ -222,7 +234,6 @@ def check_image(image: ImageRecord, header: LogHeader) -> None:
     ran, classes = len(image.stage_ms), header.classes
     require(0 < ran <= header.stages, f"{ran} stage_ms; the header says {header.stages} stages")
     require(0 <= image.exit < ran, f"exit {image.exit} where {ran} stages ran")
-    require(not header.every_stage or ran == header.stages, f"{ran} stages ran; the header says that every one does")
     require(0 <= image.label < classes, f"label {image.label} of {classes} classes")
     require(len(image.confidence) == ran, f"{len(image.confidence)} confidences of {ran} exits")
     require(image.pixels is None or (image.pixels >= 0 and header.pixels is not None), f"pixels {image.pixels}")

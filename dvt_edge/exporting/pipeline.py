@@ -240,7 +240,11 @@ class Export:
         found = self.points(logits, bundle)
         attempts = {found.record.data_sha256: found.attempts}
         manifest = dataclasses.replace(
-            bundle.manifest, operating_points=found.points, calibration=found.record, attempts=attempts
+            bundle.manifest,
+            confidence=found.confidence,
+            operating_points=found.points,
+            calibration=found.record,
+            attempts=attempts,
         )
         if broken := comparison.broken_bounds(self.recipe.bounds, manifest):
             raise ExportError(f"target {self.recipe.name} disagrees with PyTorch: {'; '.join(broken)}")
@@ -259,15 +263,17 @@ class Export:
         pixels = [self.pixels(image) for image in self.measured.first(GOLDEN_IMAGES)]
         tolerance = 0.02 * float(max(np.abs(z).max() for z in logits))
         reason = "Core ML predicts on macOS only: run `dvt-edge validate --record` there; figures are PyTorch's"
+        found = self.points(logits, bundle)
         return dataclasses.replace(
             bundle.manifest,
-            operating_points=self.points(logits, bundle).points,
+            confidence=found.confidence,
+            operating_points=found.points,
             verification=dataclasses.replace(bundle.manifest.verification, reason=reason),
             golden=self.golden(bundle.folder, pixels, logits, "pytorch", tolerance),
         )
 
     def points(self, logits: list[NDArray[np.float32]], bundle: CascadeBundle) -> Calibration:
-        """The standard operating points, at the temperatures of the draft."""
+        """The standard operating points, at fitted temperatures where labels are known, else those of the draft."""
         images, manifest = self.measured, bundle.manifest
         labels = None if images.labels is None else np.array(images.labels, dtype=np.int64)
         data = in_memory(np.stack(logits, axis=1), labels, manifest.macs, images.source)
@@ -277,7 +283,8 @@ class Export:
             data_sha256=data_sha256(map(self.pixels, images), labels),
         )
         found = ExitLogits(data.logits, labels, about)
-        return calibrate(found, temperature=manifest.confidence.temperature, name_of=images.name)
+        temperature = manifest.confidence.temperature if labels is None else None
+        return calibrate(found, temperature=temperature, name_of=images.name)
 
     def golden(
         self,

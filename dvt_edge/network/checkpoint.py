@@ -69,7 +69,8 @@ def load_cascade(path: str | os.PathLike[str], model: str | None = None) -> Casc
     weights, config, trained_on = read_weights(file, chosen_weights(path)[1])
     if model is not None:
         if config is not None:
-            raise CheckpointError(f"{file} has a configuration of its own, {config.name}: leave out the model {model}")
+            own = f"it has a configuration of its own, {config.name}"
+            raise CheckpointError(f"{file}: {own}; leave out the model {model}")
         config = config_for(model)
     if config is None:
         config = recognise(file, weights)
@@ -103,6 +104,8 @@ def read_weights(
     """Tensors by our names, as float32 where they are floats; configuration and `trained_on` if the file has them."""
     config = trained_on = None
     if file.suffix == ".safetensors":
+        if key is not None:
+            raise CheckpointError(f"{file}: a .safetensors has one set of weights; leave out #{key}")
         try:
             with safe_open(file, framework="pt") as reader:
                 metadata = reader.metadata() or {}
@@ -140,10 +143,11 @@ def read_torch_file(file: Path, key: str | None = None) -> dict[str, Tensor]:
     found = [str(k) for k, value in content.items() if is_weights(value)] if isinstance(content, Mapping) else []
     if key is None and len(found) > 1:
         raise CheckpointError(f"{file}: weights under {' and '.join(found)}; choose with {file.name}#{found[0]}, say")
-    key = key or next(iter(found), None)
+    if not found:
+        raise CheckpointError(f"{file}: no tensors in it; expected them alone, or under a key such as state_dict")
+    key = found[0] if key is None else key
     if key not in found:
-        words = f"under {key!r}; it has them under {' and '.join(found)}" if found and key else "; expected some"
-        raise CheckpointError(f"{file}: no state dict of tensors {words}".replace(" ;", ";"))
+        raise CheckpointError(f"{file}: no weights under #{key}; it has them under {' and '.join(found)}")
     return {str(name): tensor for name, tensor in content[key].items()}
 
 

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from dvt_edge.device.manifest import MAX_SIDE
 from dvt_edge.errors import ConfigError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -95,7 +96,8 @@ class CascadeConfig:
         require(self.pool != "token" or self.class_token, "no class token", "one, or another pool than 'token'")
         require(self.activation in ACTIVATIONS, f"activation {self.activation!r}", f"one of {', '.join(ACTIVATIONS)}")
         require(0 <= self.registers <= MAX_REGISTERS, f"registers {self.registers}", f"0 to {MAX_REGISTERS}")
-        require(self.resize >= self.image_size, f"resize {self.resize}", f"at least image_size {self.image_size}")
+        sides = f"image_size {self.image_size} to {MAX_SIDE}"
+        require(self.image_size <= self.resize <= MAX_SIDE, f"resize {self.resize}", sides)
 
     @property
     def num_exits(self) -> int:

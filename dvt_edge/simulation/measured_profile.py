@@ -12,7 +12,8 @@ import statistics
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.errors import SchemaError
 from dvt_edge.simulation.device_profile import BasePower, DeviceProfile, MeasuredStages
-from dvt_edge.simulation.energy_of_log import LEAST_SAMPLES, Energy, Work, measure_energy, read_energy
+from dvt_edge.simulation.energy_of_log import LEAST_SAMPLES, Energy, measure_energy
+from dvt_edge.simulation.log_samples import Work, read_energy
 
 SPREAD = 0.02  # of busy power, 95 %: what is asked unless said otherwise
 

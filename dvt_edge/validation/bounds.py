@@ -1,4 +1,4 @@
-"""What an artifact must keep against PyTorch."""
+"""What an artifact must keep against PyTorch, and a device's log against the host."""
 
 from __future__ import annotations
 
@@ -13,3 +13,21 @@ class Bounds:
     min_sqnr_db: float | None = None  # on the logits of every exit
     min_top1_agreement: float = 1.0
     min_exit_agreement: float = 1.0
+
+
+@dataclass(frozen=True)
+class DeviceBounds:
+    """What a device's log must keep; a recipe sets it, a JSON file of these fields may replace some. None: not checked.
+
+    A share counts as too low only where its 95 % interval lies below, so that a short log is not failed by chance.
+    """
+
+    max_kernel_error: float  # of a logit, against the host's run of the same artifacts and pixels, on 99 % of images
+    min_top1_agreement: float | None = 0.99  # of each exit, on the same pixels
+    min_exit_agreement: float | None = 0.95  # with the exits that the host takes
+    min_answer_agreement: float | None = 0.95  # with the labels that the host gives
+    max_pixel_difference: float | None = 3.0  # levels of 255, mean over an image
+    max_confidence_shift: float | None = 0.03  # mean, absolute
+    max_accuracy_loss: float | None = 0.02  # against the host
+    max_p99_ms: float | None = None
+    max_slowdown: float | None = None  # median time at the end of the log over that at its start

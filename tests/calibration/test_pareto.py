@@ -90,6 +90,27 @@ def test_six_exits_have_a_front_too() -> None:
         assert measured(values, right, cost, thresholds) == pytest.approx((c, q))
 
 
+@pytest.mark.parametrize("exits", [5, 8])
+def test_no_random_thresholds_beat_the_front_of_many_exits_by_much(exits: int) -> None:
+    """Prices find the hull only: some 20 points, which random thresholds between them beat by 3 and more points."""
+    rng = np.random.default_rng(exits)
+    margin = np.linspace(-0.3, 1.5, exits) - rng.normal(size=(2000, 1)) + 0.7 * rng.normal(size=(2000, exits))
+    right = margin > 0
+    values = (1 / (1 + np.exp(-margin - 0.8 * rng.normal(size=margin.shape)))).astype(np.float32)
+    cost = list(range(1, exits + 1))
+    front = pareto_front(values, right, cost, smooth=False)
+    assert len(front) > 200
+    worst = 0.0
+    for _ in range(1000):
+        ranks = np.where(rng.random(exits) < 0.8, rng.random(exits), 1.0)
+        thresholds = np.array([*(np.quantile(v, r) for v, r in zip(values.T, ranks, strict=True))], np.float32)
+        thresholds[-1] = 0
+        mean_cost, quality = measured(values, right, tuple(cost), thresholds)
+        index = front.within(mean_cost)
+        worst = max(worst, quality - (0.0 if index is None else front.quality[index]))
+    assert worst < 0.008
+
+
 def test_smoothing_keeps_a_plane_and_removes_noise() -> None:
     rng = np.random.default_rng(0)
     count = np.ones((60, 60))

@@ -25,7 +25,7 @@ LISTS = {  # text options that hold numbers: how
     ("train", "--exit-weights"): ["{0},{0},{0}"],
     ("simulate", "--charge"): ["{0}-{0}@{0}", "1-2@{0}"],
 }
-GOOD_ZEROS = ("--mixup", "--lr", "--workers", "--seed", "--skip", "--screen", "--battery", "--max-stage", "--stage")
+GOOD_ZEROS = ("--mixup", "--lr", "--seed", "--skip", "--screen", "--battery", "--max-stage", "--stage")
 COST = {("calibrate", "--stage-cost"): ["--cost", "mJ"]}  # what an option needs beside it
 
 
@@ -55,15 +55,17 @@ def words(zoo_bundle: CascadeBundle, tmp_path_factory: pytest.TempPathFactory) -
     write_cifar10(folder)
     tiny = ["--model", "dvt_tiny", "--epochs", "1", "--batch-size", "16", "--holdout", "16", "--workers", "0"]
     return {
-        name: [str(word) for word in given]
+        name: [name, *(str(word) for word in given)]
         for name, given in {
+            "backbones": [],
+            "upgrade": [bundle],
             "train": [folder, out, *tiny],
             "export": ["zoo:dvt_cifar10", out, "-t", "onnx-fp32"],
             "inspect": [bundle],
             "run": [bundle, "sample:cifar10-test"],
             "validate": [bundle, "zoo:dvt_cifar10"],
             "calibrate": [bundle, "--data", "sample:cifar10-test", "--dry-run"],
-            "eval": ["zoo:dvt_cifar10", "--data", folder, "--out", out],
+            "eval": ["zoo:dvt_cifar10", "--data", "sample:cifar10-test", "--out", out],
             "bench": ["random:dvt_tiny", "-t", "onnx-fp32", "--rounds", "3"],
             "demo": ["--checkpoint", "nowhere", "--out", out],
             "simulate": [bundle, "--hours", "0.1"],
@@ -74,11 +76,18 @@ def words(zoo_bundle: CascadeBundle, tmp_path_factory: pytest.TempPathFactory) -
     }
 
 
+@pytest.fixture(autouse=True)
+def _nothing_of_another_test(words: dict[str, list[str]]) -> None:
+    shutil.rmtree(words["train"][2], ignore_errors=True)
+
+
 def outcome(capsys: pytest.CaptureFixture[str], words: list[str]) -> tuple[int, str]:
     start = time.monotonic()
     code = main(words)
     assert time.monotonic() - start < QUICK, words
-    return code, capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "No such" not in err, err
+    return code, err
 
 
 def test_the_walk_finds_the_options() -> None:
@@ -102,7 +111,7 @@ def test_absurd_numbers_are_refused(
             code, err = outcome(capsys, [*words[command], *COST.get((command, option), []), option, form.format(value)])
             assert code == 2, (value, err)
             assert err.startswith("error: ") and err.count("\n") == 1 and "Traceback" not in err
-    assert list(tmp_path.iterdir()) == [] and not Path(words["export"][1]).exists()
+    assert list(tmp_path.iterdir()) == [] and not Path(words["export"][2]).exists()
 
 
 @pytest.mark.parametrize(("command", "option"), [o[:2] for o in OPTIONS])
@@ -119,7 +128,7 @@ def test_zero_is_an_answer_or_an_error(
     command: str, option: str, forms: list[str], words: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for form in forms:
-        shutil.rmtree(words["train"][1], ignore_errors=True)
+        shutil.rmtree(words["train"][2], ignore_errors=True)
         given = [*words[command], *COST.get((command, option), []), option, form.format("0")]
         code, err = outcome(capsys, given)
         assert code in (0, 2), err

@@ -115,12 +115,12 @@ def test_names_that_are_not_utf8(zoo_bundle: CascadeBundle, tmp_path: Path) -> N
     except OSError:
         pytest.skip("this file system holds no such names")
     done = process("run", zoo_bundle.folder, folder)
-    assert done.returncode == 0 and done.stderr == b"" and b"caf\\udce9.png" in done.stdout
+    assert done.returncode == 0 and done.stderr == b"" and b"caf\\xe9.png" in done.stdout
     words = ("simulate", zoo_bundle.folder, "--data", folder, "--hours", "0.1", "--cache", tmp_path / "logits")
     done = process(*words, "--report", tmp_path / os.fsdecode(b"d\xe9.html"))
     assert done.returncode in (0, 2) and b"bug" not in done.stderr
     done = process("run", zoo_bundle.folder, tmp_path / os.fsdecode(b"none\xe9.png"))
-    assert done.returncode == 2 and b"none\\udce9.png" in done.stderr and done.stderr.count(b"\n") == 1
+    assert done.returncode == 2 and b"none\\xe9.png" in done.stderr and done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("words", ["inspect BUNDLE", "run BUNDLE sample:cifar10-test", "--help", "train --help"])
@@ -213,3 +213,10 @@ def test_memory_that_is_not_there_is_no_bug(
     monkeypatch.setattr(app, "app", greedy)
     assert main(["inspect", "x"]) == 2
     assert capsys.readouterr().err == "error: out of memory: Unable to allocate 7 EiB\n"
+
+
+def test_what_was_passed_over_is_said_once(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "p", "a.png")
+    (folder / "b.heic").write_bytes(b"")
+    done = process("run", zoo_bundle.folder, folder, folder)
+    assert (done.returncode, done.stderr.decode()) == (0, f"note: {folder}: passed over 1 .heic\n")

@@ -114,6 +114,27 @@ def test_a_torch_file_loads_from_under_either_key(
     assert loaded.config == TINY and same_weights(loaded, cascade)
 
 
+def test_of_several_weights_in_one_file_the_user_chooses(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    """Trainers keep an average beside the plain weights; taking either silently gives another model than was meant."""
+    file = tmp_path / "a.pth.tar"
+    average = {name: t + 1 if t.is_floating_point() else t for name, t in weights.items()}
+    torch.save({"state_dict": weights, "state_dict_ema": average, "epoch": 3}, file)
+    with pytest.raises(CheckpointError, match="weights under state_dict and state_dict_ema; choose with"):
+        load_cascade(file, model="dvt_tiny")
+    for key, meant in (("state_dict", weights), ("state_dict_ema", average)):
+        found = load_cascade(f"{file}#{key}", model="dvt_tiny").state_dict()
+        assert torch.equal(found[FIRST], meant[FIRST])
+    for key in ("model", "epoch", ""):
+        with pytest.raises(CheckpointError, match="state_dict and state_dict_ema"):
+            load_cascade(f"{file}#{key}", model="dvt_tiny")
+
+
+def test_a_safetensors_has_one_set_of_weights(cascade: Cascade, tmp_path: Path) -> None:
+    save_cascade(cascade, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="leave out #state_dict_ema"):
+        load_cascade(f"{tmp_path / 'a.safetensors'}#state_dict_ema")
+
+
 def test_published_names_become_ours_and_ours_stay() -> None:
     assert from_published_name("less_token.blocks.3.feature_resuse_mlp.1.fc2.bias") == (
         "stages.1.blocks.3.feature_reuse.fc2.bias"
@@ -187,8 +208,10 @@ def test_a_tensor_without_plain_values_is_refused(form: Any, weights: dict[str, 
 
 
 def test_a_model_that_is_not_the_files_is_refused(cascade: Cascade, tmp_path: Path) -> None:
+    """Nor is one that fits: another crop, mean and std than those it was trained with would be called verified."""
     save_cascade(cascade, tmp_path / "a.safetensors")
-    assert "stages.0" in refused(tmp_path / "a.safetensors", "dvt_cifar10")
+    for model in ("dvt_cifar10", "dvt_tiny"):
+        assert "configuration of its own, dvt_tiny" in refused(tmp_path / "a.safetensors", model)
 
 
 def test_a_foreign_network_is_not_taken_for_a_cascade(tmp_path: Path) -> None:

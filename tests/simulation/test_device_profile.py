@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.device_logs import log_lines, write_log
 
-from dvt_edge.device.device_log import read_log
+from dvt_edge.device.log_reader import LogReader
 from dvt_edge.device.schema import dump_json, schema_of
 from dvt_edge.errors import SchemaError
 from dvt_edge.simulation.device_profile import (
@@ -135,7 +135,7 @@ def test_slowdown_and_states_by_temperature() -> None:
 
 @pytest.mark.parametrize("screen_on", [False, True])
 def test_a_log_becomes_a_measured_profile(tmp_path: Path, screen_on: bool) -> None:
-    log = read_log(write_log(tmp_path / "log.jsonl", log_lines(screen_on)))
+    log = LogReader(write_log(tmp_path / "log.jsonl", log_lines(screen_on)))
     made = measured_profile(open_profile("phone-cpu"), log)
     costs = made.costs(MACS, "c" * 64, "onnx-int8")
     assert costs.basis == "measured" and made.name == "lab phone"
@@ -150,26 +150,26 @@ def test_a_log_becomes_a_measured_profile(tmp_path: Path, screen_on: bool) -> No
 
 def test_a_screen_that_was_not_logged_stays_an_estimate(tmp_path: Path) -> None:
     lines = [line for line in log_lines() if not line.get("screen_on")]
-    made = measured_profile(open_profile("phone-cpu"), read_log(write_log(tmp_path / "log.jsonl", lines)))
+    made = measured_profile(open_profile("phone-cpu"), LogReader(write_log(tmp_path / "log.jsonl", lines)))
     assert made.power.basis == "estimated" and made.power.idle_w == pytest.approx(0.4)
-    camera = measured_profile(open_profile("camera-a53"), read_log(tmp_path / "log.jsonl"))
+    camera = measured_profile(open_profile("camera-a53"), LogReader(tmp_path / "log.jsonl"))
     assert camera.power.basis == "measured" and camera.power.screen_w == 0
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda lines: lines[50].update(charging=True), r"log.jsonl:51: logged while charging"),
+        (lambda lines: lines[50].update(charging=True), r"log.jsonl: record 51: logged while charging"),
         (lambda lines: lines[50].update(time_s=1.0), r"log.jsonl:51: time_s 1 is before"),
         (lambda lines: lines[50].update(stage_ms=[1.0] * 4), r"log.jsonl:51: 4 stage_ms; the header says 3"),
         (lambda lines: lines[50].update(stage_ms=[-1.0]), r"log.jsonl:51: time -1"),
-        (lambda lines: lines[50].update(voltage_mv=None), "without current or voltage"),
-        (lambda lines: lines[0].update(log=2), "log.jsonl:1: log 2; this reads 1"),
+        (lambda lines: [line.update(voltage_mv=None) for line in lines[41:]], "have no current or voltage"),
+        (lambda lines: lines[0].update(log=3), "log.jsonl:1: log 3; this reads 1"),
         (lambda lines: lines[50].update(screen_on=True), "screen on and off"),
-        (lambda lines: lines.__delitem__(slice(1, 30)), "no idle events with the screen off"),
-        (lambda lines: lines.__delitem__(slice(1, 15)), "6 idle events with the screen off; expected at least 10"),
+        (lambda lines: lines.__delitem__(slice(1, 30)), "no idle samples with the screen off"),
+        (lambda lines: lines.__delitem__(slice(1, 15)), "6 idle samples with the screen off; expected at least 10"),
         (lambda lines: [line.update(stage_ms=[2.0]) for line in lines[41:]], "stage 1 ran 0 times"),
-        (lambda lines: [line.update(current_ua=1.0) for line in lines[41:]], "expected more"),
+        (lambda lines: [line.update(current_ua=-1.0) for line in lines[41:]], "expected more"),
         (lambda lines: [line.update(stage_ms=[0.0] * 3, image_ms=0.0) for line in lines[41:]], "work takes 0% of"),
         (lambda lines: [line.update(stage_ms=[1e5] * 3) for line in lines[41:]], "are times in ms"),
     ],
@@ -178,11 +178,11 @@ def test_a_bad_log_is_one_line_with_the_place(tmp_path: Path, change: Any, words
     lines = log_lines()
     change(lines)
     with pytest.raises(SchemaError, match=words) as error:
-        measured_profile(open_profile("phone-cpu"), read_log(write_log(tmp_path / "log.jsonl", lines)))
+        measured_profile(open_profile("phone-cpu"), LogReader(write_log(tmp_path / "log.jsonl", lines)))
     assert "\n" not in str(error.value)
 
 
 def test_an_empty_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("")
     with pytest.raises(SchemaError, match="empty"):
-        read_log(tmp_path / "log.jsonl")
+        LogReader(tmp_path / "log.jsonl")

@@ -22,7 +22,7 @@ def log_lines(screen_on: bool = False) -> list[dict[str, Any]]:
         time_s += 0.020
         busy = (1 + (2 + 5 + 10) / 3) / 20  # mean share of the 20 ms between images
         watts = 0.4 + screen_on + 2.0 * busy
-        power = {"current_ua": watts / 4 * 1e6, "voltage_mv": 4000}
+        power = {"current_ua": -watts / 4 * 1e6, "voltage_mv": 4000}
         event = {"event": "image", "time_s": time_s, "screen_on": screen_on, "charging": False, "image_ms": 1.0}
         lines.append({**event, **power, "stage_ms": stage_ms, "exit": k % 3, "thermal": "nominal"})
     return lines

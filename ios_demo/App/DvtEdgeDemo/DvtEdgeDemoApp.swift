@@ -1,0 +1,95 @@
+import DVTEdge
+import DVTEdgeCoreML
+import DVTEdgeScreens
+import SwiftUI
+
+let appName = "dvt-edge demo 0.1"
+
+@main
+struct DvtEdgeDemoApp: App {
+    var body: some Scene {
+        WindowGroup { RootView() }
+    }
+}
+
+/// The bundle of the app's resources is opened first; another can be picked from the user's files.
+struct RootView: View {
+    @State private var session = Session { manifest in
+        guard manifest.engine == .coreml else {
+            throw DvtEdgeError(.engine, "this app runs Core ML; the bundle is for \(manifest.engine.rawValue)")
+        }
+        return CoreMLEngine(manifest).load
+    }
+    @State private var picking = false
+
+    var body: some View {
+        content
+            .task { await openShipped() }
+            .fileImporter(isPresented: $picking, allowedContentTypes: [.zip, .folder]) { picked in
+                if case .success(let url) = picked { Task { await open(url) } }
+            }
+    }
+
+    @ViewBuilder private var content: some View {
+        switch session.state {
+        case .empty, .opening: ProgressView("opening")
+        case .warming(let stages, let count):
+            ProgressView(value: Double(stages), total: Double(count)) { Text("warming \(stages) \(count)") }.padding()
+        case .failed(let why): Failure(why: why) { picking = true }
+        case .ready(let runtime): Screens(runtime: runtime, failure: session.failure) { picking = true }
+        }
+    }
+
+    private func openShipped() async {
+        guard case .empty = session.state else { return }
+        await session.open(Bundle.main.path(forResource: "bundle", ofType: "zip") ?? "bundle.zip")
+    }
+
+    private func open(_ url: URL) async {
+        let allowed = url.startAccessingSecurityScopedResource()
+        defer { if allowed { url.stopAccessingSecurityScopedResource() } }
+        await session.open(url.path)
+    }
+}
+
+/// Why there is nothing to see, and what to do.
+struct Failure: View {
+    let why: String
+    let pick: @MainActor () -> Void
+
+    var body: some View {
+        VStack(spacing: 16) {
+            Image(systemName: "exclamationmark.triangle").accessibilityHidden(true)
+            Text(verbatim: why).multilineTextAlignment(.center)
+            Button("pick", action: pick)
+        }
+        .padding()
+    }
+}
+
+struct Screens: View {
+    let failure: String?
+    let pick: @MainActor () -> Void
+    @State private var live: LiveModel
+    @State private var power: PowerModel
+    @State private var benchmark: BenchmarkModel
+    @State private var validate: ValidateModel
+
+    init(runtime: Runtime, failure: String?, pick: @escaping @MainActor () -> Void) {
+        (self.failure, self.pick) = (failure, pick)
+        _live = State(initialValue: LiveModel(runtime))
+        _power = State(initialValue: PowerModel(runtime.bundle.manifest))
+        _benchmark = State(initialValue: BenchmarkModel(runtime))
+        _validate = State(initialValue: ValidateModel(runtime))
+    }
+
+    var body: some View {
+        TabView {
+            LiveScreen(model: live, power: power).tabItem { Label("live", systemImage: "camera") }
+            PowerScreen(model: power).tabItem { Label("power", systemImage: "battery.50") }
+            BenchmarkScreen(model: benchmark).tabItem { Label("benchmark", systemImage: "speedometer") }
+            ValidateScreen(model: validate, failure: failure, pick: pick)
+                .tabItem { Label("validate", systemImage: "checkmark.seal") }
+        }
+    }
+}

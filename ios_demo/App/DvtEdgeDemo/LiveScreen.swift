@@ -1,0 +1,87 @@
+import DVTEdge
+import DVTEdgeCoreML
+import DVTEdgeScreens
+import PhotosUI
+import SwiftUI
+
+/// The camera's label, confidence and exit, or those of a photo.
+struct LiveScreen: View {
+    let model: LiveModel
+    let power: PowerModel
+    @State private var camera = Camera()
+    @State private var photo: PhotosPickerItem?
+
+    var body: some View {
+        NavigationStack {
+            List {
+                answer
+                Section("stages") {
+                    ForEach(Array(model.stages.enumerated()), id: \.offset) { stage, name in
+                        Row(verbatim: name, model.bars[stage].map { "\(rounded($0, 2)) ms" } ?? "–")
+                    }
+                }
+                Section("exits") {
+                    ForEach(Array(model.stages.enumerated()), id: \.offset) { stage, name in
+                        Row(verbatim: name, "\(model.histogram[stage])")
+                    }
+                    Row("dropped", "\(model.dropped)")
+                }
+            }
+            .navigationTitle("live")
+            .toolbar { PhotosPicker("photo", selection: $photo, matching: .images) }
+        }
+        .task { await watch() }
+        .onChange(of: photo) { Task { await answerPhoto() } }
+    }
+
+    @ViewBuilder private var answer: some View {
+        Section {
+            if let why = model.failure ?? camera.failure { Text(verbatim: why).foregroundStyle(.red) }
+            if let result = model.result {
+                Text(verbatim: result.labelName).font(.largeTitle)
+                Row("confidence", rounded(Double(result.confidence), 3))
+                Row("exit", "\(result.exit)")
+                Row("preprocessing", "\(rounded(result.preprocessMs, 2)) ms")
+                Row("total", "\(rounded(result.totalMs, 2)) ms")
+                Row("energy", power.energyJ(result).map { "\(rounded($0 * 1000, 1)) mJ" } ?? "–")
+                Row("point", result.operatingPoint)
+                if result.uncertified { Text("uncertified").font(.footnote) }
+                if result.degraded { Text("degraded").foregroundStyle(.orange) }
+            }
+        }
+    }
+
+    private func watch() async {
+        for await frame in camera.frames() {
+            power.sample(DeviceState.now())
+            await model.offer(power.state, point: power.point) {
+                try RGBImage(frame: frame.buffer, rotation: frame.rotation)
+            }
+        }
+    }
+
+    private func answerPhoto() async {
+        guard let data = try? await photo?.loadTransferable(type: Data.self) else { return }
+        await model.offer(power.state, point: power.point) { try RGBImage(decoding: data) }
+    }
+}
+
+/// A name and its value, read out together.
+struct Row: View {
+    let name: Text
+    let value: String
+
+    init(_ name: LocalizedStringKey, _ value: String) { (self.name, self.value) = (Text(name), value) }
+    init(verbatim name: String, _ value: String) { (self.name, self.value) = (Text(verbatim: name), value) }
+
+    var body: some View {
+        HStack {
+            name
+            Spacer()
+            Text(verbatim: value).monospacedDigit()
+        }
+        .accessibilityElement(children: .combine)
+    }
+}
+
+func rounded(_ number: Double, _ places: Int) -> String { String(format: "%.\(places)f", number) }

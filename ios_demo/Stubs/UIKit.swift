@@ -1,0 +1,20 @@
+@_exported import CoreGraphics
+
+// uikit/uidevice
+@MainActor open class UIDevice: NSObject {
+    // uikit/uidevice/batterystate-swift.enum
+    public enum BatteryState: Int, Sendable {
+        case unknown, unplugged, charging, full
+    }
+
+    open class var current: UIDevice { fatalError() }  // uikit/uidevice/current
+    open var isBatteryMonitoringEnabled: Bool {  // uikit/uidevice/isbatterymonitoringenabled
+        get { fatalError() }
+        set { fatalError() }
+    }
+    open var batteryLevel: Float { fatalError() }  // uikit/uidevice/batterylevel
+    open var batteryState: BatteryState { fatalError() }  // uikit/uidevice/batterystate-swift.property
+    open var model: String { fatalError() }  // uikit/uidevice/model
+    open var systemName: String { fatalError() }  // uikit/uidevice/systemname
+    open var systemVersion: String { fatalError() }  // uikit/uidevice/systemversion
+}

@@ -1,0 +1,99 @@
+import Foundation
+import Testing
+
+@testable import DVTEdge
+
+private func header(_ json: JSON) -> LogHeader {
+    LogHeader(
+        bundleSha256: json["bundle_sha256"].text!, artifactSha256: json["artifact_sha256"].text!,
+        target: json["target"].text!, stages: json["stages"].int!, classes: json["classes"].int!,
+        app: json["app"].text!,
+        engine: json["engine"].text!, device: json["device"].text!, os: json["os"].text!,
+        backends: json["backends"].list.map { $0.text! }, threads: json["threads"].int!,
+        powerSource: PowerSource(rawValue: json["power_source"].text!)!,
+        unitsChecked: json["units_checked"].list.map { $0.text! }, everyStage: json["every_stage"].bool!,
+        data: json["data"].text, pixels: json["pixels"].text)
+}
+
+private func record(_ json: JSON) -> Record {
+    let timeS = json["time_s"].double!
+    switch json["event"].text! {
+    case "image":
+        return .image(
+            ImageRecord(
+                timeS: timeS, id: json["id"].text!, pixelsSha256: json["pixels_sha256"].text!, exit: json["exit"].int!,
+                label: json["label"].int!, labelName: json["label_name"].text!, confidence: json["confidence"].doubles,
+                stageMs: json["stage_ms"].doubles, preprocessMs: json["preprocess_ms"].double!,
+                totalMs: json["total_ms"].double!, point: json["point"].text!, degraded: json["degraded"].bool!,
+                uncertified: json["uncertified"].bool!, pixels: json["pixels"].int,
+                logits: json["logits"].list.map(\.floats),
+                top5Labels: json["top5_labels"].list.map { $0.list.map { $0.int! } },
+                top5: json["top5"].list.map(\.floats),
+                why: json["why"].text, maxStage: json["max_stage"].int))
+    case "error":
+        return .error(
+            ErrorRecord(timeS: timeS, kind: json["kind"].text!, message: json["message"].text!, id: json["id"].text))
+    case let event:
+        return .state(
+            StateRecord(
+                timeS: timeS, idle: event == "idle", screenOn: json["screen_on"].bool!,
+                charging: json["charging"].bool!,
+                awakeS: json["awake_s"].double, batteryLevel: json["battery_level"].double,
+                chargeUah: json["charge_uah"].int, currentUa: json["current_ua"].int, voltageMv: json["voltage_mv"].int,
+                temperatureC: json["temperature_c"].double,
+                thermal: json["thermal"].text.map { Thermal(rawValue: $0)! },
+                headroom: json["headroom"].double, lowPower: json["low_power"].bool))
+    }
+}
+
+/// The bytes that every language makes of one log.
+@Test func deviceLog() async throws {
+    let json = goldenJSON("device_log.json"), folder = TemporaryFolder()
+    let log = try LogWriter(folder.path("x.jsonl"), header(json["header"]))
+    for each in json["records"].list { try await log.write(record(each)) }
+    #expect(try await log.writePixels([1, 2, 3]) == 0)
+    #expect(try await log.writePixels([4, 5, 6]) == 1)
+    #expect(
+        [UInt8](try Data(contentsOf: folder.url.appendingPathComponent("x.jsonl"))) == goldenBytes("device_log.jsonl"))
+    let pixels = try Data(contentsOf: folder.url.appendingPathComponent(json["header"]["pixels"].text!))
+    #expect([UInt8](pixels) == [1, 2, 3, 4, 5, 6])
+}
+
+/// A log is never written over, and one that nobody reads is not begun.
+@Test func logsThatAreRefused() async throws {
+    let folder = TemporaryFolder()
+    var good = header(goldenJSON("device_log.json")["header"])
+    let refused = { (header: LogHeader) in kind { _ = try LogWriter(folder.path("log"), header) } == .log }
+    for name in ["", "..", "a/b", "/x"] {
+        good.pixels = name
+        #expect(refused(good))
+    }
+    good.pixels = nil
+    for (stages, classes) in [(0, 3), (65, 3), (1, 3), (2, 0)] {
+        var bad = good
+        (bad.stages, bad.classes) = (stages, classes)
+        #expect(refused(bad))
+    }
+    folder.write("log", [])
+    #expect(refused(good))
+}
+
+/// A record that has no form is an error, and leaves neither bytes nor a number behind.
+@Test func recordsThatAreRefused() async throws {
+    let folder = TemporaryFolder()
+    var good = header(goldenJSON("device_log.json")["header"])
+    good.pixels = nil
+    let log = try LogWriter(folder.path("log"), good)
+    for timeS in [Double.nan, .infinity] {
+        await #expect(throws: DvtEdgeError.self) {
+            try await log.write(.state(StateRecord(timeS: timeS, idle: true, screenOn: true, charging: false)))
+        }
+    }
+    await #expect(throws: DvtEdgeError.self) {
+        let long = String(repeating: "x", count: 1 << 20)
+        try await log.write(.error(ErrorRecord(timeS: 0, kind: "x", message: long)))
+    }
+    try await log.write(.error(ErrorRecord(timeS: 0, kind: "x", message: "y")))
+    let lines = try String(contentsOf: folder.url.appendingPathComponent("log"), encoding: .utf8).split(separator: "\n")
+    #expect(lines.count == 2 && lines[1].contains("\"seq\":0"))
+}
