@@ -15,7 +15,8 @@ import pytest
 from support.needs import needs
 
 from dvt_edge import CascadeBundle, Runtime
-from dvt_edge.device.device_log import ErrorRecord, ImageRecord, StateRecord, encode
+from dvt_edge.cli.process import run
+from dvt_edge.device.device_log import ImageRecord, StateRecord, encode
 from dvt_edge.device.log_reader import LogReader
 
 ROOT = Path(__file__).parents[2]
@@ -62,8 +63,12 @@ def test_what_kotlin_logged_is_what_python_computes(target: str) -> None:
         assert record.total_ms >= record.preprocess_ms + sum(record.stage_ms) - 0.01
 
     others = [record for record in records if not isinstance(record, ImageRecord)]
-    assert [type(record) for record in others] == [StateRecord, ErrorRecord, StateRecord]
-    assert others[1] == ErrorRecord(33, others[1].time_s, "DataError", others[1].message, "32")  # type: ignore[union-attr]
+    assert [(type(record), record.event) for record in others] == [(StateRecord, "idle"), (StateRecord, "state")]
+
+
+def test_validate_passes_it(target: str) -> None:
+    """What a user does with a phone's log: `dvt-edge validate BUNDLE --device-log LOG`."""
+    assert run(["validate", str(BUILD / "bundles" / target), "--device-log", str(BUILD / f"logs/{target}.jsonl")]) == 0
 
 
 def test_python_writes_the_same_bytes(target: str) -> None:

@@ -117,7 +117,7 @@ class BenchmarkScreen(
         val loads = found.loadMs.joinToString(", ") { "%.1f".format(Locale.ROOT, it) }
         val battery =
             found.temperatures.let {
-                if (it.isEmpty()) activity.getString(R.string.unknown) else "${it.first()} to ${it.last()} °C"
+                if (it.isEmpty()) activity.getString(R.string.unknown) else "${it.first()} – ${it.last()} °C"
             }
         val times =
             activity.getString(

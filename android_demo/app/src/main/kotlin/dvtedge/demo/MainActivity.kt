@@ -23,7 +23,7 @@ class MainActivity : Activity() {
     private lateinit var session: Session
     lateinit var screens: List<Screen>
         private set
-    val message by lazy { text(17f) }
+    val message by lazy { text(17f).apply { setPadding(dp(16), dp(8), dp(16), dp(8)) } }
     private val open by lazy { button(R.string.open_bundle, ::pickBundle) }
     private val bundles by lazy { FrameLayout(this) }
     private val content by lazy { FrameLayout(this) }
@@ -130,7 +130,8 @@ class MainActivity : Activity() {
         if (bundles.tag == names to at) return
         bundles.tag = names to at
         bundles.removeAllViews()
-        bundles.addView(choice(R.string.bundle, names, at) { session.open(names[it]) })
+        val items = if (at < 0) listOf(getString(R.string.bundle)) + names else names // none of them is open
+        bundles.addView(choice(R.string.bundle, items, at) { place -> items[place].takeIf { it in names }?.let(session::open) })
     }
 
     private fun runWanted() {

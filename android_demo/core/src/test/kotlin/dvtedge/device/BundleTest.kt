@@ -95,6 +95,18 @@ class BundleTest {
         assertThrows<ChangedFileError> { zipped.labels }
     }
 
+    /** Programs that read a .zip from its front would see another file than those that read it by its directory. */
+    @Test
+    fun anotherNameInTheLocalHeaderIsRefused() {
+        val zip = File(GOLDEN, "bundles/good-stored.zip").readBytes()
+        val text = zip.toString(Charsets.ISO_8859_1)
+        val header = Regex("PK\u0003\u0004.{26}labels.json", RegexOption.DOT_MATCHES_ALL).find(text)!!.range.last
+        zip[header] = 'm'.code.toByte()
+        val file = File(folder, "x.zip").also { it.writeBytes(zip) }
+        val error = assertThrows<ArchiveError> { CascadeBundle.open(file) }
+        assertTrue("another name in its local header" in error.message!!, error.message)
+    }
+
     @Test
     fun linksAreRefused() {
         val artifact =
