@@ -27,12 +27,12 @@ let package = Package(
 
 // For tests on Linux: a bundle's stages in the real ONNX Runtime, through the header of its C interface.
 #if os(Linux)
-    if FileManager.default.fileExists(atPath: "/usr/include/onnxruntime/onnxruntime_c_api.h") {
-        package.targets += [
-            .systemLibrary(name: "COnnxRuntime", providers: [.apt(["libonnxruntime-dev"])]),
-            .target(name: "DVTEdgeOnnxRuntime", dependencies: ["DVTEdge", "COnnxRuntime"]),
-            .executableTarget(name: "dvt-edge-ios", dependencies: ["DVTEdge", "DVTEdgeOnnxRuntime"]),
-        ]
-        package.targets.first { $0.name == "DVTEdgeTests" }!.dependencies.append("DVTEdgeOnnxRuntime")
-    }
+if FileManager.default.fileExists(atPath: "/usr/include/onnxruntime/onnxruntime_c_api.h") {
+    package.targets += [
+        .systemLibrary(name: "COnnxRuntime", providers: [.apt(["libonnxruntime-dev"])]),
+        .target(name: "DVTEdgeOnnxRuntime", dependencies: ["DVTEdge", "COnnxRuntime"]),
+        .executableTarget(name: "dvt-edge-ios", dependencies: ["DVTEdge", "DVTEdgeOnnxRuntime"]),
+    ]
+    package.targets.first { $0.name == "DVTEdgeTests" }!.dependencies.append("DVTEdgeOnnxRuntime")
+}
 #endif

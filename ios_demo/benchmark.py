@@ -21,13 +21,16 @@ from PIL import Image
 from dvt_edge.device.preprocess import preprocess
 
 HERE = Path(__file__).resolve().parent
-TOOL = HERE.parent / "build/ios/swift/release/dvt-edge-ios"
+BUILD = HERE.parent / "build/ios"
+TOOL = BUILD / "swift/release/dvt-edge-ios"
 WIDTH, HEIGHT, SIZE, RESIZE, ROUNDS, TIMES = 4000, 3000, 224, 256, 5, 5
 
 
 def swift(*arguments: str) -> list[float]:
     """The milliseconds that the tool prints."""
-    run = subprocess.run([HERE / "swift.sh", TOOL, *arguments], capture_output=True, text=True, check=True, cwd=HERE)
+    environment = os.environ | {"DVT_EDGE_ONNXRUNTIME": str(BUILD / "libonnxruntime.so")}
+    command = [HERE / "swift.sh", TOOL, *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE, env=environment)
     return [float(line) for line in run.stdout.split()]
 
 

@@ -51,11 +51,13 @@ swift_tests() { # one check a test
     echo "ios: ${last:-swift test did not run}"
 }
 
-mapfile -t sources < <(find . -name '*.swift' -not -path './.build/*' | sort)
+mapfile -t scripts < <(find Sources -name main.swift)
+mapfile -t sources < <(find Sources Tests Stubs App -name '*.swift' -not -name main.swift | sort)
 mkdir -p "$build/stubs"
-check "style (swift-format)" ./swift.sh swift-format lint --strict --parallel "${sources[@]}"
-check "syntax of ${#sources[@]} files, inactive blocks too" ./swift.sh \
-    sh -ec 'for file; do swiftc -frontend -parse "$file"; done' sh "${sources[@]}"
+check "style (swift-format)" ./swift.sh swift-format lint --strict --parallel Package.swift "${scripts[@]}" "${sources[@]}"
+check "syntax of ${#sources[@]} files, inactive blocks too" ./swift.sh sh -ec '
+    swiftc -frontend -parse Package.swift; swiftc -frontend -parse "$0"; swiftc -frontend -parse -parse-as-library "$@"' \
+    "${scripts[@]}" "${sources[@]}"
 check "Apple-only files against stubs" ./swift.sh sh typecheck.sh "$build/stubs"
 check "the bundle for tests" bundle
 swift_tests

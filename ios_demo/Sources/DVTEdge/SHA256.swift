@@ -1,17 +1,17 @@
 #if canImport(CryptoKit)
-    import CryptoKit
+import CryptoKit
 
-    /// SHA-256 of bytes that come in pieces.
-    struct SHA256Digest {
-        private var state = CryptoKit.SHA256()
+/// SHA-256 of bytes that come in pieces.
+struct SHA256Digest {
+    private var state = CryptoKit.SHA256()
 
-        mutating func update(_ bytes: some Collection<UInt8>) { state.update(data: Array(bytes)) }
+    mutating func update(_ bytes: some Collection<UInt8>) { state.update(data: Array(bytes)) }
 
-        /// 64 digits of lower-case hex.
-        func hex() -> String { hexadecimal(state.finalize()) }
-    }
+    /// 64 digits of lower-case hex.
+    func hex() -> String { hexadecimal(state.finalize()) }
+}
 #else
-    typealias SHA256Digest = PlainSHA256
+typealias SHA256Digest = PlainSHA256
 #endif
 
 /// SHA-256 (FIPS 180-4) of bytes that come in pieces, for systems without CryptoKit.

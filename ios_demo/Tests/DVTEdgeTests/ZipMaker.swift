@@ -3,7 +3,7 @@ import Foundation
 @testable import DVTEdge
 
 #if canImport(CZlib)
-    import CZlib
+import CZlib
 #endif
 
 /// Makes a .zip of whatever names and contents.
@@ -49,11 +49,11 @@ private func little(_ value: Int, _ count: Int) -> [UInt8] {
 
 private func deflated(_ content: [UInt8]) -> [UInt8] {
     #if canImport(CZlib)
-        var size = compressBound(uLong(content.count))
-        var packed = [UInt8](repeating: 0, count: Int(size))
-        compress2(&packed, &size, content, uLong(content.count), 6)
-        return Array(packed[2..<Int(size) - 4])  // without zlib's header and checksum
+    var size = compressBound(uLong(content.count))
+    var packed = [UInt8](repeating: 0, count: Int(size))
+    compress2(&packed, &size, content, uLong(content.count), 6)
+    return Array(packed[2..<Int(size) - 4])  // without zlib's header and checksum
     #else
-        return [UInt8](try! (Data(content) as NSData).compressed(using: .zlib) as Data)
+    return [UInt8](try! (Data(content) as NSData).compressed(using: .zlib) as Data)
     #endif
 }
