@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,15 @@ import pytest
 from support.needs import needs
 
 from dvt_edge import CascadeBundle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_that_processes_hear() -> None:
+    """A shell has them ignored in what it runs in the background or by nohup, and so are they in what that starts."""
+    for name in ("SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # not ignored: what is started hears it
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -158,7 +158,11 @@ def test_ctrl_c_in_a_fleet_ends_its_processes_too(
         assert line, "the fleet ended"
     time.sleep(6)  # its processes are starting, or at work
     os.killpg(running.pid, signal.SIGINT)
-    _, err = running.communicate(timeout=20)
+    try:
+        _, err = running.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)
+        raise
     assert (running.returncode, err.splitlines()[-1:]) == (130, [b"stopped"]) and b"Traceback" not in err
     with pytest.raises(ProcessLookupError):
         for _ in range(100):  # what they leave behind takes a moment to go
