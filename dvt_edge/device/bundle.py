@@ -367,7 +367,8 @@ def check_directory(path: Path) -> None:
 
 def check_members(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
     """The files of a .zip by name; folders are passed over. Raises ArchiveError or UnsafePathError."""
-    limit = min(MAX_UNPACKED, MAX_RATIO * path.stat().st_size)
+    length = path.stat().st_size
+    limit = min(MAX_UNPACKED, MAX_RATIO * length)
     total = sum(m.file_size for m in members)
     if len(members) > MAX_FILES or total > limit:
         raise ArchiveError(f"{path}: {len(members)} files that unpack to {total} bytes; refused")
@@ -385,6 +386,8 @@ def check_members(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zipfi
             raise UnsafePathError(f"{path}: {name!r} is a link; a bundle holds plain files only")
         if member.compress_type not in METHODS or member.flag_bits & 1:
             raise ArchiveError(f"{path}: {name!r} is encrypted or packed by a method other than stored and deflate")
+        if member.header_offset + member.compress_size > length:
+            raise ArchiveError(f"{path}: {name!r} is cut short: {member.compress_size} bytes, packed")
         if name in found:
             raise ArchiveError(f"{path}: {name!r} stands in it twice")
         found[name] = member

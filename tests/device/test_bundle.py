@@ -320,6 +320,15 @@ def test_a_zip_cut_short_is_refused(folder: Path, tmp_path: Path) -> None:
         refused(tmp_path / "cut.zip", ArchiveError)
 
 
+def test_an_entry_that_reaches_beyond_the_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Deflate ends by itself, so that a packed size that is too large could go unseen."""
+    content = bytearray(pack(tmp_path / "b.zip", folder).read_bytes())
+    at = content.rindex(b"PK\x01\x02") + 20
+    content[at : at + 4] = (len(content) + 1).to_bytes(4, "little")
+    (tmp_path / "long.zip").write_bytes(content)
+    refused(tmp_path / "long.zip", ArchiveError)
+
+
 def test_the_same_name_twice_is_refused(folder: Path, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive, pytest.warns(UserWarning):

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import io
 import json
+import re
 import shutil
 import tempfile
 import warnings
@@ -26,6 +27,7 @@ from dvt_edge.device.manifest import MANIFEST, Manifest, to_json
 from dvt_edge.device.operating_point import Certificate
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+LOCAL_LABELS = re.compile(rb"(PK\x03\x04.{26})labels\.json", re.DOTALL)  # a local header and its name
 Change = Callable[[dict[str, Any]], Any]
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -465,7 +467,7 @@ def zips(entries: dict[str, bytes]) -> dict[str, tuple[str | None, bytes]]:
         "no-bytes": ("ArchiveError", b""),
         "twice": ("ArchiveError", Zip(entries).add("labels.json", entries["labels.json"]).content),
         "manifest-twice": ("ArchiveError", Zip(entries).add(MANIFEST, entries[MANIFEST]).content),
-        "other-name-in-the-local-header": ("ArchiveError", stored.replace(renamed, b"labelz.json", 1)),
+        "other-name-in-the-local-header": ("ArchiveError", LOCAL_LABELS.sub(rb"\1labelz.json", stored)),
         "link": ("UnsafePathError", Zip(entries).add("link", b"/etc/passwd", mode=0o120777).content),
         "name-with-nul": ("UnsafePathError", stored.replace(renamed, in_both)),
         "name-not-utf-8": ("UnsafePathError", utf8.replace("zz\u00e9".encode(), b"zz\xff\xfe")),
