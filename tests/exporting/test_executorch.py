@@ -84,6 +84,15 @@ def test_float_stages_are_pytorchs_on_every_output(stages: list[StageGraph], flo
             arrays |= {t.name: outputs[t.name] for t in stage.outputs if t.role == "state"}
 
 
+def test_a_program_keeps_the_bytes_that_it_runs(stages: list[StageGraph], float_stages: list[Converted]) -> None:
+    """A method reads its weights from them and does not keep them alive: once freed they were whatever came next."""
+    artifact = Artifact.at(float_stages[0].artifact)
+    from dvt_edge.device.engines.executorch_engine import load_stage
+
+    run = load_stage(artifact, spec_of(stages[0], float_stages[0]), "XnnpackBackend", 1)
+    assert run.content is artifact.content
+
+
 def test_nearly_every_operator_is_delegated_and_the_rest_is_named(float_stages: list[Converted]) -> None:
     for converted in float_stages:
         operators = converted.operators

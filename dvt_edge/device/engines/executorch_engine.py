@@ -52,9 +52,10 @@ def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int)
     with loading, native_quiet():
         set_threads(threads, stage.name)
         try:
-            program = runtime.load_program(artifact.content)
+            content = artifact.content
+            program = runtime.load_program(content)
             check_tensors(program.metadata("forward"), stage, artifact)
-            loaded = Program(program.load_method("forward"), stage)
+            loaded = Program(program.load_method("forward"), stage, content)
         except (RuntimeError, LookupError, ValueError) as error:
             raise EngineError(f"{stage.name}: executorch cannot load {artifact.name} ({one_line(error)})") from error
         programs.add(loaded)
@@ -64,7 +65,8 @@ def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int)
 class Program:
     """Named arrays in, fresh named arrays out. One call at a time: the method's memory is planned for one."""
 
-    def __init__(self, method: Method, stage: StageSpec) -> None:
+    def __init__(self, method: Method, stage: StageSpec, content: bytes) -> None:
+        self.content = content  # a method reads its weights from there, and does not keep it alive
         self.method, self.stage, self.lock = method, stage, threading.Lock()
         self.names, self.dtypes = {t.name for t in stage.inputs}, [np.dtype(t.dtype) for t in stage.inputs]
 
