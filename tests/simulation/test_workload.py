@@ -94,7 +94,7 @@ def test_a_trace_is_read_with_its_charger(tmp_path: Path) -> None:
         ("a.jsonl", '{"time_s": "5"}\n', "line 1: '5'; expected a number"),
         ("a.jsonl", '{"time_s": 5, "charging_w": true}\n', "line 1: True; expected a number"),
         ("a.jsonl", '{"time_s": null}\n', "line 1: None; expected a number"),
-        ("a.jsonl", '{"time_s": 1}\n{"time_s": NaN}\n', "a.jsonl: line 2: NaN is not a JSON number"),
+        ("a.jsonl", '{"time_s": 1}\n{"time_s": NaN}\n', "a.jsonl: line 2: not JSON (NaN is not a JSON number)"),
     ],
 )
 def test_a_bad_trace_is_one_line_that_says_where(tmp_path: Path, name: str, text: str, words: str) -> None:
