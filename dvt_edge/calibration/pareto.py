@@ -192,32 +192,37 @@ def refined(
     either and the reverse; then points with one exit's threshold moved. What no other point beats is kept.
     """
     rows = np.arange(len(right))
+    seen: set[tuple[int, ...]] = set()
+    known, costs, qualities = cells[:0], np.empty(0), np.empty(0)
 
-    def front(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats, Floats]:
-        left = [leave(binned, row) for row in cells]
-        costs, qualities = np.array([cost[e].mean() for e in left]), np.array([right[rows, e].mean() for e in left])
+    def with_these(cells: NDArray[np.int64]) -> None:
+        """Add what is not known yet, and keep the front."""
+        nonlocal known, costs, qualities
+        new = sorted(set(map(tuple, cells.tolist())) - seen)
+        seen.update(new)
+        left = [leave(binned, row) for row in new]
+        costs = np.concatenate([costs, [cost[e].mean() for e in left]])
+        qualities = np.concatenate([qualities, [right[rows, e].mean() for e in left]])
+        known = np.concatenate([known, np.array(new, dtype=np.int64).reshape(-1, cells.shape[1])])
         kept = best(costs, qualities)
-        return cells[kept], costs[kept], qualities[kept]
+        known, costs, qualities = known[kept], costs[kept], qualities[kept]
 
-    known, costs, qualities = front(cells)
+    with_these(cells)
     for _ in range(REFINEMENTS):
-        widest = np.sort(np.argsort(-np.diff(costs))[:GAPS])
+        widest = np.argsort(-np.diff(costs))[:GAPS]
         below, above = known[widest], known[widest + 1]
         middle = (below + above) // 2
         tried = [middle]
         for k in range(known.shape[1]):
             for end in (below, above):
-                one = middle.copy()
-                one[:, k] = end[:, k]
-                other = end.copy()
-                other[:, k] = middle[:, k]
+                one, other = middle.copy(), end.copy()
+                one[:, k], other[:, k] = end[:, k], middle[:, k]
                 tried += [one, other]
-        known, costs, qualities = front(np.unique(np.concatenate([known, *tried]), axis=0))
+        with_these(np.concatenate(tried))
     for step in STEPS:
         spread = known[np.unique(np.linspace(0, len(known) - 1, MOVED).astype(np.int64))]
         moves = np.concatenate([d * np.eye(known.shape[1], dtype=np.int64) for d in (-step, step)])
-        tried = np.clip(spread[:, None] + moves, 0, known.max(axis=0)).reshape(-1, known.shape[1])
-        known, costs, qualities = front(np.unique(np.concatenate([known, tried]), axis=0))
+        with_these(np.clip(spread[:, None] + moves, 0, known.max(axis=0)).reshape(-1, known.shape[1]))
     return known, costs, qualities
 
 

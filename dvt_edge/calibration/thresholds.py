@@ -17,7 +17,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.calibration.confidence import FITTED, check_finite, exit_confidences, fit_temperatures, wilson
+from dvt_edge.calibration.confidence import (
+    FITTED,
+    check_finite,
+    exit_confidences,
+    fit_temperature,
+    fit_temperatures,
+    wilson,
+)
 from dvt_edge.calibration.exit_logits import ExitLogits
 from dvt_edge.calibration.gains import predicted_gains, steadied
 from dvt_edge.calibration.paper_search import SETTINGS, paper_thresholds
@@ -239,7 +246,9 @@ class Search:
     def predicted(self) -> NDArray[np.float64]:  # (images, exits)
         """Whatever the confidence's temperature: an underconfident last exit would seem to judge no better."""
         searched = self.data.take(self.parts.search[:FITTED])
-        return predicted_gains(self.data, fit_temperatures(searched)[-1] if len(searched) else 1.0)
+        if searched.labels is None or not len(searched):
+            return predicted_gains(self.data)
+        return predicted_gains(self.data, fit_temperature(searched.logits[:, -1], searched.labels))
 
     def expected_right(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """(rows, exits): what each answer is worth, of images with labels."""
