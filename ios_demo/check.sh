@@ -28,7 +28,7 @@ check() { # NAME command...: one check, whose output is shown where it fails
 
 # The shipped cascade as onnx-int8, exported once for as long as its artifacts are those of the golden run.
 bundle() {
-    "$python" bundle_for_tests.py "$build/onnx-int8" &&
+    PYTHONPATH=.. "$python" ../tests/support/golden_bundles.py "$build" onnx-int8 &&
         cp -u "$("$python" -c 'import onnxruntime, pathlib
 print(*pathlib.Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*"))')" "$build/libonnxruntime.so"
 }

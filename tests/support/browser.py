@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,18 @@ class Opened:
     pixels: NDArray[np.uint8]
     console: list[str]
     requests: list[str]
+
+
+def check_page(opened: Opened, dark: bool, colors: Iterable[Sequence[int]], least: int) -> None:
+    """A page is quiet, asks for nothing, is light or dark as asked, shows the RGB `colors`, and fits its width."""
+    assert opened.console == [] and opened.requests == []
+    paper = opened.pixels[2, 2]
+    assert (paper.mean() < 60) == dark
+    ink = np.abs(opened.pixels.astype(int) - paper).sum(axis=2) > 120
+    assert 0.01 < ink.mean() < 0.5
+    for color in colors:
+        assert (opened.pixels == np.array(color)).all(axis=2).sum() > least
+    assert not ink[:, -8:].any()  # nothing is cut off at the right edge
 
 
 def open_page(page: Path, scratch: Path, width: int = 1100, height: int = 2600, dark: bool = False) -> Opened:
