@@ -1,17 +1,28 @@
-"""Makes a long log of a short one: its images over and over, with new numbers and times, and a sample each second.
+"""How long a log of a million records takes to validate, and in how much memory.
 
-python tests/support/large_log.py SHORT LONG [RECORDS]          1000000 unless given
+    python tests/support/large_log.py BUNDLE [RECORDS]          1000000 unless given; some three minutes
+
+A short log of a device (`device_process.py`, the package's test sample) is lengthened: its images over and over, with
+new numbers and times, and a sample each second. The host's run of these images is cached before.
 """
 
 from __future__ import annotations
 
+import os
+import resource
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
+from dvt_edge import machine
+from dvt_edge.data.shipped import ZOO, shipped
 from dvt_edge.device.device_log import ImageRecord, StateRecord, encode
 from dvt_edge.device.log_reader import LogReader
 
 EVERY = 30  # images a sample
+ROOT = Path(__file__).parents[2]
 
 
 def lengthen(short: Path, path: Path, count: int) -> None:
@@ -36,5 +47,31 @@ def lengthen(short: Path, path: Path, count: int) -> None:
                 file.write(before + b'"seq":%d,"time_s":%.6f' % (seq, now) + after)
 
 
+def main(bundle: Path, count: int) -> int:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        short, long, cache = (Path(folder) / name for name in ("short.jsonl", "long.jsonl", "cache"))
+
+        def run(*words: object) -> int:
+            command = [sys.executable, *map(str, words)]
+            return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode
+
+        def validate(log: Path) -> int:
+            known = ("--data", "sample:cifar10-test", "--cache", cache)
+            return run("-m", "dvt_edge", "validate", bundle, "--device-log", log, *known)
+
+        device = Path(__file__).with_name("device_process.py")
+        if code := run(device, bundle, shipped(ZOO, ".npz")["cifar10-test"], short) or validate(short):
+            return code
+        lengthen(short, long, count)
+        start = time.monotonic()
+        code = validate(long)
+        seconds = time.monotonic() - start
+        kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        print(f"{machine.describe()}: {count:,} records, {long.stat().st_size / 1e9:.2f} GB, exit code {code}")
+        print(f"{seconds:.0f} s, {kib >> 10} MiB at most")
+    return code
+
+
 if __name__ == "__main__":
-    lengthen(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1_000_000)
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000))
