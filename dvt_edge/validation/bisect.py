@@ -46,26 +46,13 @@ class Culprit:
         return f"{found}; inside it, {self.tensor} of {self.operator} {self.tensor_error}{before}"
 
 
-def within(meter: ErrorMeter, bounds: Bounds) -> bool:
-    if bounds.max_abs_error is not None and not meter.max_abs_error <= bounds.max_abs_error:
-        return False
-    sqnr = meter.sqnr_db
-    return bounds.min_sqnr_db is None or sqnr is None or sqnr >= bounds.min_sqnr_db
-
-
-def error_words(meter: ErrorMeter, bounds: Bounds) -> str:
-    if bounds.max_abs_error is not None:
-        return f"is off by {meter.max_abs_error:.2g} (at most {bounds.max_abs_error:g})"
-    return f"has {meter.sqnr_db or 0:.1f} dB SQNR (at least {bounds.min_sqnr_db:g})"
-
-
 def first_stage(comparison: Comparison, manifest: Manifest, bounds: Bounds) -> Culprit | None:
     """The first output of the first stage out of its band, state before logits; None where all are within it."""
     for k, stage in enumerate(manifest.stages):
         for tensor in sorted(stage.outputs, key=lambda t: t.role == "logits"):
             meter = comparison.tensors[stage.name, tensor.name]
-            if not within(meter, bounds):
-                return Culprit(k, tensor.name, error_words(meter, bounds))
+            if broken := bounds.broken_by(meter.max_abs_error, meter.sqnr_db):
+                return Culprit(k, tensor.name, "; ".join(broken))
     return None
 
 
@@ -82,10 +69,8 @@ def first_tensor(
     found, meters = compare_inside(runtime.bundle.artifact(stage)[artifact], reference(stage), inputs)
     before = None
     for name, operator in found:
-        if not within(meters[name], bounds):
-            return Culprit(
-                stage, culprit.output, culprit.error, name, operator, error_words(meters[name], bounds), before
-            )
+        if broken := bounds.broken_by(meters[name].max_abs_error, meters[name].sqnr_db):
+            return Culprit(stage, culprit.output, culprit.error, name, operator, "; ".join(broken), before)
         before = name
     return culprit
 

@@ -14,6 +14,15 @@ class Bounds:
     min_top1_agreement: float = 1.0
     min_exit_agreement: float = 1.0
 
+    def broken_by(self, max_abs_error: float, sqnr_db: float | None) -> list[str]:
+        """What of an output's two errors is out of its band, each in words. No SQNR: no noise, or it is not asked."""
+        found = []
+        if self.max_abs_error is not None and not max_abs_error <= self.max_abs_error:
+            found.append(f"is off by {max_abs_error:.2g} (at most {self.max_abs_error:g})")
+        if self.min_sqnr_db is not None and sqnr_db is not None and not sqnr_db >= self.min_sqnr_db:
+            found.append(f"has {sqnr_db:.1f} dB SQNR (at least {self.min_sqnr_db:g})")
+        return found
+
 
 @dataclass(frozen=True)
 class DeviceBounds:

@@ -110,13 +110,9 @@ class Comparison:
         """What the artifacts do not keep of `bounds`, each in words; empty when all is well."""
         found = []
         for (stage, name), meter in self.tensors.items():
-            if bounds.max_abs_error is not None and not meter.max_abs_error <= bounds.max_abs_error:
-                found.append(f"{stage}.{name} is off by {meter.max_abs_error:.2g} (at most {bounds.max_abs_error:g})")
+            found += [f"{stage}.{name} {words}" for words in bounds.broken_by(meter.max_abs_error, sqnr_db=None)]
         for k, quality in enumerate(self.qualities()):
-            if bounds.max_abs_error is not None and not quality.max_abs_error <= bounds.max_abs_error:
-                found.append(f"exit {k} is off by {quality.max_abs_error:.2g} (at most {bounds.max_abs_error:g})")
-            if bounds.min_sqnr_db is not None and quality.sqnr_db is not None and quality.sqnr_db < bounds.min_sqnr_db:
-                found.append(f"exit {k} has {quality.sqnr_db:.1f} dB SQNR (at least {bounds.min_sqnr_db:g})")
+            found += [f"exit {k} {words}" for words in bounds.broken_by(quality.max_abs_error, quality.sqnr_db)]
             if quality.top1_agreement < bounds.min_top1_agreement:
                 found.append(
                     f"exit {k} agrees on {quality.top1_agreement:.1%} (at least {bounds.min_top1_agreement:.1%})"
