@@ -90,9 +90,9 @@ def main(folder: str, cache: str) -> None:
             load = FixedRate(RATE, LONGER * hours * HOUR)
             how = {"level_step": step, "level_rounding": rounding, "target_s": hours * HOUR}
             case = scenario(bundle, logits, camera, load, **how)
-            policy = standard_policies(case.power_table, bundle.manifest.default_operating_point, True)["energy-queue"]
-            ends.append(to_target(simulate(case, policy)))
+            ends.append(to_target(simulate(case, queue_of(bundle, case))))
         print(f"level in steps of {step:g} rounded {rounding}: queue at 22 h and 26 h {' and '.join(ends)}")
+    beliefs(bundle, logits, camera)
     (estimate,) = (e for e in camera.estimated if e.target == bundle.manifest.target)
     fast = dataclasses.replace(estimate, gmacs_per_s=50.0)
     battery = dataclasses.replace(camera.battery, capacity_mah=8000.0)
@@ -100,6 +100,28 @@ def main(folder: str, cache: str) -> None:
     speed(bundle, scenario(bundle, logits, quick, FixedRate(30, DAY), **day))
     slow = dataclasses.replace(camera, estimated=(estimate,))
     speed(bundle, scenario(bundle, logits, slow, FixedRate(30, DAY), **day))
+
+
+def beliefs(bundle: CascadeBundle, logits: Path, profile: DeviceProfile) -> None:
+    """How far from its target the queue ends that believes its device to be another one, at 22 and 26 hours."""
+    print("\n| believed, times the truth | by the level | with a counter |\n|---|---|---|")
+    wrong = ({"base": 0.8}, {"base": 1.2}, {"capacity": 0.8}, {"capacity": 1.2}, {"energy": 0.8}, {"energy": 1.2})
+    for factors in ({}, *wrong):
+        cells = []
+        for counter in (False, True):
+            ends = []
+            for hours in (22, 26):
+                load = FixedRate(RATE, LONGER * hours * HOUR)
+                how = {"target_s": hours * HOUR, "believed": profile.believed(**factors), "counter": counter}
+                case = scenario(bundle, logits, profile, load, **how)
+                ends.append(to_target(simulate(case, queue_of(bundle, case))))
+            cells.append(" and ".join(ends))
+        words = ", ".join(f"{name} {factor:g}" for name, factor in factors.items()) or "all as it is"
+        print(f"| {words} | {' | '.join(cells)} |")
+
+
+def queue_of(bundle: CascadeBundle, case: Scenario) -> PowerPolicy:
+    return standard_policies(case.power_table, bundle.manifest.default_operating_point, True)["energy-queue"]
 
 
 def speed(bundle: CascadeBundle, case: Scenario) -> None:
