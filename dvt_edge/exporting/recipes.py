@@ -12,13 +12,23 @@ Engine = Literal["onnxruntime", "executorch", "coreml"]
 DRAWN_IMAGES = 2048  # that an export takes of those given, at most: more take longer and say little more
 
 
+Status = Literal["ready", "simulator", "experimental"]
+
+
 @dataclass(frozen=True)
 class Quantization:
-    """Static post-training quantization: weights per output channel, activations per tensor."""
+    """Post-training quantization of the layers with weights: weights per output channel or by `block`.
+
+    Activations per tensor: `static`, with ranges from calibration images; `dynamic`, with a range for each image on the
+    device; `float`, not at all.
+    """
 
     weight_bits: int = 8
     activation_bits: int = 8
+    activations: Literal["static", "dynamic", "float"] = "static"
     calibration_images: int = 128
+    weights: Literal["linear", "palette"] = "linear"
+    block: int | None = None  # weights that share a scale, along the inputs; None: all of an output channel
 
 
 FLOAT_DEVICE = DeviceBounds(1e-3)
@@ -26,6 +36,10 @@ FLOAT_DEVICE = DeviceBounds(1e-3)
 
 @dataclass(frozen=True)
 class Recipe:
+    """One target. `status`: ready, its artifacts run here (Core ML's program, interpreted); simulator, they run on the
+    vendor's simulator of the chip; experimental, they are made here and run nowhere here.
+    """
+
     name: str
     engine: Engine
     backend: str  # the provider or delegate that must run it
@@ -35,6 +49,8 @@ class Recipe:
     quantization: Quantization | None = None
     layout: Literal["NHWC", "image"] = "NHWC"
     device: DeviceBounds = FLOAT_DEVICE
+    keep_float: tuple[str, ...] = ()  # layers with weights that are not quantized: module names in a stage, or patterns
+    status: Status = "ready"
 
 
 FLOAT = Bounds(max_abs_error=1e-3)
