@@ -20,6 +20,9 @@ def export(
     limit: Limit = DRAWN_IMAGES,
     name: Annotated[str | None, typer.Option(help="Name of the bundles; default: the model's.")] = None,
     model: Model = None,
+    accept_degraded: Annotated[
+        bool, typer.Option("--accept-degraded", help="Write a bundle that breaks its recipe's bounds, marked so.")
+    ] = False,
     zip_: Annotated[bool, typer.Option("--zip", help="Also write <out>/<target>.zip.")] = False,
 ) -> None:
     """Export a cascade into verified bundles, one a target (default: onnx-int8)."""
@@ -42,6 +45,7 @@ def export(
                 limit=limit,
                 name=name,
                 checkpoint_sha256=checkpoint_sha256(checkpoint),
+                accept_degraded=accept_degraded,
                 report=report,
             )
         if zip_:

@@ -106,7 +106,7 @@ def is_quantized(node: torch.fx.Node) -> bool:
 def quantize(
     exported: torch.export.ExportedProgram, stage: StageGraph, recipe: Quantization, calibration: CalibrationInputs
 ) -> torch.export.ExportedProgram:
-    """int8: weights symmetric per output channel, inputs (and outputs, where ranges are static) of each layer per tensor.
+    """int8: weights symmetric per output channel, inputs of each layer per tensor, and outputs where ranges are static.
 
     Static ranges cover linears and convolutions, dynamic ones, found for each image, linears only. Matmuls of
     activations, softmax, GELU, sums and resampling stay float. Calibration holds one image at a time.
