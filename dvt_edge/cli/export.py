@@ -1,4 +1,4 @@
-"""The commands `dvt-edge export`, `inspect` and `upgrade`: a bundle is made, looked at, and rewritten."""
+"""The commands `dvt-edge targets`, `export`, `inspect` and `upgrade`: a bundle is made, looked at, and rewritten."""
 
 from __future__ import annotations
 
@@ -10,6 +10,22 @@ import typer
 from dvt_edge.cli.options import BundlePath, Checkpoint, Limit, Model, console, load, progress
 from dvt_edge.errors import packages
 from dvt_edge.exporting.recipes import DRAWN_IMAGES, recipe_for
+
+
+def targets() -> None:
+    """List the targets, and what this machine can do about each."""
+    from dvt_edge.cli.tables import table
+    from dvt_edge.exporting.recipes import RECIPES
+    from dvt_edge.exporting.targets import on_this_machine
+    from dvt_edge.exporting.targets import targets as described
+
+    made = table("targets", "target", "weights", "activations", "status", "on this machine")
+    for recipe, row in zip(RECIPES, described(), strict=True):
+        made.add_row(row.name, row.weights, row.activations, row.status, on_this_machine(recipe))
+    console.print(made)
+    for row in described():
+        line = f"{row.name} on {row.backend}: {row.about}. Keeps {row.keeps}"
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def export(

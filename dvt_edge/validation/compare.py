@@ -129,7 +129,8 @@ class Comparison:
 def too_low(share: float, images: int, least: float) -> str:
     """A share of images in words, where all of its 95 % interval lies below `least`; else nothing."""
     low, high = wilson(round(share * images), images)
-    return f"{share:.1%} ({low:.1%} to {high:.1%}, at least {least:.1%})" if high < least else ""
+    below = share < least and high < least  # the interval of all images ends a rounding below 1
+    return f"{share:.1%} ({low:.1%} to {high:.1%}, at least {least:.1%})" if below else ""
 
 
 def sort_key(sqnr_db: float | None) -> float:
