@@ -110,7 +110,7 @@ RECIPES = (
         bounds=WEIGHTS8,
         quantization=BLOCKS8,
         device=FLOAT_DEVICE,
-        about="weights of linears int8, a scale for each 32 (MatMulNBits); all else float32: for size, not for speed",
+        about="weights of linears int8 (MatMulNBits); all else float32: for size, not for speed",
     ),
     Recipe(
         name="executorch-xnnpack-fp32",
