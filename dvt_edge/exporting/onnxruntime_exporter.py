@@ -124,7 +124,7 @@ def quantize(float_file: Path, artifact: Path, reader: StreamedCalibration) -> N
 
 
 def compress_weights(model: onnx.ModelProto, recipe: Quantization) -> onnx.ModelProto:
-    """The linears, 1x1 convolutions too, as MatMulNBits: weights symmetric by blocks of the inputs, activations float32.
+    """The linears and 1x1 convolutions as MatMulNBits: weights symmetric by blocks of the inputs, activations float32.
 
     `accuracy_level` 1 keeps the products in float32; 4 would quantize activations too. The resampling of what is reused
     has its constant first and stays as it is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,7 @@ class Quantization:
     calibration_images: int = 128
     weights: Literal["linear", "palette"] = "linear"
     block: int | None = None  # weights that share a scale, along the inputs; None: all of an output channel
+    first_layer: bool = True  # the one that reads the pixels too, whose error all others take
 
 
 FLOAT_DEVICE = DeviceBounds(1e-3)
@@ -77,8 +79,8 @@ FLOAT16_DEVICE = DeviceBounds(0.1)
 STATIC8 = Quantization()
 DYNAMIC8 = Quantization(activations="dynamic", calibration_images=0)
 BLOCKS8 = Quantization(activations="float", calibration_images=0, block=32)
-CHANNELS8 = Quantization(activations="float", calibration_images=0)
-PALETTE6 = Quantization(weight_bits=6, activations="float", calibration_images=0, weights="palette")
+CHANNELS8 = Quantization(activations="float", calibration_images=0, first_layer=False)
+PALETTE6 = dataclasses.replace(CHANNELS8, weight_bits=6, weights="palette")
 
 RECIPES = (
     Recipe(
@@ -169,7 +171,7 @@ RECIPES = (
         layout="image",
         device=FLOAT16_DEVICE,
         proof="interpreted",
-        about="the same with int8 weights, symmetric per output channel; all else float16",
+        about="the same with int8 weights, symmetric per output channel; the first layer, and all else, float16",
     ),
     Recipe(
         name="coreml-palette6",
@@ -184,7 +186,7 @@ RECIPES = (
         status="experimental",
         proof="interpreted",
         packages=("sklearn",),
-        about="the same with weights of 64 values a tensor (k-means); all else float16",
+        about="the same with weights of 64 values a tensor (k-means); the first layer, and all else, float16",
     ),
     Recipe(
         name="executorch-vulkan-fp32",
