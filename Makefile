@@ -28,7 +28,7 @@ ios: $(READY)
 swift-toolchain:
 	ios_demo/toolchain.sh
 
-# docs/results.md from CIFAR-10 in the folder DATA (torchvision's layout); trains the static models first, unless they are there.
+# docs/results-cifar10.md from CIFAR-10 in the folder DATA (torchvision's layout); trains the static models first, unless they are there.
 results: $(READY)
 	$(BIN)/python export_scripts/reproduce/make_results.py $(DATA)
 

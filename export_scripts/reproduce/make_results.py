@@ -1,4 +1,4 @@
-"""docs/results.md: the shipped cascade against static models, every table and figure from one run of this script.
+"""docs/results-cifar10.md: the shipped cascade against static models, every table and figure from one run of this.
 
     python export_scripts/reproduce/make_results.py data            or `make results DATA=data`
 
@@ -28,11 +28,11 @@ from results_page import (
     TIMED,
     Run,
     page,
-    read_answers,
     read_runs,
     seed_noise,
     statics_as_long,
 )
+from results_tables import read_answers
 from rich.console import Console
 from train_baselines import SCHEDULE, keep_figures, train_variant
 
@@ -218,7 +218,7 @@ def main(
     result["operators"] = first_operators(out)
     write_text(docs / "results/eval.json", json.dumps(result, indent=1) + "\n")
     shutil.copyfile(out / "answers.npz", docs / "results/answers.npz")
-    write_text(docs / "results.md", page(result, trained, as_long, read_answers(docs / "results/answers.npz")))
+    write_text(docs / "results-cifar10.md", page(result, trained, as_long, read_answers(docs / "results/answers.npz")))
 
 
 if __name__ == "__main__":
