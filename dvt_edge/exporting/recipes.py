@@ -67,7 +67,7 @@ REST = "softmax, GELU, norms and attention products float32"
 CAST = ("_to_dim_order_copy.out",)  # the uint8 image to float32: one operator of the portable kernels
 
 FLOAT = Bounds(max_abs_error=1e-3)
-# SQNR: some 7 dB under the worst exit of the shipped cascade. Shares: what its test images keep, or less (docs/recipes.md).
+# SQNR: some 7 dB under the worst exit of the shipped cascade; shares: what it keeps, or less (docs/recipes.md).
 ONNX_INT8 = Bounds(min_sqnr_db=20.0, min_top1_agreement=0.97, min_exit_agreement=0.95)
 ONNX_WEIGHTS8 = Bounds(min_sqnr_db=44.0, min_top1_agreement=0.99, min_exit_agreement=0.98)
 XNNPACK_INT8 = Bounds(min_sqnr_db=25.0, min_top1_agreement=0.98, min_exit_agreement=0.95)
