@@ -178,7 +178,7 @@ def latency(bundles: dict[str, CascadeBundle], images: LabelledImages, report: R
 def page(summary: dict[str, Any]) -> str:
     rows = summary["recipes"]
     many, few = max(row["images"] for row in rows), min(row["images"] for row in rows)
-    drawn = f" Rows of {few:,} images: drawn at random, interpreted (Core ML)." if few < many else ""
+    drawn = f"\nRows of {few:,} images: drawn at random, interpreted (Core ML)." if few < many else ""
     lines = [
         "# What each recipe keeps",
         "",
