@@ -1,9 +1,9 @@
 """Runs under emulation (arm_counts.py): a bundle's stages, with a mark before and after each run of one.
 
     python tests/support/count_stages.py BUNDLE IMAGES.npz [LIBRARY]
+    python tests/support/count_stages.py --file MODEL.pte LIBRARY          an image of 224 px in, 1,000 classes out
 
-Marks 2k and 2k+1 are around run k, image by image, stage by stage, and after the stages around a run of nothing, which
-is what Python takes of the others. The images run once before.
+Marks 2k and 2k+1 are around run k, image by image, stage by stage. Everything runs once before.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from device_engines import Arrays, open_stage
 
 from dvt_edge.device.bundle import CascadeBundle
+from dvt_edge.device.manifest import TensorSpec
 
 MARK = 0x647674  # as count_instructions.c has it
 
@@ -27,7 +28,7 @@ def mark(number: int) -> None:
         return
 
 
-def main(folder: Path, images: Path, library: Path | None) -> None:
+def of_bundle(folder: Path, images: Path, library: Path | None = None) -> None:
     specs = CascadeBundle.open(folder).manifest.stages
     stages = [open_stage(folder / spec.artifact, spec, library) for spec in specs]
     with np.load(images) as arrays:
@@ -36,15 +37,32 @@ def main(folder: Path, images: Path, library: Path | None) -> None:
     for marked in (False, True):
         for picture in pictures:
             state: Arrays = {"image": picture[None]}
-            for run in (*(stage.run for stage in stages), dict):
+            for stage in stages:
                 number += marked
                 if marked:
                     mark(2 * number)
-                outputs = run(state)
+                outputs = stage.run(state)
                 if marked:
                     mark(2 * number + 1)
                 state.update(outputs)
 
 
+class Classifier:
+    inputs = (TensorSpec("image", "float32", (1, 3, 224, 224), "state"),)
+    outputs = (TensorSpec("logits", "float32", (1, 1000), "logits"),)
+
+
+def of_file(model: Path, library: Path) -> None:
+    stage, shape = open_stage(model, Classifier(), library), Classifier.inputs[0].shape
+    arrays: Arrays = {"image": np.random.default_rng(0).normal(size=shape).astype(np.float32)}
+    stage.run(arrays)
+    mark(0)
+    stage.run(arrays)
+    mark(1)
+
+
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:3]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    if sys.argv[1] == "--file":
+        of_file(*map(Path, sys.argv[2:]))
+    else:
+        of_bundle(*map(Path, sys.argv[1:]))

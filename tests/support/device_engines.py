@@ -8,12 +8,23 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from dvt_edge.device.manifest import StageSpec
+from dvt_edge.device.manifest import TensorSpec
 
 Arrays = dict[str, np.ndarray]
+
+
+class Tensors(Protocol):
+    """A manifest's stage, or what stands for one."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -27,9 +38,9 @@ def engine_of(library: Path | None) -> str:
     return f"{name} {importlib.metadata.version(name)}"
 
 
-def open_stage(artifact: Path, spec: StageSpec, library: Path | None) -> Stage:
+def open_stage(artifact: Path, tensors: Tensors, library: Path | None) -> Stage:
     """`library` is arm/executorch_stage.cpp, compiled: then ExecuTorch runs it, otherwise ONNX Runtime. One thread."""
-    return onnx_stage(artifact) if library is None else executorch_stage(artifact, spec, library)
+    return onnx_stage(artifact) if library is None else executorch_stage(artifact, tensors, library)
 
 
 def onnx_stage(artifact: Path) -> Stage:
@@ -47,7 +58,7 @@ def onnx_stage(artifact: Path) -> Stage:
     return Stage(run, session.get_providers()[0])
 
 
-def executorch_stage(artifact: Path, spec: StageSpec, library: Path) -> Stage:
+def executorch_stage(artifact: Path, spec: Tensors, library: Path) -> Stage:
     engine, error = ctypes.CDLL(str(library)), ctypes.c_int()
     engine.stage_open.restype = ctypes.c_void_p
     stage = ctypes.c_void_p(engine.stage_open(str(artifact).encode(), ctypes.byref(error)))
