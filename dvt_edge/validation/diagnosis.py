@@ -32,7 +32,7 @@ TRIED = 16  # images that each hypothesis is tried on
 EXPLAINS = 0.3  # of the difference may be left
 LEVELS = 3.0  # of 255, mean: what decoders and rounding make at most
 FLOAT_KERNELS = 0.01  # of a logit: how far float32 kernels are from one another at most
-OVERFLOWS = 0.97 ** np.arange(64)  # of the largest value of a state: from where on a search lets float16 overflow
+OVERFLOWS = 0.97 ** np.arange(160)  # of the largest value of a state: from where on a search lets float16 overflow
 RULED = 0.999  # of the images must leave as an operating point says
 Logits = NDArray[np.float32]
 

@@ -123,8 +123,11 @@ def edited(tmp_path: Path, *path: str | int, value: Any) -> Path:
         (("thermal", "fair_c"), 99, "expected rising"),
         (("counted", 1, "clock_ghz"), 0, r"\.counted\[1\]: onnx-int8: clock_ghz 0; expected above 0"),
         (("counted", 0, "cycles_per_instruction"), -1, "onnx-fp32: cycles_per_instruction -1; expected above 0"),
-        (("estimated",), [{"target": "t", "gmacs_per_s": 0, "busy_w": 1, "call_ms": 0, "image_ms": 0, "source": ""}],
-         r"\.estimated\[0\]: t: gmacs_per_s 0; expected above 0"),
+        (
+            ("estimated",),
+            [{"target": "t", "gmacs_per_s": 0, "busy_w": 1, "call_ms": 0, "image_ms": 0, "source": ""}],
+            r"\.estimated\[0\]: t: gmacs_per_s 0; expected above 0",
+        ),
         (("counted",), [], "no stage costs"),
         (("format",), 2, "format 2; this reads 1"),
         (("low_power_below",), 2, "low_power_below 2"),

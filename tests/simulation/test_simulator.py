@@ -433,7 +433,9 @@ def camera(zoo_bundle: CascadeBundle) -> Scenario:
     searched = cascade_logits(8000, seed=2)
     found = calibrate(ExitLogits(searched.logits, searched.labels, dataclasses.replace(about, images=8000)))
     bundle = CascadeBundle(zoo_bundle.folder, found.apply_to(zoo_bundle.manifest))
-    return scenario_of(bundle, logits, profile=open_profile("camera-a53"), workload=FixedRate(30.0, 24 * HOUR), target_s=24 * HOUR)
+    return scenario_of(
+        bundle, logits, profile=open_profile("camera-a53"), workload=FixedRate(30.0, 24 * HOUR), target_s=24 * HOUR
+    )
 
 
 def images_per_s(case: Scenario) -> float:
@@ -513,9 +515,7 @@ def test_twenty_million_decisions_a_second_and_a_day_of_six_policies_in_two_seco
     default = zoo_bundle.manifest.default_operating_point
     estimate = dataclasses.replace(camera.profile.counted[0], clock_ghz=25.0)
     battery = dataclasses.replace(camera.profile.battery, capacity_mah=8000.0)
-    day = dataclasses.replace(
-        camera, profile=dataclasses.replace(camera.profile, counted=(estimate,), battery=battery)
-    )
+    day = dataclasses.replace(camera, profile=dataclasses.replace(camera.profile, counted=(estimate,), battery=battery))
     queue = standard_policies(day.power_table, default, True)["energy-queue"]
     assert simulate(day, queue).total.answered == 2_592_000
     assert 2_592_000 / best_of(5, lambda: simulate(day, queue)) >= 20e6

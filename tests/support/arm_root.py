@@ -87,9 +87,7 @@ def build(root: Path) -> None:
     subprocess.run([*command, *platforms, *python, "--target", root / "site", *wheels], check=True)
     subprocess.run([*command, "--target", root / "zig", COMPILER], check=True)
     compile_executorch(root)
-    subprocess.run(
-        ["gcc", "-O2", "-shared", "-fPIC", SOURCES / "count_instructions.c", "-o", plugin(root)], check=True
-    )
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", SOURCES / "count_instructions.c", "-o", plugin(root)], check=True)
     for name, (part, features, _) in PROCESSORS.items():
         view = root / "processors" / name
         (view / "proc").mkdir(parents=True, exist_ok=True)

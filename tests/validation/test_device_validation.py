@@ -31,7 +31,7 @@ from dvt_edge.validation.device_validation import HostSide, validate_log
 
 ROOT = Path(__file__).parents[2]
 MUTATED_LOGS = int(os.environ.get("DVT_EDGE_MUTATED_LOGS", "120"))
-CLEAN_LOGS = int(os.environ.get("DVT_EDGE_CLEAN_LOGS", "8"))
+CLEAN_LOGS = int(os.environ.get("DVT_EDGE_CLEAN_LOGS", "9"))
 
 
 @dataclasses.dataclass(frozen=True)
