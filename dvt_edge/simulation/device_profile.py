@@ -144,7 +144,7 @@ class ComputeEstimate:
 
 @dataclass(frozen=True)
 class CountedEstimate:
-    """Stage costs from counted ARM instructions: instructions x cycles / clock + call, at `busy_w` above the base power."""
+    """Stage costs from counted ARM instructions: instructions x cycles / clock + call, at `busy_w` above the base."""
 
     target: str
     processor: str  # whose instructions: arm_instructions.json

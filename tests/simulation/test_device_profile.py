@@ -76,7 +76,7 @@ def test_an_estimate_may_be_macs_over_a_rate_where_nothing_was_counted() -> None
 def test_a_target_that_was_not_counted_on_a_processor_says_what_was() -> None:
     stranger = dataclasses.replace(open_profile("phone-cpu").counted[0], processor="cortex-x4")
     profile = dataclasses.replace(open_profile("phone-cpu"), counted=(stranger,))
-    with pytest.raises(SchemaError, match="onnx-fp32 on cortex-x4: no instructions were counted; counted are .*i8mm"):
+    with pytest.raises(SchemaError, match=r"onnx-fp32 on cortex-x4: no instructions were counted; counted are .*i8mm"):
         profile.costs(MACS, "", "onnx-fp32")
 
 

@@ -2,8 +2,8 @@
 
     python tests/support/arm_counts.py FOLDER          as `make arm-check` has it
 
-Writes dvt_edge/simulation/arm_instructions.json and prints it as Markdown, with those of MobileNet v1, whose times on two
-devices are public (docs/energy-model.md).
+Writes dvt_edge/simulation/arm_instructions.json and prints it as Markdown, with those of MobileNet v1, whose times on
+two devices are public (docs/arm.md).
 """
 
 from __future__ import annotations

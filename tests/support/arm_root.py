@@ -1,9 +1,9 @@
-"""An aarch64 Python with numpy, Pillow, onnxruntime's and ExecuTorch's ARM kernels, run by qemu-user: no root rights, no
-container.
+"""An aarch64 Python with numpy, Pillow, onnxruntime's and ExecuTorch's ARM kernels, run by qemu-user.
 
     python tests/support/arm_root.py FOLDER
 
-Packages come from Debian and PyPI, in the versions that this environment has; 1 GB. Needs Debian's apt-get and gcc.
+Packages come from Debian and PyPI, in the versions that this environment has; 1 GB. Needs Debian's apt-get and
+gcc, no root rights and no container.
 What is compiled here is in `arm/`: ExecuTorch's stages for Python, and a plugin of qemu that counts instructions.
 """
 

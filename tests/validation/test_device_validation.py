@@ -142,7 +142,7 @@ def test_another_jpeg_decoder_is_no_fault(bench: Bench) -> None:
 
 @pytest.mark.parametrize("processor", ["cortex-a53", "i8mm"])
 def test_logs_of_arm_kernels_are_clean(bench: Bench, processor: str) -> None:
-    """Of `make arm-check`: onnxruntime's ARM kernels, emulated, on the float32 artifacts that are the same everywhere."""
+    """Of `make arm-check`: onnxruntime's ARM kernels, emulated, on float32 artifacts, which are the same everywhere."""
     log = Path(__file__).parent / "arm_logs" / f"onnx-fp32-{processor}.jsonl"
     data = bench.folder / "sample.npz"
     images = sample("cifar10-test").first(24)
