@@ -17,7 +17,7 @@ from support.device_logs import log_lines, write_log
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.device.schema import dump_json, schema_of
 from dvt_edge.errors import SchemaError
-from dvt_edge.simulation.arm_instructions import instruction_table
+from dvt_edge.simulation.arm_instructions import Count, instruction_table
 from dvt_edge.simulation.device_profile import (
     SHIPPED,
     ComputeEstimate,
@@ -78,6 +78,17 @@ def test_a_target_that_was_not_counted_on_a_processor_says_what_was() -> None:
     profile = dataclasses.replace(open_profile("phone-cpu"), counted=(stranger,))
     with pytest.raises(SchemaError, match=r"onnx-fp32 on cortex-x4: no instructions were counted; counted are .*i8mm"):
         profile.costs(MACS, "", "onnx-fp32")
+
+
+def test_each_target_of_the_table_was_counted_on_each_processor() -> None:
+    table = instruction_table()
+    counted = {(c.target, c.processor) for c in table.counts}
+    targets, processors = ({pair[k] for pair in counted} for k in (0, 1))
+    assert len(table.counts) == len(counted) == len(targets) * len(processors) == 12
+    for c in table.counts:
+        assert list(c.stages) == sorted(c.stages) and max(c.stages) < sum(table.macs)
+    with pytest.raises(ValueError, match=r"onnx-int8 on cortex-a53: .*; expected a positive count of each stage"):
+        dataclasses.replace(table, counts=(Count("onnx-int8", "cortex-a53", (1, 2)),))
 
 
 def test_without_dot_products_int8_saves_little() -> None:

@@ -76,7 +76,7 @@ def main(folder: Path) -> None:
     made_with = (
         "tests/support/arm_counts.py: qemu-user and a plugin that counts; aarch64 wheels of "
         f"onnxruntime {version('onnxruntime')} and executorch {version('executorch')}; one thread; the mean over "
-        f"{IMAGES} images; Python's part of a call, some 0.01 million, included"
+        f"{IMAGES} images; the call from Python included, some 0.1 million at most"
     )
     table = {"format": FORMAT, "model": "dvt_cifar10", "macs": macs, "made_with": made_with, "counts": counts}
     FILE.write_text(json.dumps(table, indent=1) + "\n")
