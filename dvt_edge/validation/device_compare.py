@@ -324,10 +324,13 @@ def count_answers(
     found.same_answer += int(same.sum())
     at = np.arange(len(picked))
     sure, host_sure = batch.confidence[picked, ours], value[at, ours]
-    shift = np.where(np.isfinite(sure) & np.isfinite(host_sure), sure - host_sure, np.float32(0))
+    both = np.isfinite(sure) & np.isfinite(host_sure)
+    with np.errstate(invalid="ignore"):
+        shift = np.where(both, sure - host_sure, np.float32(0))
     found.shifts.append(shift)
     if len(found.scatter) < SCATTER:
-        found.scatter += list(zip(host_sure.tolist(), sure.tolist(), strict=True))[: SCATTER - len(found.scatter)]
+        pairs = list(zip(host_sure[both].tolist(), sure[both].tolist(), strict=True))
+        found.scatter += pairs[: SCATTER - len(found.scatter)]
     if truth is not None:
         known_place = places[picked] >= 0
         wanted = np.array([truth[p] if p >= 0 else -1 for p in places[picked]])
@@ -346,12 +349,17 @@ def count_answers(
             "pixels": record.pixels,
             "pixels_sha256": record.pixels_sha256,
             "place": int(places[picked[k]]),
-            "device": {"exit": int(ours[k]), "label": int(label[k]), "confidence": float(sure[k])},
-            "host": {"exit": int(out[k]), "label": int(labels[k]), "confidence": float(value[k, out[k]])},
+            "device": {"exit": int(ours[k]), "label": int(label[k]), "confidence": known_float(sure[k])},
+            "host": {"exit": int(out[k]), "label": int(labels[k]), "confidence": known_float(value[k, out[k]])},
         }
         entry = (float(badness[k]), record.seq, row)
         push = heapq.heappush if len(found.worst) < WORST else heapq.heappushpop
         push(found.worst, entry)
+
+
+def known_float(value: np.float32) -> float | None:
+    """None of what is not finite: figures are JSON."""
+    return float(value) if np.isfinite(value) else None
 
 
 def exits_of(

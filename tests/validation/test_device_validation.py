@@ -317,6 +317,16 @@ def test_a_log_with_holes_and_a_torn_end_says_so(bench: Bench) -> None:
     ]
 
 
+def test_a_confidence_beyond_float32_fails_and_stays_out_of_the_figures(bench: Bench) -> None:
+    """Of an answer like the host's, and of one that is not and is shown among the worst."""
+    log = bench.log()
+    wild = re.sub(rb'"confidence":\[[0-9.]+', b'"confidence":[9.5e299', log.read_bytes())
+    log.write_bytes(re.sub(rb'"label":\d', b'"label":3', wild))
+    found = bench.validate(log, code=1)
+    assert verdicts(found)["confidence"] == "fail" and found["worst"]
+    assert {row["device"]["confidence"] for row in found["worst"]} >= {None}
+
+
 def test_labels_that_are_not_the_largest_logit_fail(bench: Bench) -> None:
     log = bench.log()
     reader = LogReader(log)
