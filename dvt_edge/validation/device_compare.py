@@ -247,7 +247,7 @@ def count_labels(found: Measured, batch: Batch, manifest: Manifest, names: Seque
         found.label_off += int((known & (of_label < largest)).sum())
         for k in range(found.exits):
             value = confidences(batch.logits[:, k], spec.temperature[k], spec.measure)
-            both = np.isfinite(value) & np.isfinite(batch.confidence[:, k])
+            both = np.isfinite(value) & ~np.isnan(batch.confidence[:, k])
             found.confidence_checked += int(both.sum())
             found.confidence_off += int((np.abs(value - batch.confidence[:, k])[both] > 1e-4).sum())
     else:

@@ -41,6 +41,6 @@ def small_profile(joules: float, **thermal: float) -> DeviceProfile:
         battery=dataclasses.replace(camera.battery, capacity_mah=joules / 3.6, voltage_v=1.0),
         thermal=dataclasses.replace(camera.thermal, **thermal),
         counted=(),
-        estimated=(ComputeEstimate("given", 1.8, busy_w=0.5, call_ms=0.2, image_ms=0.5, source="made up"),),
+        estimated=(ComputeEstimate("given", 1.8, busy_w=0.5, call_ms=0.2, image_ms=0.5, source="made up for tests"),),
         low_power_below=0.2,
     )
