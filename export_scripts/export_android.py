@@ -3,8 +3,8 @@
 python export_scripts/export_android.py zoo:dvt_cifar10
 
 For onnx-int8 and onnx-fp32, or the --target that are given; all options of `dvt-edge export` go on to it. The app lists
-the bundles that it finds; build and install it then (android_demo/README.md). The device profile phone-cpu, an estimate,
-goes with them: the app's energy queue counts with it until the device has one of its own.
+the bundles that it finds; build and install it then (android_demo/README.md). The device profile phone-cpu goes with
+them, an estimate: the app's energy queue counts with it until the device has one of its own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Writes tests/golden/exif.json: small picture files, and the orientation that their EXIF asks for (docs/preprocess.md).
+"""Writes tests/golden/exif.json: small picture files, and the orientation that their EXIF asks for.
 
 python tests/support/make_exif_golden.py
 
-Expectations are written down here; tests/device/test_decoding.py holds the reference to them, and phones their own parsers.
+Expectations are written down here. tests/device/test_decoding.py holds the reference to them, the phones their own
+parsers. docs/preprocess.md says what is read.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from PIL import Image
 
 GOLDEN = Path(__file__).parents[1] / "golden/exif.json"
 ABOUT = (
-    "file: a picture, base64. orientation: what its EXIF asks for, 1 to 8; 1 where it asks for none. XMP's is not read. "
-    "docs/preprocess.md."
+    "file: a picture, base64. orientation: what its EXIF asks for, 1 to 8; 1 where it asks for none. XMP's is not "
+    "read. docs/preprocess.md."
 )
 PICTURE = Image.frombytes("RGB", (3, 2), bytes(range(0, 252, 14)))  # no two pixels alike
 SHORT, LONG, RATIONAL, SIGNED = 3, 4, 5, 8
