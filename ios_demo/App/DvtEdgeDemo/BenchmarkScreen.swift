@@ -35,7 +35,9 @@ struct BenchmarkScreen: View {
                         if let slowdown = summary.slowdown { Row("slowdown", "\(rounded(slowdown, 2)) ×") }
                         Row("exits", summary.exits.map(String.init).joined(separator: " / "))
                         ForEach([Thermal.nominal, .fair, .serious, .critical], id: \.self) { thermal in
-                            if let seconds = summary.thermalS[thermal] { Row(verbatim: thermal.rawValue, "\(seconds) s") }
+                            if let seconds = summary.thermalS[thermal] {
+                                Row(verbatim: thermal.rawValue, "\(seconds) s")
+                            }
                         }
                         if let peak = summary.peakBytes { Row("peak", "\(peak >> 20) MiB") }
                         if let energy { Row("energy", "\(rounded(modelled(summary, energy), 1)) mJ") }

@@ -101,7 +101,9 @@ struct Screens: View {
         TabView {
             LiveScreen(model: live, power: power).tabItem { Label("live", systemImage: "camera") }
             PowerScreen(model: power).tabItem { Label("power", systemImage: "battery.50") }
-            BenchmarkScreen(model: benchmark, energy: power.ready.energy).tabItem { Label("benchmark", systemImage: "speedometer") }
+            BenchmarkScreen(model: benchmark, energy: power.ready.energy).tabItem {
+                Label("benchmark", systemImage: "speedometer")
+            }
             ValidateScreen(model: validate, failure: failure, pick: pick)
                 .tabItem { Label("validate", systemImage: "checkmark.seal") }
         }

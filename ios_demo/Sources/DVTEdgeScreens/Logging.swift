@@ -21,7 +21,8 @@ public struct Logging: Sendable {
         let placed = zip(runtime.bundle.manifest.stages, await runtime.placements)
             .compactMap { stage, plan in plan.map { "\(stage.name) \($0)" } }
         let header = try await LogHeader(
-            runtime, app: app, engine: placed.isEmpty ? engine : "\(engine); planned: \(placed.joined(separator: "; "))",
+            runtime, app: app,
+            engine: placed.isEmpty ? engine : "\(engine); planned: \(placed.joined(separator: "; "))",
             device: device, os: os, threads: 1,
             powerSource: state.charging ? .charger : state.knownLevel == nil ? .unknown : .battery,
             everyStage: everyStage, data: data, pixels: pixels ? "\(url.lastPathComponent).pixels" : nil)

@@ -51,12 +51,12 @@ public final class ValidateModel {
         defer { running = false }
         do {
             errors = try await runtime.goldenErrors()
-            let images = try await pictures.map { list in try await Task.detached(operation: list).value }
-            let golden: [Picture] = try await goldenImages(runtime.bundle).map { image in { image } }
+            var images: [Picture] = try await goldenImages(runtime.bundle).map { image in { image } }
+            if let pictures { images = try await Task.detached(operation: pictures).value }
             let (url, writer) = try await logging.begin(
-                runtime, state, everyStage: true, data: images == nil ? "golden images of the bundle" : nil,
+                runtime, state, everyStage: true, data: pictures == nil ? "golden images of the bundle" : nil,
                 pixels: keepsPixels)
-            try await write(writer, state, images ?? golden)
+            try await write(writer, state, images)
             log = url
         } catch is CancellationError {
             return

@@ -114,7 +114,9 @@ struct Screens {
                 await model.sample(DeviceState(batteryLevel: 0.5, timeS: time + 1))
             }
             #expect(model.plan?.point == point)
-            guard case .queue(_?) = model.reason else { throw DvtEdgeError(.data, "\(String(describing: model.reason))") }
+            guard case .queue(_?) = model.reason else {
+                throw DvtEdgeError(.data, "\(String(describing: model.reason))")
+            }
         }
     }
 
@@ -134,7 +136,9 @@ struct Screens {
     /// A hot device is waited for, until somebody stops it.
     @Test func benchmarkWaitsUntilCool() async throws {
         let model = BenchmarkModel(try runtime([sure, sure, sure]))
-        let run = Task { await model.run(seconds: 0.01, logging(TemporaryFolder().url)) { DeviceState(thermal: .critical) } }
+        let run = Task {
+            await model.run(seconds: 0.01, logging(TemporaryFolder().url)) { DeviceState(thermal: .critical) }
+        }
         while !model.waiting { await Task.yield() }
         #expect(model.running)
         run.cancel()
@@ -143,7 +147,8 @@ struct Screens {
     }
 
     @Test func slowdowns() {
-        let times = [Double](repeating: 2, count: 10) + [Double](repeating: 9, count: 80) + [Double](repeating: 3, count: 10)
+        let times =
+            [Double](repeating: 2, count: 10) + [Double](repeating: 9, count: 80) + [Double](repeating: 3, count: 10)
         #expect(slowdown(times) == 1.5 && slowdown([1, 2, 3]) == nil)
     }
 

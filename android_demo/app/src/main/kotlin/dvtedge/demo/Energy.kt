@@ -51,6 +51,6 @@ fun energyOf(
     val costs = profile.costs(manifest.stages.map { it.macs }, manifest.artifactsSha256, manifest.target)
     val (charge, level) = sample.chargeUah to sample.batteryLevel
     val counted = charge != null && level != null && level >= 0.2 // of a nearly empty one a step of the level is too much
-    val full = if (counted) charge!! / level!! * JOULES_PER_UAH * profile.battery.voltageV else profile.battery.joules
+    val full = if (counted) charge / level * JOULES_PER_UAH * profile.battery.voltageV else profile.battery.joules
     return Energy(profile, costs, full, counted)
 }
