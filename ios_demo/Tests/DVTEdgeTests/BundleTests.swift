@@ -50,13 +50,13 @@ func zipsByRecipe(_ json: JSON) {
         made.write(".manifest.json.\(10_000_000 + number)", Array("{".utf8))  // may lie there: no two are alike
         return made
     }
-    func put(_ number: Int) {
+    @Sendable func put(_ number: Int) {
         symlink(folders[number].url.path, place.path("next"))
         rename(place.path("next"), place.path("bundle"))
         if number > 1 { try? FileManager.default.removeItem(at: folders[number - 2].url) }
     }
     put(0)
-    let replacing = Thread { (1..<folders.count).forEach(put) }
+    let replacing = Thread { for number in 1..<folders.count { put(number) } }
     replacing.start()
     var opened = 0
     while !replacing.isFinished {

@@ -8,6 +8,7 @@ import dvtedge.device.Runtime
 import dvtedge.device.StateRecord
 import dvtedge.device.Thermal
 import java.io.File
+import java.util.concurrent.CancellationException
 import kotlin.math.ceil
 
 private const val WARM_UP = 20 // images
@@ -84,10 +85,9 @@ class Benchmark(
         samples: List<StateRecord>,
         peak: Long,
     ): Measured {
-        check(results.isNotEmpty()) { "stopped before the first image" }
+        if (results.isEmpty()) throw CancellationException("stopped before the first image")
         val watts = samples.map { it.watts }
         val times = results.map { it.totalMs }
-        val tenth = times.size / 10
         return Measured(
             name,
             loads[0].indices.map { stage -> median(loads.map { it[stage] }) },
@@ -96,7 +96,7 @@ class Benchmark(
             IntArray(loads[0].size) { exit -> results.count { it.exit == exit } },
             peak,
             samples.mapNotNull { it.temperatureC },
-            if (tenth < LEAST_TENTH) null else median(times.takeLast(tenth)) / median(times.take(tenth)),
+            slowdown(times),
             if (watts.all { it != null }) watts.filterNotNull().average() else null,
         )
     }
@@ -110,8 +110,14 @@ class Benchmark(
             (System.nanoTime() - start) / 1e6
         }
     }
+}
 
-    private fun median(times: List<Double>) = percentile(times.sorted(), 0.5)
+private fun median(times: List<Double>) = percentile(times.sorted(), 0.5)
+
+/** Median of the last tenth of [times] to that of the first; null where a tenth is too few to say. */
+internal fun slowdown(times: List<Double>): Double? {
+    val tenth = times.size / 10
+    return if (tenth < LEAST_TENTH) null else median(times.takeLast(tenth)) / median(times.take(tenth))
 }
 
 /** What of the process is in memory now, the engine's part too: Linux's VmRSS. */

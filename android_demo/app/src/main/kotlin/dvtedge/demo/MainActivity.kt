@@ -95,7 +95,7 @@ class MainActivity : Activity() {
     )
 
     fun select(index: Int) {
-        screens[tab].hide()
+        if (content.childCount > 0) screens[tab].hide()
         tab = index
         tabs.forEachIndexed { k, button ->
             button.isSelected = k == index
