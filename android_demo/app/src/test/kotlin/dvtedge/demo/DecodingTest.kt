@@ -10,7 +10,7 @@ import java.io.File
 import java.io.IOException
 import java.util.Base64
 
-/** Picture files through Android's own decoder (Skia, as Robolectric brings it): the golden pixels, but where it is known not to. */
+/** Picture files through Android's own decoder (Skia, as Robolectric brings it): the golden pixels, with two known exceptions. */
 class DecodingTest : AppTest() {
     private val golden = File(System.getProperty("golden")!!)
 
