@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test android screenshots ios swift-toolchain lint results arm-check clean
+.PHONY: demo test android screenshots ios swift-toolchain lint results photographs arm-check clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -32,9 +32,13 @@ ios: $(READY)
 swift-toolchain:
 	ios_demo/toolchain.sh
 
-# docs/results.md from CIFAR-10 in the folder DATA (torchvision's layout); trains the static models first, unless they are there.
+# docs/results-cifar10.md from CIFAR-10 in the folder DATA (torchvision's layout); trains the static models first, unless they are there.
 results: $(READY)
 	$(BIN)/python export_scripts/reproduce/make_results.py $(DATA)
+
+# docs/results.md from a clone of the photographs' repository (docs/training.md) in the folder DATA.
+photographs: $(READY)
+	$(BIN)/python export_scripts/reproduce/make_photographs.py $(DATA)
 
 lint: $(READY)
 	$(BIN)/ruff check .

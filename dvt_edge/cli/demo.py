@@ -1,5 +1,6 @@
-"""`make demo`: the shipped cascade through every target, checked against PyTorch, on 256 real images.
+"""`make demo`: a cascade through every target, checked against PyTorch, on 256 real images.
 
+The images are the package's, or drawn from a user's own (`--data`), those that the training held out then calibrating.
 Writes bundles, summary.json and report.html; both files hold the same figures, all measured in this run.
 """
 
@@ -15,14 +16,16 @@ import numpy as np
 import dvt_edge
 from dvt_edge import machine
 from dvt_edge.atomic import write_text
-from dvt_edge.data.images import LabelledImages
-from dvt_edge.data.reading import sample
+from dvt_edge.data.classes import class_names
+from dvt_edge.data.images import LabelledImages, no_labels
+from dvt_edge.data.reading import task_images
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.exit_rule import confidences, simulate_exits
 from dvt_edge.device.manifest import MANIFEST
+from dvt_edge.device.preprocess import preprocess
 from dvt_edge.device.runtime import Result, Runtime
 from dvt_edge.errors import DvtEdgeError, MissingPackageError
-from dvt_edge.exporting.pipeline import export, tool_versions
+from dvt_edge.exporting.pipeline import calibration_images, export, tool_versions
 from dvt_edge.exporting.recipes import RECIPES, Recipe
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
@@ -31,15 +34,28 @@ from dvt_edge.report.demo_page import write_report
 from dvt_edge.validation.compare import Comparison, compare
 
 SHOWN_PER_EXIT = 8
+IMAGES = 256  # that are shown to each target, at most
 
 
-def run_demo(checkpoint: str, out: Path, report: Report) -> dict[str, Any]:
-    """Returns what summary.json holds. A target whose package is missing is listed as not run, with the reason."""
-    cascade, images = load_cascade(checkpoint), sample("cifar10-test")
+def run_demo(checkpoint: str, out: Path, report: Report, data: str | None = None) -> dict[str, Any]:
+    """Returns what summary.json holds. A target whose package is missing is listed as not run, with the reason.
+
+    Raises DataError where the images at `data`, or the package's, are of other classes or have no labels.
+    """
+    cascade = load_cascade(checkpoint)
+    calibration = calibration_images(cascade, data)
+    images = task_images(
+        data, class_names(cascade.trained_on, calibration, cascade.config.num_classes), cascade.config.name
+    )
+    if images.labels is None:
+        raise no_labels(images.source)
+    images = images.shuffled().first(IMAGES) if data else images
     targets, shown = [], None
     for recipe in RECIPES:
         try:
-            bundle = exported(recipe, cascade, checkpoint_sha256(checkpoint), out / recipe.name, report)
+            bundle = exported(
+                recipe, cascade, checkpoint_sha256(checkpoint), out / recipe.name, report, calibration if data else None
+            )
         except MissingPackageError as error:
             targets.append({"target": recipe.name, "ran": False, "megabytes": 0.0, "reason": str(error)})
             continue
@@ -60,11 +76,18 @@ def run_demo(checkpoint: str, out: Path, report: Report) -> dict[str, Any]:
         "targets": targets,
     }
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
-    write_report(out / "report.html", summary, examples(images, shown or []))
+    write_report(out / "report.html", summary, examples(cascade, images, shown or []))
     return summary
 
 
-def exported(recipe: Recipe, cascade: Cascade, digest: str, folder: Path, report: Report) -> CascadeBundle:
+def exported(
+    recipe: Recipe,
+    cascade: Cascade,
+    digest: str,
+    folder: Path,
+    report: Report,
+    calibration: LabelledImages | None = None,
+) -> CascadeBundle:
     """An earlier run's bundle, where it is whole, made from this checkpoint by these tools, and no older than this
     package's code; else a new one."""
     if folder.is_dir():
@@ -76,7 +99,7 @@ def exported(recipe: Recipe, cascade: Cascade, digest: str, folder: Path, report
                 return bundle
         except DvtEdgeError:
             pass  # damaged or of another release: made anew
-    return export(cascade, recipe.name, folder, checkpoint_sha256=digest, report=report)
+    return export(cascade, recipe.name, folder, calibration=calibration, checkpoint_sha256=digest, report=report)
 
 
 def described(bundle: CascadeBundle) -> dict[str, Any]:
@@ -145,14 +168,15 @@ def curve(comparison: Comparison, bundle: CascadeBundle) -> list[list[float]]:
     return rows
 
 
-def examples(images: LabelledImages, results: list[Result]) -> list[list[dict[str, Any]]]:
-    """For each exit, the first images that left there."""
+def examples(cascade: Cascade, images: LabelledImages, results: list[Result]) -> list[list[dict[str, Any]]]:
+    """For each exit, the first images that left there, as the cascade saw them."""
     exits = 1 + max((r.exit for r in results), default=-1)
     chosen: list[list[dict[str, Any]]] = [[] for _ in range(exits)]
     for index, result in enumerate(results):
         if len(chosen[result.exit]) < SHOWN_PER_EXIT:
             assert images.labels is not None
             truth = images.classes[images.labels[index]]
-            row = {"pixels": images[index], "label": result.label_name, "truth": truth, "confidence": result.confidence}
+            pixels = preprocess(images[index], cascade.config.image_size, cascade.config.resize)
+            row = {"pixels": pixels, "label": result.label_name, "truth": truth, "confidence": result.confidence}
             chosen[result.exit].append(row)
     return chosen

@@ -79,12 +79,13 @@ def demo(
         "build/demo"
     ),
     checkpoint: Annotated[str, typer.Option(help="The cascade to show.")] = "zoo:dvt_cifar10",
+    data: Annotated[str | None, typer.Option(help="Its images, with labels; default: the package's CIFAR-10.")] = None,
 ) -> None:
-    """Export the shipped cascade for every target, check it, run real images, and write a report."""
+    """Export a cascade for every target, check it, run real images, and write a report."""
     from dvt_edge.cli.demo import run_demo
 
     with progress() as report:
-        summary = run_demo(checkpoint, out, report)
+        summary = run_demo(checkpoint, out, report, data)
     from dvt_edge.cli.tables import print_summary
 
     print_summary(console, summary)

@@ -18,7 +18,7 @@ from dvt_edge.data.classes import in_classes
 from dvt_edge.data.folders import IMAGE_SUFFIXES, Walk, entries, kind_of, printable, subfolders, walk
 from dvt_edge.data.images import LabelledImages, from_arrays
 from dvt_edge.data.lists import find_lists, open_lists
-from dvt_edge.data.shipped import ZOO, shipped
+from dvt_edge.data.shipped import ZOO, shipped, with_clone
 from dvt_edge.errors import DataError, DataWarning, one_line
 
 
@@ -112,7 +112,8 @@ def task_images(path: str | Path | None, classes: Sequence[str], model: str) -> 
     if path is not None:
         return in_classes(open_images(path), classes, model)
     if (images := sample("cifar10-test")).classes != tuple(classes):
-        raise DataError(f"{model} has other classes than the images in the package; give some of its own (--data)")
+        how = with_clone(model, "--data") or "give some of its own (--data)"
+        raise DataError(f"{model} has other classes than the images in the package: {how}")
     return images
 
 

@@ -26,6 +26,7 @@ from dvt_edge.data.classes import class_names, in_classes
 from dvt_edge.data.dealing import held_out_images
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images, sample
+from dvt_edge.data.shipped import with_clone
 from dvt_edge.device.bundle import CascadeBundle, list_files, why_not_replaceable
 from dvt_edge.device.manifest import (
     FORMAT,
@@ -103,8 +104,10 @@ def calibration_images(cascade: Cascade, given: LabelledImages | str | os.PathLi
     name, known = cascade.config.name, cascade.trained_on
     if given is None:
         if known is None or known != load_cascade(f"zoo:{SHIPPED}").trained_on:
+            how = with_clone(name, f"dvt-edge export zoo:{name} build/bundles --calibration")
             raise DataError(
-                f"the package has no images that {name} was not trained on: export it with real ones (--calibration)"
+                f"the package has no images that {name} was not trained on: "
+                f"{how or 'export it with real ones (--calibration)'}"
             )
         given = sample(SAMPLE)
     if not isinstance(given, LabelledImages):

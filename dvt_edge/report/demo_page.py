@@ -17,7 +17,7 @@ def write_report(path: Path, summary: dict[str, Any], examples: list[list[dict[s
     """Write the HTML of `summary` (as in summary.json) and of the example images of each exit."""
     ran = [t for t in summary["targets"] if t["ran"]]
     pictures = [
-        [row | {"src": data_uri(enlarged(row["pixels"])), "right": row["label"] == row["truth"]} for row in rows]
+        [row | {"src": data_uri(shown(row["pixels"])), "right": row["label"] == row["truth"]} for row in rows]
         for rows in examples
     ]
     with styled():
@@ -70,5 +70,7 @@ def plot_curves(targets: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def enlarged(pixels: NDArray[np.uint8], size: int = 96) -> Image.Image:
-    return Image.fromarray(pixels).resize((size, size), Image.Resampling.NEAREST)
+def shown(pixels: NDArray[np.uint8], size: int = 96) -> Image.Image:
+    """Small images enlarged so that each pixel is seen, larger ones made a thumbnail."""
+    how = Image.Resampling.NEAREST if len(pixels) <= size else Image.Resampling.LANCZOS
+    return Image.fromarray(pixels).resize((size, size), how)

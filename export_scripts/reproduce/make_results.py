@@ -1,4 +1,4 @@
-"""docs/results.md: the shipped cascade against static models, every table and figure from one run of this script.
+"""docs/results-cifar10.md: the shipped cascade against static models, every table and figure from one run of this.
 
     python export_scripts/reproduce/make_results.py data            or `make results DATA=data`
 
@@ -26,13 +26,12 @@ from results_page import (
     STATICS,
     TAKEN_APART,
     TIMED,
-    Run,
     page,
-    read_answers,
     read_runs,
     seed_noise,
     statics_as_long,
 )
+from results_tables import read_answers
 from rich.console import Console
 from train_baselines import SCHEDULE, keep_figures, train_variant
 
@@ -63,7 +62,7 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def plot_budget(result: dict[str, Any], statics: list[Run], path: Path) -> None:
+def plot_budget(result: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     found = result["evaluations"][0]
@@ -77,11 +76,11 @@ def plot_budget(result: dict[str, Any], statics: list[Run], path: Path) -> None:
     axes.plot(
         np.array(found["macs"]) / 1e6, 100 * np.array(found["top1"]), "ko", label="anytime: all leave at one exit"
     )
-    axes.plot([r.macs[0] / 1e6 for r in statics], [100 * r.top1[0] for r in statics], "r*", markersize=12)
-    for run in statics:
-        side = run.config.grids[0]
-        where = (run.macs[0] / 1e6, 100 * run.top1[0])
-        axes.annotate(f"static {side}x{side}", where, (8, -12), textcoords="offset points", color="crimson")
+    alone = [s for s in result["statics"] if s["target"] == found["target"]]
+    axes.plot([s["macs"][0] / 1e6 for s in alone], [100 * s["top1"][0] for s in alone], "r*", markersize=12)
+    for static in alone:
+        where = (static["macs"][0] / 1e6, 100 * static["top1"][0])
+        axes.annotate(static["static"], where, (8, -12), textcoords="offset points", color="crimson")
     axes.set(xlabel="mean MMACs an image", ylabel="top-1 on the test images, %")
     axes.grid(alpha=0.3)
     axes.legend()
@@ -108,8 +107,8 @@ def plot_latency(result: dict[str, Any], path: Path) -> None:
     save(figure, path)
 
 
-def plot_examples(result: dict[str, Any], data: Path, path: Path) -> None:
-    images = open_images(data, "test")
+def plot_examples(result: dict[str, Any], data: Path, checkpoint: str, path: Path) -> None:
+    images, config = open_images(data, "test"), load_cascade(checkpoint).config
     classes = result["examples"]["classes"]
     shown = max(len(found["easy"]) for found in classes.values())
     figure = Figure(figsize=(1 + 1.1 * 2 * shown, 1.15 * len(classes)), layout="constrained")
@@ -118,7 +117,8 @@ def plot_examples(result: dict[str, Any], data: Path, path: Path) -> None:
         for axes, example in zip(row, [*padded(found["easy"], shown), *padded(found["hard"], shown)], strict=True):
             axes.axis("off")
             if example is not None:
-                axes.imshow(images[example["image"]], interpolation="nearest")
+                pixels = preprocess(images[example["image"]], config.image_size, config.resize)
+                axes.imshow(pixels, interpolation="nearest")
                 right = example["answer"] == name
                 axes.set_title(
                     f"{example['confidence'][0]:.2f}" + ("" if right else f" {example['answer']}"),
@@ -211,14 +211,14 @@ def main(
         result = run_study(dataclasses.replace(study, tolerance=seed_noise(trained)), report)
     print_study(Console(), result)
     as_long = statics_as_long(trained)
-    plot_budget(result, as_long, docs / "results/budget.svg")
+    plot_budget(result, docs / "results/budget.svg")
     plot_latency(result, docs / "results/latency.svg")
-    plot_examples(result, data, docs / "results/examples.png")
+    plot_examples(result, data, CHECKPOINT, docs / "results/examples.png")
     plot_attention(result, data, docs / "results/attention.png")
     result["operators"] = first_operators(out)
     write_text(docs / "results/eval.json", json.dumps(result, indent=1) + "\n")
     shutil.copyfile(out / "answers.npz", docs / "results/answers.npz")
-    write_text(docs / "results.md", page(result, trained, as_long, read_answers(docs / "results/answers.npz")))
+    write_text(docs / "results-cifar10.md", page(result, trained, as_long, read_answers(docs / "results/answers.npz")))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ import numpy as np
 import typer
 from make_results import RUNNABLE
 from numpy.typing import NDArray
-from results_page import CHECKPOINT, MODEL, page, read_answers, read_runs, statics_as_long
+from results_page import CHECKPOINT, MODEL, page, read_runs, statics_as_long
+from results_tables import read_answers
 
 from dvt_edge import machine
 from dvt_edge.atomic import write_text
@@ -101,7 +102,7 @@ def main(
     write_answers(docs / "results/answers.npz", answers)
     trained = [run for run in read_runs(docs / "results/runs") if run.model == MODEL]
     kept = read_answers(docs / "results/answers.npz")
-    write_text(docs / "results.md", page(result, trained, statics_as_long(trained), kept))
+    write_text(docs / "results-cifar10.md", page(result, trained, statics_as_long(trained), kept))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The baselines and ablations of docs/results.md: the same recipe, data and epochs, one difference each.
+"""The baselines and ablations of docs/results-cifar10.md: the same recipe, data and epochs, one difference each.
 
     python export_scripts/reproduce/train_baselines.py data --epochs 8 --seed 0   all variants, one after the other
     python export_scripts/reproduce/train_baselines.py data --variant static8     one, as long as the shipped cascade

@@ -8,13 +8,18 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from support.needs import needs
 
 from dvt_edge import CascadeBundle, load_cascade
 from dvt_edge.cli import demo
+from dvt_edge.data.reading import sample
 from dvt_edge.device.manifest import MANIFEST
+from dvt_edge.errors import DataError
 from dvt_edge.exporting.recipes import recipe_for
+from dvt_edge.report import demo_page
 
 
 def test_demo_measures_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +64,33 @@ def test_a_bundle_is_kept_unless_the_code_is_newer(
     os.utime(folder / MANIFEST, (0, 0))
     ask()
     assert made == [folder]
+
+
+def test_demo_takes_a_user_s_own_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They calibrate and are shown; the page has what the cascade saw of them, not the files."""
+    needs("onnxruntime")
+    needs("matplotlib")
+    monkeypatch.setattr(demo, "RECIPES", (recipe_for("onnx-fp32"),))
+    given = sample("cifar10-test").first(60)
+    for index in range(60):
+        folder = tmp_path / "photos" / given.classes[given.labels[index]]  # type: ignore[index]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(given[index])).resize((80, 60)).save(folder / f"{index}.png")
+    summary = demo.run_demo("zoo:dvt_cifar10", tmp_path / "out", lambda *_: None, str(tmp_path / "photos"))
+    assert summary["images"] == 60 and summary["data"].endswith("photos") and summary["targets"][0]["ran"]
+    assert "photos" in CascadeBundle.open(tmp_path / "out/onnx-fp32").manifest.verification.data
+    assert (tmp_path / "out/report.html").read_text().count("data:image/png") >= 8
+
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    Image.fromarray(np.asarray(given[0])).save(loose / "a.png")
+    Image.fromarray(np.asarray(given[1])).save(loose / "b.png")
+    with pytest.raises(DataError, match="no labels"):
+        demo.run_demo("zoo:dvt_cifar10", tmp_path / "none", lambda *_: None, str(loose))
+
+
+def test_larger_images_are_thumbnails_and_small_ones_show_their_pixels() -> None:
+    small, large = np.zeros((2, 2, 3), np.uint8), np.zeros((224, 224, 3), np.uint8)
+    small[0, 0] = 255
+    assert len(np.unique(np.asarray(demo_page.shown(small)))) == 2  # no pixel mixed
+    assert demo_page.shown(large).size == (96, 96)

@@ -39,6 +39,16 @@ def test_only_a_bundle_is_replaced(zoo: Cascade, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "mine"]
 
 
+def test_without_images_the_error_is_the_command_that_has_them() -> None:
+    """The photographs that dvt_grocery was trained on are not in the package."""
+    grocery = Cascade(PRESETS["dvt_tiny"].replace(name="dvt_grocery"))
+    commands = "git clone --depth 1 https://github.com/marcusklasson/GroceryStoreDataset, then dvt-edge export "
+    with pytest.raises(DataError, match=commands + "zoo:dvt_grocery build/bundles --calibration GroceryStoreDataset$"):
+        calibration_images(grocery, None)
+    with pytest.raises(DataError, match=r"export it with real ones \(--calibration\)$"):
+        calibration_images(Cascade(PRESETS["dvt_tiny"]), None)
+
+
 @pytest.fixture(scope="module")
 def zoo() -> Cascade:
     return load_cascade("zoo:dvt_cifar10")

@@ -1,0 +1,88 @@
+"""docs/results.md: the grocery cascade on its photographs, every table and figure from one run of this script.
+
+    python export_scripts/reproduce/make_photographs.py GroceryStoreDataset        or `make photographs DATA=...`
+
+Bundles and logits are made once, under build/photographs, and reused. Static models, one exit each and trained by the
+same recipe, are compared where they are given (--static runs/.../cascade.safetensors). Easy and hard photographs of
+each class are written under build/ too: the photographs stay out of the repository.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from make_results import RUNNABLE, plot_budget, plot_examples
+from numpy.typing import NDArray
+from photographs_page import CHECKPOINT, page
+from results_tables import read_answers
+from rich.console import Console
+
+from dvt_edge.atomic import write_text
+from dvt_edge.calibration.exit_logits import ExitLogits, open_logits
+from dvt_edge.cli.demo import exported
+from dvt_edge.cli.options import progress
+from dvt_edge.cli.tables import print_study
+from dvt_edge.data.reading import open_images
+from dvt_edge.evaluation.study import Study, run_study
+from dvt_edge.exporting.pipeline import calibration_images
+from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
+
+matplotlib.use("Agg")
+TIMED = 200  # photographs
+
+
+def coarse_right(logits: ExitLogits, of: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(images, exits): whether the coarse class, whose probability is that of its fine ones together, is right."""
+    assert logits.labels is not None
+    groups = F.one_hot(torch.tensor(of)).float()
+    answers = (torch.from_numpy(np.array(logits.logits)).softmax(dim=-1) @ groups).argmax(dim=-1).numpy()
+    found: NDArray[np.bool_] = answers == np.asarray(of)[logits.labels][:, None]
+    return found
+
+
+def coarse_top1(folder: Path, of: tuple[int, ...]) -> dict[str, list[float]]:
+    """Of each artifact whose logits are kept in `folder`, by its target, exit by exit."""
+    kept = [open_logits(path) for path in sorted(folder.glob("*/test"))]
+    return {x.about.target: coarse_right(x, of).mean(axis=0).tolist() for x in kept if x.about.exits > 1}
+
+
+def main(
+    data: Path,
+    static: Annotated[list[Path] | None, typer.Option(help="A static model's checkpoint, trained alike.")] = None,
+    out: Annotated[Path, typer.Option(help="Bundles and logits, kept between runs.")] = Path("build/photographs"),
+    docs: Path = Path("docs"),
+) -> None:
+    images = open_images(data, "test")
+    statics = {f"static{index}": str(path) for index, path in enumerate(static or ())}
+    with progress() as report:
+        for name, checkpoint in {"bundles": CHECKPOINT, **statics}.items():
+            cascade = load_cascade(checkpoint)
+            given, digest = calibration_images(cascade, str(data)), checkpoint_sha256(checkpoint)
+            for recipe in RUNNABLE:
+                exported(recipe, cascade, digest, out / name / recipe.name, report, given)
+        compared = [path for n, c in statics.items() for path in (Path(c), *(out / n / r.name for r in RUNNABLE))]
+        bundles = tuple(out / "bundles" / r.name for r in RUNNABLE)
+        study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=tuple(compared), timed=TIMED)
+        result: dict[str, Any] = run_study(study, report)
+    print_study(Console(), result)
+    if images.coarse is not None:
+        result["coarse_top1"] = coarse_top1(out / "logits", images.coarse.of)
+        result["coarse_classes"] = len(images.coarse.classes)
+    place = docs / "results/photographs"
+    plot_budget(result, place / "budget.svg")
+    plot_examples(result, data, CHECKPOINT, out / "examples.png")
+    write_text(place / "eval.json", json.dumps(result, indent=1) + "\n")
+    shutil.copyfile(out / "answers.npz", place / "answers.npz")
+    write_text(docs / "results.md", page(result, read_answers(place / "answers.npz")))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,126 @@
+"""docs/results.md from the figures of make_photographs.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from results_tables import (
+    Answers,
+    carry_table,
+    dominated_text,
+    equal_table,
+    exits_table,
+    last_table,
+    md,
+    paragraph,
+    percent,
+    throughput_table,
+    times_table,
+)
+
+from dvt_edge.calibration.confidence import wilson
+from dvt_edge.evaluation.curves import REPEATS, TURN
+from dvt_edge.evaluation.intervals import DRAWS
+
+COMMAND = "make photographs DATA=GroceryStoreDataset"
+MODEL = "dvt_grocery"
+CHECKPOINT = f"zoo:{MODEL}"
+SHOWN_CLASSES = 8  # that leave first, and that leave last
+
+
+def coarse_table(result: dict[str, Any]) -> str:
+    images = result["evaluations"][0]["images"]
+    rows = []
+    for target, top1 in result["coarse_top1"].items():
+        for k, value in enumerate(top1):
+            low, high = wilson(round(value * images), images)
+            rows.append([target, str(k), percent(value), f"{percent(low)} to {percent(high)}"])
+    return md(["artifact", "exit", "coarse top-1", "95 % interval"], rows)
+
+
+def class_shares_table(result: dict[str, Any]) -> str:
+    """The classes of which most and fewest photographs leave at exit 0."""
+    shares = {name: found["exit_shares"] for name, found in result["examples"]["classes"].items()}
+    order = sorted(shares, key=lambda name: -shares[name][0])
+    shown = order if len(order) <= 2 * SHOWN_CLASSES else [*order[:SHOWN_CLASSES], *order[-SHOWN_CLASSES:]]
+    exits = len(next(iter(shares.values())))
+    return md(["class", *(f"exit {k}" for k in range(exits))], [[n, *(f"{v:.0%}" for v in shares[n])] for n in shown])
+
+
+def statics_text(result: dict[str, Any], answers: Answers) -> str:
+    if not result["statics"]:
+        return paragraph(
+            "No static model was trained on these photographs by this recipe yet. The figures below say what leaving",
+            "early saves of this cascade's own cost, and nothing of whether one smaller model would do as well for it.",
+        )
+    return f"""A static model is one stage, alone and without reuse, trained by the same recipe. At each one's accuracy,
+with thresholds that reach it on the held-out photographs:
+
+{equal_table(result, answers)}
+{dominated_text(result)}"""
+
+
+def page(result: dict[str, Any], answers: Answers) -> str:
+    ours = result["evaluations"][0]
+    coarse = ""
+    if "coarse_top1" in result:
+        coarse = f"""The same answers by the data's {result["coarse_classes"]} coarse classes:
+
+{coarse_table(result)}
+"""
+    shares = np.array([found["exit_shares"] for found in result["examples"]["classes"].values()])
+    return f"""# Results on photographs, at 224 px
+
+Made by `{COMMAND}`; every figure below is from that run, its numbers in
+[eval.json](results/photographs/eval.json). The small cascade of 32 px has [a page of its own](results-cifar10.md).
+
+- **Model:** {CHECKPOINT}, SHA-256 `{result["checkpoint_sha256"]}` ([model card](../dvt_edge/zoo/{MODEL}.md)).
+- **Data:** {result["data"]}; smartphone photographs of groceries (arXiv 1901.00711).
+- **Machine:** {result["machine"]}; one thread.
+- **MACs** are those of the graphs that ship, reuse matrices included.
+- **In parentheses:** 95 % intervals over the test photographs, by a bootstrap of {DRAWS:,} draws, paired by each
+  photograph's answers ([answers.npz](results/photographs/answers.npz)). The cascade is of one seed: what another seed
+  would have given is in none of them.
+
+![top-1 against mean MACs](results/photographs/budget.svg)
+
+## Each exit, each artifact
+
+All test photographs, every stage run. Core ML artifacts do not run on Linux and are not in any table.
+
+{exits_table(result)}
+{coarse}{percent(ours["last_share"])} of the test photographs are answered rightly by the last exit alone.
+
+## Less compute
+
+{statics_text(result, answers)}
+
+Early exit against running every stage of the same cascade, thresholds from held-out photographs:
+
+{last_table(result, answers)}
+The held-out photographs are few and of the training images' shops: a loss that was aimed at there is not what the test
+photographs show.
+
+## And in time
+
+Batch 1, one thread, {result["times"][0]["images"]} test photographs drawn at random; all runs of a target take turns,
+{TURN} photographs each, and each is timed {REPEATS} times, of which the median counts. Stages, confidences and the
+choice of exit are counted, decoding is not. Top-1 is that of the same thresholds on all test photographs.
+
+{times_table(result)}
+In batches of 64 in PyTorch, answered photographs leaving the batch; the runs take turns, the best of three:
+
+{throughput_table(result)}
+## Quantized artifacts: thresholds carried over, or found anew
+
+{carry_table(result)}
+## Where photographs leave
+
+At the thresholds that lose half a point on the held-out photographs, {shares[:, 0].mean():.0%} of a class leave at exit
+0 on average. The classes of which most and of which fewest do:
+
+{class_shares_table(result)}
+The easy and the hard photographs of each class are in build/photographs/examples.png after the command: they are not
+ours to ship.
+"""
