@@ -59,9 +59,11 @@ func zipsByRecipe(_ json: JSON) {
     let replacing = Thread { for number in 1..<folders.count { put(number) } }
     replacing.start()
     var opened = 0
-    while !replacing.isFinished {
-        #expect(try CascadeBundle.open(place.path("bundle")).manifest.stages.count == 3)
-        opened += 1
+    try withExtendedLifetime(folders) {  // each goes with its object
+        while !replacing.isFinished {
+            #expect(try CascadeBundle.open(place.path("bundle")).manifest.stages.count == 3)
+            opened += 1
+        }
     }
     #expect(opened > 1)
 }

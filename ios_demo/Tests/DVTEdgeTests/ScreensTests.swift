@@ -100,25 +100,19 @@ struct Screens {
         #expect(model.energyJ(result) == exits[1] && without.energyJ(result) == nil)
     }
 
-    /// With a target the queue decides: what the battery can hold the most accurate point, else the cheapest.
-    @Test func theQueueHoldsALifetime() async throws {
-        for (hours, point) in [(0.1, "full"), (1000, "eager")] {
-            let ready = try ready([sure, sure, sure], profile: profile)
-            let model = PowerModel(ready)
-            await model.sample(DeviceState(batteryLevel: 0.5, timeS: 0))
-            #expect(model.reason == .otherwise)
-            model.lifetimeHours = hours
-            await model.sample(DeviceState(batteryLevel: 0.5, timeS: 0))
-            #expect(model.reason == .queue(nil) && model.state.lifetimeS == hours * 3600)
-            for time in [100.0, 200] {
-                _ = try await ready.runtime.run(image, state: DeviceState(batteryLevel: 0.5, timeS: time))
-                await model.sample(DeviceState(batteryLevel: 0.5, timeS: time + 1))
-            }
-            #expect(model.plan?.point == point)
-            guard case .queue(_?) = model.reason else {
-                throw DvtEdgeError(.data, "\(String(describing: model.reason))")
-            }
-        }
+    /// Without a target the default point is taken; with one the queue decides, where a profile gives it joules.
+    @Test func theQueueDecides() async throws {
+        let model = PowerModel(try ready([sure, sure, sure], profile: profile))
+        await model.sample(DeviceState(batteryLevel: 0.5, timeS: 0))
+        #expect(model.reason == .otherwise && model.plan?.point == "accurate")
+        model.lifetimeHours = 2
+        await model.sample(DeviceState(batteryLevel: 0.5, timeS: 1))
+        #expect(model.state.lifetimeS == 7200 && model.reason == .queue(nil))
+        #expect(model.plan?.point == "eager")  // no point of the golden bundle gains accuracy
+        let without = PowerModel(try ready([sure, sure, sure]))
+        without.lifetimeHours = 2
+        await without.sample(DeviceState(batteryLevel: 0.5, timeS: 1))
+        #expect(without.reason == .otherwise && without.plan?.point == "accurate" && without.baseW == nil)
     }
 
     @Test func benchmark() async throws {
