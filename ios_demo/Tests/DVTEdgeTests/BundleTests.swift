@@ -42,31 +42,6 @@ func zipsByRecipe(_ json: JSON) {
     #expect(errorOfOpening(folder.path("x.zip")) == "ArchiveError")
 }
 
-/// Where a bundle is replaced while it is opened, one of both is opened: never a mixture, and no error.
-@Test func replacedMeanwhile() async throws {
-    let place = TemporaryFolder()
-    let folders = try (0..<60).map { number in
-        let made = try unpacked()
-        made.write(".manifest.json.\(10_000_000 + number)", Array("{".utf8))  // may lie there: no two are alike
-        return made
-    }
-    @Sendable func put(_ number: Int) {
-        symlink(folders[number].url.path, place.path("next"))
-        rename(place.path("next"), place.path("bundle"))
-        if number > 1 { try? FileManager.default.removeItem(at: folders[number - 2].url) }
-    }
-    put(0)
-    let replacing = Thread { for number in 1..<folders.count { put(number) } }
-    replacing.start()
-    var opened = 0
-    while !replacing.isFinished {
-        #expect(try CascadeBundle.open(place.path("bundle")).manifest.stages.count == 3)
-        opened += 1
-    }
-    withExtendedLifetime(folders) {}  // each goes with its object
-    #expect(opened > 1)
-}
-
 /// The bundle of a golden .zip, as a folder.
 private func unpacked() throws -> TemporaryFolder {
     let folder = TemporaryFolder()
