@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -67,7 +66,7 @@ def test_one_that_is_replaced_meanwhile(tmp_path: Path, swift_tool: list[str]) -
 
     def put(number: int) -> None:
         (tmp_path / "next").symlink_to(folders[number])
-        os.replace(tmp_path / "next", place)
+        (tmp_path / "next").replace(place)
         if number > 1:
             shutil.rmtree(folders[number - 2])
 
