@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,7 +98,7 @@ def main(
         total = epochs * len(batches)
 
         def rate(step: int) -> float:  # one epoch of warm-up, then a cosine
-            return min(1.0, (step + 1) / len(batches)) * (1 + np.cos(np.pi * step / total)) / 2
+            return min(1.0, (step + 1) / len(batches)) * (1 + math.cos(math.pi * step / total)) / 2
 
     for epoch in range(done, epochs):
         torch.manual_seed(seed * 1000 + epoch)
