@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test android screenshots ios swift-toolchain lint results photographs arm-check clean
+.PHONY: demo test android screenshots ios swift-toolchain lint results photographs arm-check arm-counts clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -46,9 +46,13 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# The shipped bundles on emulated ARM processors; Debian, amd64. The first run downloads 150 MB and takes minutes.
+# The shipped bundles on emulated ARM processors; Debian, amd64. The first run downloads 300 MB and takes minutes.
 arm-check: $(READY)
 	PYTHONPATH=tests $(BIN)/python tests/support/arm_check.py build/arm
+
+# dvt_edge/simulation/arm_instructions.json, in the same place.
+arm-counts: $(READY)
+	PYTHONPATH=tests $(BIN)/python tests/support/arm_counts.py build/arm
 
 # The tested versions are in .ci/constraints.txt; `touch pyproject.toml` installs again.
 $(READY): pyproject.toml .ci/constraints.txt

@@ -19,6 +19,7 @@ from dvt_edge.device.operating_point import OperatingPoint
 from dvt_edge.device.power_policy import PowerTable, power_table
 from dvt_edge.device.schema import read_json, require
 from dvt_edge.errors import SchemaError
+from dvt_edge.simulation.arm_instructions import instruction_table
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "profiles"
@@ -137,6 +138,35 @@ class ComputeEstimate:
         not_negative(f"{self.target}: call_ms", self.call_ms)
         not_negative(f"{self.target}: image_ms", self.image_ms)
 
+    def stage_s(self, stage_macs: Sequence[int]) -> tuple[float, ...]:
+        return tuple(macs / (self.gmacs_per_s * 1e9) + self.call_ms / 1e3 for macs in stage_macs)
+
+
+@dataclass(frozen=True)
+class CountedEstimate:
+    """Stage costs from counted ARM instructions: instructions x cycles / clock + call, at `busy_w` above the base."""
+
+    target: str
+    processor: str  # whose instructions: arm_instructions.json
+    cycles_per_instruction: float  # presumed
+    clock_ghz: float
+    busy_w: float
+    call_ms: float
+    image_ms: float
+    source: str
+
+    def __post_init__(self) -> None:
+        for name in ("cycles_per_instruction", "clock_ghz", "busy_w"):
+            positive(f"{self.target}: {name}", getattr(self, name))
+        not_negative(f"{self.target}: call_ms", self.call_ms)
+        not_negative(f"{self.target}: image_ms", self.image_ms)
+
+    def stage_s(self, stage_macs: Sequence[int]) -> tuple[float, ...]:
+        """Raises SchemaError where the target was not counted on the processor."""
+        counts = instruction_table().instructions(self.target, self.processor, stage_macs)
+        rate = self.clock_ghz * 1e9 / self.cycles_per_instruction
+        return tuple(count / rate + self.call_ms / 1e3 for count in counts)
+
 
 @dataclass(frozen=True)
 class MeasuredStages:
@@ -194,18 +224,25 @@ class DeviceProfile:
     battery: Battery
     power: BasePower
     thermal: ThermalModel
+    counted: tuple[CountedEstimate, ...] = ()
     estimated: tuple[ComputeEstimate, ...] = ()
     measured: tuple[MeasuredStages, ...] = ()
     low_power_below: float | None = None
 
     def __post_init__(self) -> None:
         require(self.format == FORMAT, f"format {self.format}; this reads {FORMAT}")
-        require(bool(self.estimated or self.measured), "no stage costs; expected `estimated` or `measured` ones")
+        known = bool(self.counted or self.estimated or self.measured)
+        require(known, "no stage costs; expected `counted`, `estimated` or `measured` ones")
         level = self.low_power_below
         require(level is None or 0 <= level <= 1, f"low_power_below {level}; expected 0 to 1 or null")
 
+    @property
+    def estimates(self) -> tuple[CountedEstimate | ComputeEstimate, ...]:
+        return (*self.counted, *self.estimated)
+
     def costs(self, stage_macs: Sequence[int], artifact_sha256: str, target: str) -> StageCosts:
-        """Of an artifact: measured ones if the profile has them for exactly these files, else an estimate.
+        """Of an artifact: measured ones if the profile has them for exactly these files, else an estimate, from counted
+        instructions rather than from MACs.
 
         `stage_macs` has each stage's own MACs. Raises SchemaError where the profile has neither.
         """
@@ -213,13 +250,13 @@ class DeviceProfile:
             if m.artifact_sha256 == artifact_sha256 and len(m.stage_ms) == len(stage_macs):
                 seconds, joules = (tuple(v / 1e3 for v in values) for values in (m.stage_ms, m.stage_mj))
                 return StageCosts(seconds, joules, m.image_ms / 1e3, m.image_mj / 1e3, "measured", m.source)
-        for e in self.estimated:
+        for e in self.estimates:
             if e.target == target:
-                seconds = tuple(macs / (e.gmacs_per_s * 1e9) + e.call_ms / 1e3 for macs in stage_macs)
+                seconds = e.stage_s(stage_macs)
                 joules = tuple(s * e.busy_w for s in seconds)
                 image_s = e.image_ms / 1e3
                 return StageCosts(seconds, joules, image_s, image_s * e.busy_w, "estimated", e.source)
-        known = ", ".join(e.target for e in self.estimated) or "none"
+        known = ", ".join(e.target for e in self.estimates) or "none"
         raise SchemaError(
             f"the profile {self.name} has no costs measured for the artifacts {artifact_sha256[:12]}... "
             f"and none estimated for {target}; estimated: {known}"
@@ -248,6 +285,7 @@ class DeviceProfile:
             self,
             battery=changed(battery, capacity_mah=battery.capacity_mah * capacity),
             power=changed(power, idle_w=power.idle_w * base, screen_w=power.screen_w * base),
+            counted=tuple(changed(e, busy_w=e.busy_w * energy) for e in self.counted),
             estimated=tuple(changed(e, busy_w=e.busy_w * energy) for e in self.estimated),
             measured=tuple(
                 changed(m, stage_mj=tuple(mj * energy for mj in m.stage_mj), image_mj=m.image_mj * energy)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.errors import DataError
 from dvt_edge.validation.bounds import DeviceBounds
-from dvt_edge.validation.device_compare import ExitMeter, percentiles
+from dvt_edge.validation.device_compare import ExitMeter
 from dvt_edge.validation.log_batches import Batch, Timeline, batches
+from dvt_edge.validation.log_figures import percentiles
 from dvt_edge.validation.verdicts import Check, passed, share
 
 MOST = 200_000  # pictures of the other log that are kept

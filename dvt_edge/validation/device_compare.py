@@ -11,7 +11,6 @@ Errors are told apart by what is held against what, on the same pixels:
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +29,6 @@ from dvt_edge.validation.log_batches import Batch, Timeline, batches
 WORST = 12  # images that a page shows
 SUSPECTS = 48  # images that a diagnosis runs again
 SCATTER = 1500
-BINS = 60
 
 
 @dataclass
@@ -249,7 +247,7 @@ def count_labels(found: Measured, batch: Batch, manifest: Manifest, names: Seque
         found.label_off += int((known & (of_label < largest)).sum())
         for k in range(found.exits):
             value = confidences(batch.logits[:, k], spec.temperature[k], spec.measure)
-            both = np.isfinite(value) & np.isfinite(batch.confidence[:, k])
+            both = np.isfinite(value) & ~np.isnan(batch.confidence[:, k])
             found.confidence_checked += int(both.sum())
             found.confidence_off += int((np.abs(value - batch.confidence[:, k])[both] > 1e-4).sum())
     else:
@@ -324,10 +322,13 @@ def count_answers(
     found.same_answer += int(same.sum())
     at = np.arange(len(picked))
     sure, host_sure = batch.confidence[picked, ours], value[at, ours]
-    shift = np.where(np.isfinite(sure) & np.isfinite(host_sure), sure - host_sure, np.float32(0))
+    both = np.isfinite(sure) & np.isfinite(host_sure)
+    with np.errstate(invalid="ignore"):
+        shift = np.where(both, sure - host_sure, np.float32(0))
     found.shifts.append(shift)
     if len(found.scatter) < SCATTER:
-        found.scatter += list(zip(host_sure.tolist(), sure.tolist(), strict=True))[: SCATTER - len(found.scatter)]
+        pairs = list(zip(host_sure[both].tolist(), sure[both].tolist(), strict=True))
+        found.scatter += pairs[: SCATTER - len(found.scatter)]
     if truth is not None:
         known_place = places[picked] >= 0
         wanted = np.array([truth[p] if p >= 0 else -1 for p in places[picked]])
@@ -346,12 +347,17 @@ def count_answers(
             "pixels": record.pixels,
             "pixels_sha256": record.pixels_sha256,
             "place": int(places[picked[k]]),
-            "device": {"exit": int(ours[k]), "label": int(label[k]), "confidence": float(sure[k])},
-            "host": {"exit": int(out[k]), "label": int(labels[k]), "confidence": float(value[k, out[k]])},
+            "device": {"exit": int(ours[k]), "label": int(label[k]), "confidence": known_float(sure[k])},
+            "host": {"exit": int(out[k]), "label": int(labels[k]), "confidence": known_float(value[k, out[k]])},
         }
         entry = (float(badness[k]), record.seq, row)
         push = heapq.heappush if len(found.worst) < WORST else heapq.heappushpop
         push(found.worst, entry)
+
+
+def known_float(value: np.float32) -> float | None:
+    """None of what is not finite: figures are JSON."""
+    return float(value) if np.isfinite(value) else None
 
 
 def exits_of(
@@ -365,63 +371,3 @@ def exits_of(
     finite = np.isfinite(values) & (stage <= ran[:, None])
     fallen = values.shape[1] - 1 - finite[:, ::-1].argmax(axis=1)
     return np.where(finite.any(axis=1), fallen, ran)
-
-
-# -- what a pass comes to ----------------------------------------------------------------------------------------------
-
-
-def percentiles(values: NDArray[Any]) -> dict[str, float] | None:
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return None
-    return {f"p{q}": float(np.percentile(values, q)) for q in (50, 90, 99)}
-
-
-def latency(found: Measured) -> dict[str, Any]:
-    """Percentiles in milliseconds, and medians over the time of the log with the temperature."""
-    total, time_s = np.concatenate(found.total_ms), np.concatenate(found.time_s)
-    stages = np.concatenate(found.stage_ms)
-    edges = np.linspace(time_s.min(), max(time_s.max(), time_s.min() + 1e-6), min(BINS, max(2, len(total) // 20)) + 1)
-    place = np.clip(np.searchsorted(edges, time_s, side="right") - 1, 0, len(edges) - 2)
-    sampled = [(s.time_s, s.temperature_c) for s in found.timeline.states if s.temperature_c is not None]
-    times, degrees = np.array(sampled, float).T if sampled else (np.zeros(0), np.zeros(0))
-    rows = []
-    for k in range(len(edges) - 1):
-        inside = total[place == k]
-        near = degrees[(times >= edges[k]) & (times <= edges[k + 1])]
-        if len(inside):
-            row: dict[str, Any] = {
-                "time_s": float(edges[k] - edges[0]),
-                "p50_ms": float(np.median(inside)),
-                "images": len(inside),
-            }
-            rows.append(row | {"temperature_c": float(near.mean()) if len(near) else None})
-    tenth = max(1, len(rows) // 10)
-    first, end = (float(np.median([r["p50_ms"] for r in part])) for part in (rows[:tenth], rows[-tenth:]))
-    return {
-        "total_ms": percentiles(total),
-        "stage_ms": [percentiles(stages[:, k]) for k in range(found.exits)],
-        "over_time": rows,
-        "sustained": end / first if first > 0 else None,
-    }
-
-
-def accuracy(found: Measured) -> dict[str, Any] | None:
-    """Top-1 of device and host on the images whose class is known, and their paired difference with its 95 % interval.
-
-    The interval is Agresti and Min's (2005): half an image is added to each cell of the paired table.
-    """
-    images = int(found.right.sum())
-    if not images:
-        return None
-    (_, host_only), (device_only, both) = found.right.tolist()
-    n, b, c = images + 2, device_only + 0.5, host_only + 0.5
-    middle = (b - c) / n
-    half = 1.96 * math.sqrt(max(0.0, b + c - (b - c) ** 2 / n)) / n
-    return {
-        "images": images,
-        "device": (both + device_only) / images,
-        "host": (both + host_only) / images,
-        "difference": (device_only - host_only) / images,
-        "interval": [middle - half, middle + half],
-    }

@@ -27,9 +27,10 @@ from dvt_edge.network.cascade import Cascade
 from dvt_edge.quiet import Report
 from dvt_edge.validation.against import compare_logs
 from dvt_edge.validation.bounds import Bounds, DeviceBounds
-from dvt_edge.validation.device_compare import Measured, accuracy, compare_log, latency
+from dvt_edge.validation.device_compare import Measured, compare_log
 from dvt_edge.validation.diagnosis import Evidence, diagnose, pixel_difference
 from dvt_edge.validation.host_run import HostRun, LoggedPixels, Pixels, run_host
+from dvt_edge.validation.log_figures import accuracy, latency
 from dvt_edge.validation.verdicts import Check, Finding, checks
 
 LIMIT = 20_000  # distinct pictures that the host runs, at most

@@ -24,13 +24,15 @@ from dvt_edge.device.engines import Arrays
 from dvt_edge.device.preprocess import preprocess
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.validation.device_compare import Measured, Suspect
-from dvt_edge.validation.host_run import HostRun, LoggedPixels, Pixels
+from dvt_edge.validation.host_run import HostRun, LoggedPixels, Pixels, key_of_pixels
 from dvt_edge.validation.hypotheses import image_hypotheses, pixel_hypotheses
 from dvt_edge.validation.verdicts import Finding
 
 TRIED = 16  # images that each hypothesis is tried on
 EXPLAINS = 0.3  # of the difference may be left
 LEVELS = 3.0  # of 255, mean: what decoders and rounding make at most
+FLOAT_KERNELS = 0.01  # of a logit: how far float32 kernels are from one another at most
+OVERFLOWS = 0.97 ** np.arange(160)  # of the largest value of a state: from where on a search lets float16 overflow
 RULED = 0.999  # of the images must leave as an operating point says
 Logits = NDArray[np.float32]
 
@@ -278,9 +280,22 @@ def of_first_exit(tried: list[tuple[Suspect, Pixels]], evidence: Evidence) -> It
     yield from of_other_artifacts(tried, 0, evidence)
 
 
+def of_float(tried: list[tuple[Suspect, Pixels]], exit_: int, evidence: Evidence) -> Iterable[tuple[float, str, str]]:
+    """PyTorch's logits in place of the artifacts': nothing but float32 artifacts of the checkpoint comes so close."""
+    theirs = evidence.host.pytorch
+    if theirs is None:
+        return
+    rows = [(s, evidence.host.row(key_of_pixels(p))) for s, p in tried]
+    error = most(off(s.image, exit_, theirs[row, exit_]) if row >= 0 else np.inf for s, row in rows)
+    if error <= FLOAT_KERNELS:
+        words = "the logits are those of the checkpoint in float32, not of the bundle's"
+        yield error, "stale artifact", f"{words} {evidence.runtime.manifest.target} artifacts"
+
+
 def of_other_artifacts(
     tried: list[tuple[Suspect, Pixels]], exit_: int, evidence: Evidence
 ) -> Iterable[tuple[float, str, str]]:
+    yield from of_float(tried, exit_, evidence)
     for other in evidence.other_runtimes:
         if len(other.manifest.stages) > exit_:
             error = most(off(s.image, exit_, host_logits(other, p)[exit_]) for s, p in tried)
@@ -311,7 +326,35 @@ def of_later_exit(
         "dropped stage",
         f"stage {exit_} was not run: its logits are those of stage {exit_ - 1}",
     )
+    yield from of_overflow(tried, exit_, evidence)
     yield from of_other_artifacts(tried, exit_, evidence)
+
+
+def of_overflow(
+    tried: list[tuple[Suspect, Pixels]], exit_: int, evidence: Evidence
+) -> Iterable[tuple[float, str, str]]:
+    """A state whose largest values became infinite. Quantizers cut infinities off, so that logits stay finite.
+
+    From which value on is not known; it is sought on a few images, and must then hold for all.
+    """
+    runtime = evidence.runtime
+    states = [(s, p, state_before(runtime, p, exit_)) for s, p in tried]
+    largest = max(float(np.abs(v).max()) for _, _, state in states for v in state.values())
+
+    def error(some: Sequence[tuple[Suspect, Pixels, Arrays]], limit: float) -> float:
+        found = []
+        for suspect, pixels, state in some:
+            logits = run_stage(runtime, exit_, pixels, {n: overflown(v, limit) for n, v in state.items()})[0]
+            found.append(off(suspect.image, exit_, logits) if np.isfinite(logits).all() else np.inf)
+        return most(found)
+
+    best = min((largest * share for share in OVERFLOWS), key=lambda limit: error(states[:3], limit))
+    words = f"stage {exit_} got a state whose values above {best:.3g} had become infinite"
+    yield error(states, best), "float16 overflow", words
+
+
+def overflown(values: NDArray[Any], limit: float) -> NDArray[Any]:
+    return np.where(np.abs(values) > limit, np.copysign(np.float32(np.inf), values), values).astype(values.dtype)
 
 
 def state_before(runtime: Runtime, pixels: Pixels, stage: int) -> Arrays:

@@ -11,7 +11,8 @@ import numpy as np
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.device.manifest import Manifest
 from dvt_edge.validation.bounds import Bounds, DeviceBounds
-from dvt_edge.validation.device_compare import Measured, accuracy, latency
+from dvt_edge.validation.device_compare import Measured
+from dvt_edge.validation.log_figures import accuracy, latency
 
 Verdict = Literal["pass", "fail", "not checked"]
 

@@ -27,7 +27,7 @@ from dvt_edge.simulation.simulator import Scenario, scenario_of, simulate
 from dvt_edge.simulation.workload import DAY, HOUR, ChargeWindow, Diurnal, FixedRate, Poisson, Workload
 
 LONGER = 1.15  # simulated past the target, to see when the battery is empty
-RATE = 20  # images a second on the camera, which has 50 ms for each: enough for the last exit
+RATE = 15  # images a second on the camera, which has 67 ms for each: enough for the last exit
 
 
 def scenario(bundle: CascadeBundle, logits: Path, profile: DeviceProfile, load: Workload, **parts: object) -> Scenario:
@@ -93,12 +93,12 @@ def main(folder: str, cache: str) -> None:
             ends.append(to_target(simulate(case, queue_of(bundle, case))))
         print(f"level in steps of {step:g} rounded {rounding}: queue at 22 h and 26 h {' and '.join(ends)}")
     beliefs(bundle, logits, camera)
-    (estimate,) = (e for e in camera.estimated if e.target == bundle.manifest.target)
-    fast = dataclasses.replace(estimate, gmacs_per_s=50.0)
+    (estimate,) = (e for e in camera.counted if e.target == bundle.manifest.target)
+    fast = dataclasses.replace(estimate, clock_ghz=25.0)
     battery = dataclasses.replace(camera.battery, capacity_mah=8000.0)
-    quick = dataclasses.replace(camera, estimated=(fast,), battery=battery)
+    quick = dataclasses.replace(camera, counted=(fast,), battery=battery)
     speed(bundle, scenario(bundle, logits, quick, FixedRate(30, DAY), **day))
-    slow = dataclasses.replace(camera, estimated=(estimate,))
+    slow = dataclasses.replace(camera, counted=(estimate,))
     speed(bundle, scenario(bundle, logits, slow, FixedRate(30, DAY), **day))
 
 
@@ -127,7 +127,7 @@ def queue_of(bundle: CascadeBundle, case: Scenario) -> PowerPolicy:
 def speed(bundle: CascadeBundle, case: Scenario) -> None:
     default = bundle.manifest.default_operating_point
     policies = standard_policies(case.power_table, default, True)
-    print(f"\none core of {machine.describe()}, processor time, {case.profile.estimated[0].gmacs_per_s:g} GMACs/s:")
+    print(f"\none core of {machine.describe()}, processor time, {case.profile.counted[0].clock_ghz:g} GHz:")
     for name in ("fixed", "energy-queue"):
         took = seconds(lambda name=name: simulate(case, policies[name]))  # type: ignore[misc]
         print(f"{name}: {30 * DAY / took / 1e6:.0f} million decisions a second")

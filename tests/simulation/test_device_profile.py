@@ -17,8 +17,10 @@ from support.device_logs import log_lines, write_log
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.device.schema import dump_json, from_json, schema_of
 from dvt_edge.errors import SchemaError
+from dvt_edge.simulation.arm_instructions import Count, instruction_table
 from dvt_edge.simulation.device_profile import (
     SHIPPED,
+    ComputeEstimate,
     DeviceProfile,
     MeasuredStages,
     StageCosts,
@@ -43,7 +45,7 @@ def test_shipped_profiles_are_estimates_with_their_sources(name: str) -> None:
     jsonschema.validate(json.loads((SHIPPED / f"{name}.json").read_text()), SCHEMA)
     assert profile.name == name and not profile.measured
     assert {profile.battery.basis, profile.power.basis, profile.thermal.basis} == {"estimated"}
-    for part in (profile.battery, profile.power, profile.thermal, *profile.estimated):
+    for part in (profile.battery, profile.power, profile.thermal, *profile.estimates):
         assert len(part.source) > 10
     for target in ("onnx-fp32", "onnx-int8", "executorch-xnnpack-fp32", "executorch-xnnpack-int8"):
         costs = profile.costs(MACS, "0" * 64, target)
@@ -51,12 +53,50 @@ def test_shipped_profiles_are_estimates_with_their_sources(name: str) -> None:
         assert set(profile.bases(costs).values()) == {"estimated"}
 
 
-def test_an_estimate_is_macs_over_rate_and_a_call() -> None:
-    costs = open_profile("camera-a53").costs(MACS, "", "onnx-int8")
-    assert costs.stage_s == pytest.approx([m / 1.8e9 + 0.2e-3 for m in MACS])
+def test_an_estimate_is_instructions_by_cycles_over_the_clock_and_a_call() -> None:
+    """Of the cascade that was counted, its counts; of another, its MACs at the same mean rate."""
+    camera, table = open_profile("camera-a53"), instruction_table()
+    (count,) = (c for c in table.counts if (c.target, c.processor) == ("onnx-int8", "cortex-a53"))
+    costs = camera.costs(table.macs, "", "onnx-int8")
+    assert costs.stage_s == pytest.approx([n * 1.93 / 1e9 + 0.2e-3 for n in count.stages])
     assert costs.stage_j == pytest.approx([0.5 * s for s in costs.stage_s])
     assert costs.exit_j[1] == pytest.approx(0.5 * (0.5e-3 + sum(costs.stage_s[:2])))
+    other = camera.costs(MACS, "", "onnx-int8")
+    rate = sum(count.stages) / sum(table.macs)
+    assert other.stage_s == pytest.approx([m * rate * 1.93 / 1e9 + 0.2e-3 for m in MACS])
     assert own_macs((5, 15, 35)) == (5, 10, 20)
+
+
+def test_an_estimate_may_be_macs_over_a_rate_where_nothing_was_counted() -> None:
+    mine = ComputeEstimate("coreml-fp16", 10.0, busy_w=1.0, call_ms=0.1, image_ms=0.3, source="made up")
+    costs = dataclasses.replace(open_profile("phone-cpu"), estimated=(mine,)).costs(MACS, "", "coreml-fp16")
+    assert costs.stage_s == pytest.approx([m / 10e9 + 0.1e-3 for m in MACS]) and costs.basis == "estimated"
+
+
+def test_a_target_that_was_not_counted_on_a_processor_says_what_was() -> None:
+    stranger = dataclasses.replace(open_profile("phone-cpu").counted[0], processor="cortex-x4")
+    profile = dataclasses.replace(open_profile("phone-cpu"), counted=(stranger,))
+    with pytest.raises(SchemaError, match=r"onnx-fp32 on cortex-x4: no instructions were counted; counted are .*i8mm"):
+        profile.costs(MACS, "", "onnx-fp32")
+
+
+def test_each_target_of_the_table_was_counted_on_each_processor() -> None:
+    table = instruction_table()
+    counted = {(c.target, c.processor) for c in table.counts}
+    targets, processors = ({pair[k] for pair in counted} for k in (0, 1))
+    assert len(table.counts) == len(counted) == len(targets) * len(processors) == 12
+    for c in table.counts:
+        assert list(c.stages) == sorted(c.stages) and max(c.stages) < sum(table.macs)
+    with pytest.raises(ValueError, match=r"onnx-int8 on cortex-a53: .*; expected a positive count of each stage"):
+        dataclasses.replace(table, counts=(Count("onnx-int8", "cortex-a53", (1, 2)),))
+
+
+def test_without_dot_products_int8_saves_little() -> None:
+    """What the counts are for: by MACs int8 looked twice as fast as float32 on a Cortex-A53."""
+    macs = instruction_table().macs
+    for profile, least, most in (("camera-a53", 0.02, 0.3), ("phone-cpu", 0.3, 0.7)):
+        times = [open_profile(profile).costs(macs, "", target).stage_s for target in ("onnx-fp32", "onnx-int8")]
+        assert all(least < 1 - int8 / fp32 < most for fp32, int8 in zip(*times, strict=True))
 
 
 def test_measured_costs_are_used_for_their_own_artifacts_only() -> None:
@@ -67,7 +107,7 @@ def test_measured_costs_are_used_for_their_own_artifacts_only() -> None:
     assert profile.bases(costs)["stage costs"] == "measured"
     assert profile.costs(MACS, "b" * 64, "onnx-int8").basis == "estimated"
     with pytest.raises(SchemaError, match="camera-a53 has no costs measured for the artifacts bbbbbbbbbbbb"):
-        dataclasses.replace(profile, estimated=()).costs(MACS, "b" * 64, "onnx-int8")
+        dataclasses.replace(profile, counted=()).costs(MACS, "b" * 64, "onnx-int8")
 
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/device_profile.json").read_text())
@@ -115,8 +155,14 @@ def edited(tmp_path: Path, *path: str | int, value: Any) -> Path:
         (("thermal", "tau_s"), 0, "tau_s 0; expected above 0"),
         (("thermal", "max_slowdown"), 0.5, "max_slowdown 0.5; expected 1 or more"),
         (("thermal", "fair_c"), 99, "expected rising"),
-        (("estimated", 1, "gmacs_per_s"), 0, r"\.estimated\[1\]: onnx-int8: gmacs_per_s 0; expected above 0"),
-        (("estimated",), [], "no stage costs"),
+        (("counted", 1, "clock_ghz"), 0, r"\.counted\[1\]: onnx-int8: clock_ghz 0; expected above 0"),
+        (("counted", 0, "cycles_per_instruction"), -1, "onnx-fp32: cycles_per_instruction -1; expected above 0"),
+        (
+            ("estimated",),
+            [{"target": "t", "gmacs_per_s": 0, "busy_w": 1, "call_ms": 0, "image_ms": 0, "source": ""}],
+            r"\.estimated\[0\]: t: gmacs_per_s 0; expected above 0",
+        ),
+        (("counted",), [], "no stage costs"),
         (("format",), 2, "format 2; this reads 1"),
         (("low_power_below",), 2, "low_power_below 2"),
         (("colour",), "red", "unknown field 'colour'"),

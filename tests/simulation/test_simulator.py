@@ -433,11 +433,9 @@ def camera(zoo_bundle: CascadeBundle) -> Scenario:
     searched = cascade_logits(8000, seed=2)
     found = calibrate(ExitLogits(searched.logits, searched.labels, dataclasses.replace(about, images=8000)))
     bundle = CascadeBundle(zoo_bundle.folder, found.apply_to(zoo_bundle.manifest))
-    profile = open_profile("camera-a53")
-    # The bundle is float32, which the camera cannot run 30 times a second: int8's estimate stands in for it.
-    int8 = next(e for e in profile.estimated if e.target == "onnx-int8")
-    profile = dataclasses.replace(profile, estimated=(dataclasses.replace(int8, target="onnx-fp32"),))
-    return scenario_of(bundle, logits, profile=profile, workload=FixedRate(30.0, 24 * HOUR), target_s=24 * HOUR)
+    return scenario_of(
+        bundle, logits, profile=open_profile("camera-a53"), workload=FixedRate(30.0, 24 * HOUR), target_s=24 * HOUR
+    )
 
 
 def images_per_s(case: Scenario) -> float:
@@ -489,7 +487,7 @@ def test_a_queue_that_is_wrong_about_the_battery_still_comes_close(camera: Scena
 
 def test_a_shift_to_harder_images_costs_energy_and_accuracy(camera: Scenario) -> None:
     def run(shift: Shift | None) -> Outcome:
-        case = dataclasses.replace(camera, workload=FixedRate(20.0, 2 * HOUR), shift=shift)
+        case = dataclasses.replace(camera, workload=FixedRate(images_per_s(camera), 2 * HOUR), shift=shift)
         return simulate(case, PowerPolicy(case.points[1].name, allow_uncertified=True))
 
     plain, shifted = run(None), run(Shift(HOUR))
@@ -515,11 +513,9 @@ def test_twenty_million_decisions_a_second_and_a_day_of_six_policies_in_two_seco
 ) -> None:
     """On a device that keeps up with 30 images a second, whatever the cascade, and whose battery lasts the day."""
     default = zoo_bundle.manifest.default_operating_point
-    estimate = dataclasses.replace(camera.profile.estimated[0], gmacs_per_s=50.0)
+    estimate = dataclasses.replace(camera.profile.counted[0], clock_ghz=25.0)
     battery = dataclasses.replace(camera.profile.battery, capacity_mah=8000.0)
-    day = dataclasses.replace(
-        camera, profile=dataclasses.replace(camera.profile, estimated=(estimate,), battery=battery)
-    )
+    day = dataclasses.replace(camera, profile=dataclasses.replace(camera.profile, counted=(estimate,), battery=battery))
     queue = standard_policies(day.power_table, default, True)["energy-queue"]
     assert simulate(day, queue).total.answered == 2_592_000
     assert 2_592_000 / best_of(5, lambda: simulate(day, queue)) >= 20e6

@@ -1,4 +1,4 @@
-"""`make arm-check`: the shipped cascade's ONNX bundles on emulated ARM processors, by the device log, against the host.
+"""`make arm-check`: the shipped cascade's CPU bundles on emulated ARM processors, by the device log, against the host.
 
     python tests/support/arm_check.py FOLDER [IMAGES]          64 unless given; FOLDER keeps the emulated userland
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from support.arm_root import PROCESSORS, build, command
+from support.arm_root import PROCESSORS, build, command, executorch_library
 
 from dvt_edge import CascadeBundle, export, load_cascade
 from dvt_edge.data.reading import open_images, sample
@@ -21,8 +21,33 @@ from dvt_edge.exporting.recipes import recipe_for
 from dvt_edge.machine import describe
 from dvt_edge.validation.device_validation import HostSide, LogReport, validate_log
 
-TARGETS = ("onnx-int8", "onnx-fp32")
+TARGETS = ("onnx-int8", "onnx-fp32", "executorch-xnnpack-int8", "executorch-xnnpack-fp32")
 DEVICE = Path(__file__).with_name("device_process.py")
+
+
+def root_in(folder: Path) -> Path:
+    """The emulated userland, built where it is not there yet."""
+    root = folder / "root"
+    if not (root / "ready").exists():
+        build(root)
+    return root
+
+
+def bundle_in(folder: Path, target: str) -> CascadeBundle:
+    path = folder / target
+    return CascadeBundle.open(path) if path.exists() else export(load_cascade("zoo:dvt_cifar10"), target, path)
+
+
+def images_in(folder: Path, count: int) -> Path:
+    """The first of the package's test images, as a device takes them."""
+    images, data = sample("cifar10-test").first(count), folder / f"images-{count}.npz"
+    arrays = {"images": np.stack([np.asarray(image) for image in images]), "labels": np.array(images.labels)}
+    np.savez(data, classes=np.array(images.classes), **arrays)
+    return data
+
+
+def engine_options(root: Path, target: str) -> list[str]:
+    return ["--executorch", str(executorch_library(root))] if target.startswith("executorch") else []
 
 
 def device_log(root: Path, processor: str, bundle: CascadeBundle, images: Path, log: Path) -> Path:
@@ -30,6 +55,7 @@ def device_log(root: Path, processor: str, bundle: CascadeBundle, images: Path, 
         old.unlink(missing_ok=True)
     words, environment = command(root, processor)
     options = [bundle.path, images, log, "--every-stage", "--pixels", "--count", "100000"]
+    options += engine_options(root, bundle.manifest.target)
     subprocess.run([*words, *map(str, [DEVICE, *options])], env=environment, check=True, capture_output=True)
     return log
 
@@ -48,19 +74,12 @@ def row(target: str, processor: str, report: LogReport) -> str:
 
 
 def main(folder: Path, count: int) -> bool:
-    root, ok = folder / "root", True
-    if not (root / "ready").exists():
-        build(root)
-    images, data = sample("cifar10-test").first(count), folder / "images.npz"
-    arrays = {"images": np.stack([np.asarray(image) for image in images]), "labels": np.array(images.labels)}
-    np.savez(data, classes=np.array(images.classes), **arrays)
+    root, ok, data = root_in(folder), True, images_in(folder, count)
     print(f"Host: {describe()}\n")
     print("| bundle | processor | images | max abs of a logit by exit | top-1 by exit | exit | answer | verdict |")
     print("|---|---|---|---|---|---|---|---|")
     for target in TARGETS:
-        path = folder / target
-        bundle = CascadeBundle.open(path) if path.exists() else export(load_cascade("zoo:dvt_cifar10"), target, path)
-        recipe = recipe_for(target)
+        bundle, recipe = bundle_in(folder, target), recipe_for(target)
         for processor in PROCESSORS:
             log = device_log(root, processor, bundle, data, folder / f"{target}-{processor}.jsonl")
             side = HostSide(bundle, recipe.device, recipe.bounds, images=open_images(data), cache=folder / "cache")

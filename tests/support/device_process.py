@@ -2,7 +2,7 @@
 
     python tests/support/device_process.py BUNDLE IMAGES.npz LOG [--fault NAME] [--every-stage] [--point NAME] ...
 
-It imports numpy, Pillow, onnxruntime and dvt_edge.device only, and shares no code with the hypotheses that find its
+It imports numpy, Pillow, an engine and dvt_edge.device only, and shares no code with the hypotheses that find its
 faults. Stages run for real; clock, times, battery and heat are made up from a seed, so that a log repeats.
 """
 
@@ -15,10 +15,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
 import numpy as np
-import onnxruntime as ort
+from device_engines import engine_of, open_stage
 from PIL import Image
 
 from dvt_edge.device.bundle import CascadeBundle
@@ -143,24 +141,15 @@ class Device:
         self.o, self.bundle = options, CascadeBundle.open(options.bundle)
         self.m = self.bundle.manifest
         ran = CascadeBundle.open(options.stale) if options.fault == "stale-artifact" else self.bundle
-        settings = ort.SessionOptions()
-        settings.intra_op_num_threads, settings.log_severity_level = 1, 3
-        self.sessions = [
-            ort.InferenceSession(
-                str(Path(options.stale if ran is not self.bundle else options.bundle) / s.artifact), settings
-            )
-            for s in ran.manifest.stages
-        ]
+        folder = Path(options.stale if ran is not self.bundle else options.bundle)
+        self.stages = [open_stage(folder / s.artifact, s, options.executorch) for s in ran.manifest.stages]
         self.phone = Phone(options.seed, options.throttled)
         self.rng = np.random.default_rng(options.seed + 1)
         self.state: dict[str, np.ndarray] = {}
 
     def stage(self, k: int, pixels: np.ndarray, state: dict[str, np.ndarray]) -> np.ndarray:
         """Logits of stage k, whose state goes into `state`."""
-        session = self.sessions[k]
-        feed = {i.name: pixels[None] if i.name == "image" else state[i.name] for i in session.get_inputs()}
-        names = [o.name for o in session.get_outputs()]
-        outputs = dict(zip(names, session.run(names, feed), strict=True))
+        outputs = self.stages[k].run({"image": pixels[None], **state})
         logits = outputs.pop("logits")[0]
         if self.o.fault == "float16-overflow" and k == 0:
             with np.errstate(over="ignore"):
@@ -246,6 +235,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("images", type=Path, help=".npz with `images`, or a folder of image files")
     parser.add_argument("log", type=Path)
+    parser.add_argument("--executorch", type=Path, help="arm/executorch_stage.cpp, compiled: a bundle of ExecuTorch")
     parser.add_argument("--fault", choices=FAULTS, default="")
     parser.add_argument("--late", action="store_true", help="the fault comes after the pixels were logged")
     parser.add_argument("--count", type=int, default=64, help="images of the set")
@@ -283,11 +273,9 @@ def main() -> None:
         hashlib.sha256(manifest).hexdigest(),
         m.model.classes,
         "device process 1",
-        f"onnxruntime {ort.__version__}",
+        engine_of(o.executorch),
         os.uname().machine,
-        tuple(
-            "XnnpackExecutionProvider" if o.fault == "wrong-provider" else s.get_providers()[0] for s in device.sessions
-        ),
+        tuple("XnnpackExecutionProvider" if o.fault == "wrong-provider" else s.backend for s in device.stages),
         1,
         "battery",
         every_stage=o.every_stage,

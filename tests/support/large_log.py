@@ -64,12 +64,14 @@ def main(bundle: Path, count: int) -> int:
         if code := run(device, bundle, shipped(ZOO, ".npz")["cifar10-test"], short) or validate(short):
             return code
         lengthen(short, long, count)
-        start = time.monotonic()
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         code = validate(long)
         seconds = time.monotonic() - start
-        kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         print(f"{machine.describe()}: {count:,} records, {long.stat().st_size / 1e9:.2f} GB, exit code {code}")
-        print(f"{seconds:.0f} s, {kib >> 10} MiB at most")
+        print(f"{seconds:.0f} s, of these {worked:.0f} s of processor time, {after.ru_maxrss >> 10} MiB at most")
+        print(f"load of the machine: {os.getloadavg()[0]:.1f}")
     return code
 
 

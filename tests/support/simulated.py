@@ -8,7 +8,7 @@ import numpy as np
 
 from dvt_edge.calibration.exit_logits import ExitLogits, in_memory
 from dvt_edge.device.operating_point import OperatingPoint
-from dvt_edge.simulation.device_profile import DeviceProfile, open_profile
+from dvt_edge.simulation.device_profile import ComputeEstimate, DeviceProfile, open_profile
 
 MACS = (1_000_000, 3_000_000, 7_000_000)
 
@@ -36,11 +36,11 @@ POINTS = (point("fast", 0.3, 0.4, 0.0), point("balanced", 0.6, 0.8, 0.0), point(
 def small_profile(joules: float, **thermal: float) -> DeviceProfile:
     """A camera with a battery of a few joules, on any target."""
     camera = open_profile("camera-a53")
-    estimate = dataclasses.replace(camera.estimated[1], target="given")
     return dataclasses.replace(
         camera,
         battery=dataclasses.replace(camera.battery, capacity_mah=joules / 3.6, voltage_v=1.0),
         thermal=dataclasses.replace(camera.thermal, **thermal),
-        estimated=(estimate,),
+        counted=(),
+        estimated=(ComputeEstimate("given", 1.8, busy_w=0.5, call_ms=0.2, image_ms=0.5, source="made up for tests"),),
         low_power_below=0.2,
     )

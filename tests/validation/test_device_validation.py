@@ -31,7 +31,7 @@ from dvt_edge.validation.device_validation import HostSide, validate_log
 
 ROOT = Path(__file__).parents[2]
 MUTATED_LOGS = int(os.environ.get("DVT_EDGE_MUTATED_LOGS", "120"))
-CLEAN_LOGS = int(os.environ.get("DVT_EDGE_CLEAN_LOGS", "8"))
+CLEAN_LOGS = int(os.environ.get("DVT_EDGE_CLEAN_LOGS", "9"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +129,30 @@ def test_of_a_log_without_a_fault_none_is_named(bench: Bench, number: int) -> No
     assert bench.validate(log, code=0)["findings"] == []
 
 
+def test_another_jpeg_decoder_is_no_fault(bench: Bench) -> None:
+    """Go's (support/decode_jpegs.go) does not smooth colours; the JDK's gives what libjpeg-turbo gives, bit by bit."""
+    ours, theirs = bench.folder / "ours", bench.folder / "theirs"
+    for folder, ending in ((ours, "jpg"), (theirs, "png")):
+        folder.mkdir()
+        for path in (Path(__file__).parent / "other_decoder").glob(f"*.{ending}"):
+            shutil.copy(path, folder)
+    found = bench.validate(bench.log("--pixels", images=theirs), "--data", ours, code=0)
+    assert found["findings"] == [] and found["pixels"]["known"] == 16 and found["pixels"]["same"] == 0
+
+
+@pytest.mark.parametrize("processor", ["cortex-a53", "i8mm"])
+def test_logs_of_arm_kernels_are_clean(bench: Bench, processor: str) -> None:
+    """Of `make arm-check`: onnxruntime's ARM kernels, emulated, on float32 artifacts, which are the same everywhere."""
+    log = Path(__file__).parent / "arm_logs" / f"onnx-fp32-{processor}.jsonl"
+    data = bench.folder / "sample.npz"
+    images = sample("cifar10-test").first(24)
+    np.savez(data, images=np.stack([np.asarray(i) for i in images]), labels=np.array(images.labels))
+    if LogReader(log).header.artifact_sha256 != CascadeBundle.open(bench.bundles["onnx-fp32"]).artifacts_sha256:
+        pytest.skip("the exporters here are of other versions than those of the logs")
+    found = bench.validate(log, "--data", data, target="onnx-fp32", code=0)
+    assert found["findings"] == [] and found["images"] == 24 and found["header"]["os"] == "aarch64"
+
+
 def test_a_log_is_held_against_host_and_pytorch(bench: Bench) -> None:
     """The sides are told apart: kernels of the device, quantization, and both together."""
     data = bench.folder / "sample.npz"
@@ -202,6 +226,8 @@ def test_stale_artifacts_are_named(bench: Bench) -> None:
     """By what the header says; and, where it says the bundle's, by the logits of another bundle."""
     lying = bench.log("--fault", "stale-artifact", "--stale", bench.bundles["onnx-fp32"])
     assert faults(bench.validate(lying, code=1)) == []
+    told = bench.validate(lying, "zoo:dvt_cifar10", code=1)
+    assert faults(told) == ["stale artifact"] and "the checkpoint in float32, not of" in told["findings"][0]["words"]
     found = bench.validate(lying, "--other", bench.bundles["onnx-fp32"], code=1)
     assert faults(found) == ["stale artifact"] and "those of onnx-fp32" in found["findings"][0]["words"]
     other = bench.validate(bench.log(), target="onnx-fp32", code=1)
@@ -212,6 +238,13 @@ def test_stale_artifacts_are_named(bench: Bench) -> None:
 def test_float16_overflow_is_named(bench: Bench) -> None:
     found = bench.validate(bench.log("--fault", "float16-overflow", target="onnx-fp32"), target="onnx-fp32", code=1)
     assert faults(found) == ["float16 overflow"] and verdicts(found)["finite logits"] == "fail"
+
+
+def test_float16_overflow_is_named_where_quantizers_hide_it(bench: Bench) -> None:
+    """Logits are finite then: a state with infinities, cut off, explains them."""
+    found = bench.validate(bench.log("--fault", "float16-overflow"), code=1)
+    assert faults(found) == ["float16 overflow"] and verdicts(found)["finite logits"] == "pass"
+    assert "had become infinite" in found["findings"][0]["words"]
 
 
 def test_pixels_without_their_file_are_no_diagnosis(bench: Bench) -> None:
@@ -282,6 +315,16 @@ def test_a_log_with_holes_and_a_torn_end_says_so(bench: Bench) -> None:
         "the last line is torn and left out",
         "3 records are missing: between seq 38 and 42",
     ]
+
+
+def test_a_confidence_beyond_float32_fails_and_stays_out_of_the_figures(bench: Bench) -> None:
+    """Of an answer like the host's, and of one that is not and is shown among the worst."""
+    log = bench.log()
+    wild = re.sub(rb'"confidence":\[[0-9.]+', b'"confidence":[9.5e299', log.read_bytes())
+    log.write_bytes(re.sub(rb'"label":\d', b'"label":3', wild))
+    found = bench.validate(log, code=1)
+    assert verdicts(found)["confidence"] == "fail" and found["worst"]
+    assert {row["device"]["confidence"] for row in found["worst"]} >= {None}
 
 
 def test_labels_that_are_not_the_largest_logit_fail(bench: Bench) -> None:
