@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test android ios swift-toolchain lint results photographs arm-check arm-counts clean
+.PHONY: demo test android screenshots ios swift-toolchain lint results photographs arm-check arm-counts clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -20,6 +20,10 @@ test: $(READY) lint android ios
 # On a JVM; skipped where Maven or Java is missing.
 android: $(READY)
 	PYTHON=$(BIN)/python android_demo/check.sh
+
+# The pictures of the app that android_demo/README.md shows, drawn anew by its tests.
+screenshots: android
+	cp $(addprefix build/android/screenshots/,$(notdir $(wildcard android_demo/screenshots/*.png))) android_demo/screenshots
 
 # The Swift package; skipped without a toolchain: on the PATH, or made once by `make swift-toolchain` (Debian, root).
 ios: $(READY)

@@ -3,7 +3,8 @@
 python export_scripts/export_android.py zoo:dvt_cifar10
 
 For onnx-int8 and onnx-fp32, or the --target that are given; all options of `dvt-edge export` go on to it. The app lists
-the bundles that it finds; build and install it then (android_demo/README.md).
+the bundles that it finds; build and install it then (android_demo/README.md). The device profile phone-cpu goes with
+them, an estimate: the app's energy queue counts with it until the device has one of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 
 from dvt_edge.cli.process import run
 
-ASSETS = Path(__file__).parents[1] / "android_demo/app/src/main/assets/bundles"
+ROOT = Path(__file__).parents[1]
+ASSETS = ROOT / "android_demo/app/src/main/assets"
+PROFILE = ROOT / "dvt_edge/simulation/profiles/phone-cpu.json"
 TARGETS = ("onnx-int8", "onnx-fp32")
 
 
@@ -28,9 +31,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if code := run(["export", checkpoint, folder, "--zip", *targets, *options]):
             return code
-        ASSETS.mkdir(parents=True, exist_ok=True)
+        (ASSETS / "bundles").mkdir(parents=True, exist_ok=True)
         for path in sorted(Path(folder).glob("*.zip")):
-            print(shutil.copy(path, ASSETS))
+            print(shutil.copy(path, ASSETS / "bundles"))
+        print(shutil.copyfile(PROFILE, ASSETS / "profile.json"))
     return 0
 
 

@@ -45,4 +45,6 @@ kotlin {
 dependencies {
     implementation(project(":core"))
     implementation(libs.onnxruntime.android)
+    // The same classes as the signatures in ../executorch, which Maven compiles against; without it such bundles are refused.
+    implementation(libs.executorch.android)
 }

@@ -9,11 +9,3 @@ public func CGImageSourceCreateWithData(_ data: CFData, _ options: CFDictionary?
 public func CGImageSourceCreateImageAtIndex(
     _ isrc: CGImageSource, _ index: Int, _ options: CFDictionary?
 ) -> CGImage? { fatalError() }
-
-// imageio/cgimagesourcecopypropertiesatindex(_:_:_:)
-public func CGImageSourceCopyPropertiesAtIndex(
-    _ isrc: CGImageSource, _ index: Int, _ options: CFDictionary?
-) -> CFDictionary? { fatalError() }
-
-// imageio/kcgimagepropertyorientation
-public let kCGImagePropertyOrientation: CFString = ""

@@ -1,5 +1,14 @@
 @_exported import CoreGraphics
 
+// uikit/uiapplication
+@MainActor open class UIApplication: NSObject {
+    open class var shared: UIApplication { fatalError() }  // uikit/uiapplication/shared
+    open var isIdleTimerDisabled: Bool {  // uikit/uiapplication/isidletimerdisabled
+        get { fatalError() }
+        set { fatalError() }
+    }
+}
+
 // uikit/uidevice
 @MainActor open class UIDevice: NSObject {
     // uikit/uidevice/batterystate-swift.enum

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.log_fuzzer import mutated, outcome_of, read_whole
 from support.needs import needs
 
 from dvt_edge import CascadeBundle, Runtime
@@ -76,3 +78,15 @@ def test_python_writes_the_same_bytes(target: str) -> None:
     path = BUILD / f"logs/{target}.jsonl"
     reader = LogReader(path)
     assert b"".join(map(encode, [reader.header, *reader])) == path.read_bytes()
+
+
+def test_a_log_that_was_changed_is_read_or_refused(target: str, tmp_path: Path) -> None:
+    """500 mutations of each of both logs: an error of our own in one line, and nothing is lost silently."""
+    content = (BUILD / f"logs/{target}.jsonl").read_bytes()
+    path, outcomes = tmp_path / "log.jsonl", set()
+    for number in range(500):
+        path.write_bytes(mutated(random.Random(f"kotlin {number}"), content))
+        said, problem = outcome_of(read_whole, path)
+        assert not problem, f"{number}: {problem}"
+        outcomes.add(said)
+    assert "SchemaError" in outcomes

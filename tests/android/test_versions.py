@@ -18,12 +18,14 @@ def test_maven_and_gradle_name_the_same_versions() -> None:
     catalogue = tomllib.loads((DEMO / "gradle/libs.versions.toml").read_text())["versions"]
     for name in ("kotlin", "serialization", "onnxruntime"):
         assert catalogue[name] == maven[f"{name}.version"]
+    runner = (DEMO / "app/src/main/kotlin/dvtedge/demo/ExecuTorchStageRunner.kt").read_text()
+    assert f'EXECUTORCH = "executorch-android {catalogue["executorch"]}"' in runner
     assert maven["api.signature"] == f"gummy-bears-api-{catalogue['minSdk']}"
     assert f"--min-sdk-version {catalogue['minSdk']} " in (DEMO / "app/pom.xml").read_text()
 
 
 def test_the_app_and_the_core_are_of_one_version() -> None:
-    poms = [ElementTree.parse(DEMO / name).getroot() for name in ("pom.xml", "core/pom.xml", "app/pom.xml")]
+    poms = [ElementTree.parse(path).getroot() for path in (DEMO / "pom.xml", *DEMO.glob("*/pom.xml"))]
     versions = {element.text for pom in poms for element in pom.iter(f"{POM}version") if element.text == "0.2.0"}
     gradle = re.findall(r'versionName = "(.+)"', (DEMO / "app/build.gradle.kts").read_text())
     app = re.findall(r'VERSION = "(.+)"', (DEMO / "app/src/main/kotlin/dvtedge/demo/Logs.kt").read_text())
@@ -37,6 +39,12 @@ def test_both_languages_have_the_same_strings() -> None:
         root = ElementTree.parse(DEMO / f"app/src/main/res/{folder}/strings.xml").getroot()
         found.append({s.get("name"): sorted(re.findall(r"%\d\$[.\d]*[a-z]", s.text or "")) for s in root})
     assert found[0] == found[1] and len(found[0]) > 50
+
+
+def test_every_picture_of_the_readme_is_there_and_no_other() -> None:
+    """`make screenshots` draws those that are in the folder."""
+    shown = re.findall(r"\(screenshots/(.+?)\)", (DEMO / "README.md").read_text())
+    assert sorted(shown) == sorted(path.name for path in (DEMO / "screenshots").iterdir())
 
 
 def test_the_readmes_example_is_what_a_test_runs() -> None:

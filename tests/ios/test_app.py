@@ -90,7 +90,7 @@ def test_every_string_of_the_views_is_there_and_no_other() -> None:
     code = "\n".join(path.read_text() for path in SOURCES.glob("*.swift"))
     views = "Text|Button|Row|Section|Picker|Toggle|Label|ProgressView|ShareLink|PhotosPicker|navigationTitle|localized:"
     shown = set(re.findall(rf'(?:{views})\(?\s*"([^"]+)"', code))
-    for choice in re.findall(r'(?:Text\(|localized: )[\w.]+ \? "([^"]+)" : "([^"]+)"', code):
+    for choice in re.findall(r'(?:Text\(|Row\(|localized: )[^"?\n]+ \? "([^"]+)" : "([^"]+)"', code):
         shown |= set(choice)
     shown = {re.sub(r"\\\(\w+\)", "%lld", key) for key in shown}
     assert shown == strings("en").keys()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.log_fuzzer import mutated, outcome_of, read_whole
 
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.device_log import ImageRecord, StateRecord
@@ -49,3 +51,11 @@ def test_a_log_of_a_real_run(tmp_path: Path, swift_tool: list[str]) -> None:
         for found, expected in zip(record.logits, golden["logits"][number], strict=False):
             np.testing.assert_allclose(found, expected, atol=golden["tolerance"])
         assert sum(record.stage_ms) + record.preprocess_ms <= record.total_ms + 0.01
+
+    content, outcomes = log.read_bytes(), set()
+    for number in range(1000):  # changed, it is read or refused by an error of our own, and nothing is lost silently
+        log.write_bytes(mutated(random.Random(f"swift {number}"), content))
+        said, problem = outcome_of(read_whole, log)
+        assert not problem, f"{number}: {problem}"
+        outcomes.add(said)
+    assert "SchemaError" in outcomes

@@ -13,7 +13,7 @@ WRONG = [
     ("CoreMLStage.swift", "multiArrayValue", "multiArray"),
     ("CoreMLStage.swift", "load(contentsOf: compiled", "load(at: compiled"),
     ("CoreMLStage.swift", ".computeUnits = computeUnits", ".computeUnit = computeUnits"),
-    ("Decoding.swift", "kCGImagePropertyOrientation", "kCGImageOrientation"),
+    ("Decoding.swift", "CGImageSourceCreateImageAtIndex", "CGImageSourceCreateImage"),
     ("CameraFrame.swift", "420YpCbCr8BiPlanarFullRange", "420YpCbCr8FullRange"),
     ("DeviceStateNow.swift", "isLowPowerModeEnabled", "lowPowerModeEnabled"),
     ("DeviceStateNow.swift", "Double(device.batteryLevel)", "device.batteryLevel"),

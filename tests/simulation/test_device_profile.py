@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.device_logs import log_lines, write_log
 
 from dvt_edge.device.log_reader import LogReader
-from dvt_edge.device.schema import dump_json, schema_of
+from dvt_edge.device.schema import dump_json, from_json, schema_of
 from dvt_edge.errors import SchemaError
 from dvt_edge.simulation.arm_instructions import Count, instruction_table
 from dvt_edge.simulation.device_profile import (
@@ -108,6 +108,29 @@ def test_measured_costs_are_used_for_their_own_artifacts_only() -> None:
     assert profile.costs(MACS, "b" * 64, "onnx-int8").basis == "estimated"
     with pytest.raises(SchemaError, match="camera-a53 has no costs measured for the artifacts bbbbbbbbbbbb"):
         dataclasses.replace(profile, counted=()).costs(MACS, "b" * 64, "onnx-int8")
+
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden/device_profile.json").read_text())
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"{case['target']}-{case['artifact_sha256'][:1]}")
+def test_costs_are_those_that_the_phones_must_find(case: dict[str, Any]) -> None:
+    profile: DeviceProfile = from_json(DeviceProfile, GOLDEN["profile"], "profile")
+    if "error" in case:
+        with pytest.raises(SchemaError):
+            profile.costs(case["stage_macs"], case["artifact_sha256"], case["target"])
+        return
+    costs = profile.costs(case["stage_macs"], case["artifact_sha256"], case["target"])
+    assert costs.basis == case["basis"]
+    assert costs.exit_s == pytest.approx(case["exit_s"], rel=1e-12)
+    assert costs.exit_j == pytest.approx(case["exit_j"], rel=1e-12)
+    assert profile.battery.joules == case["capacity_j"] and profile.base_w(case["screen"]) == case["base_w"]
+
+
+@pytest.mark.parametrize("case", GOLDEN["bad"], ids=lambda case: case["name"])
+def test_profiles_that_the_phones_must_refuse(case: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError):
+        from_json(DeviceProfile, case["profile"], "profile")
 
 
 def edited(tmp_path: Path, *path: str | int, value: Any) -> Path:

@@ -2,10 +2,12 @@ import DVTEdge
 import DVTEdgeCoreML
 import DVTEdgeScreens
 import SwiftUI
+import UIKit
 
 /// A sustained run on the bundle's own images, measured on this device.
 struct BenchmarkScreen: View {
     let model: BenchmarkModel
+    let energy: Energy?
     @State private var work: Task<Void, Never>?
 
     var body: some View {
@@ -13,6 +15,7 @@ struct BenchmarkScreen: View {
             List {
                 Section {
                     if model.running {
+                        if model.waiting { Text("waiting.cool") }
                         Row("images", "\(model.done)")
                         Button("stop") { work?.cancel() }
                     } else {
@@ -24,12 +27,21 @@ struct BenchmarkScreen: View {
                 if let summary = model.summary {
                     Section("measured") {
                         Row("images", "\(summary.images)")
+                        Row("load", summary.loadMs.map { "\(rounded($0, 0)) ms" }.joined(separator: " / "))
                         Row(verbatim: "p50", "\(rounded(summary.p50, 2)) ms")
                         Row(verbatim: "p95", "\(rounded(summary.p95, 2)) ms")
                         Row(verbatim: "p99", "\(rounded(summary.p99, 2)) ms")
                         Row("engineShare", "\(rounded(summary.engineShare * 100, 1)) %")
+                        if let slowdown = summary.slowdown { Row("slowdown", "\(rounded(slowdown, 2)) ×") }
                         Row("exits", summary.exits.map(String.init).joined(separator: " / "))
-                        Row("hottest", summary.hottest.rawValue)
+                        ForEach([Thermal.nominal, .fair, .serious, .critical], id: \.self) { thermal in
+                            if let seconds = summary.thermalS[thermal] {
+                                Row(verbatim: thermal.rawValue, "\(seconds) s")
+                            }
+                        }
+                        if let peak = summary.peakBytes { Row("peak", "\(peak >> 20) MiB") }
+                        if let energy { Row("energy", "\(rounded(modelled(summary, energy), 1)) mJ") }
+                        if let log = model.log { ShareLink("share", item: log) }
                     }
                 }
             }
@@ -37,7 +49,18 @@ struct BenchmarkScreen: View {
         }
     }
 
+    /// The screen stays on meanwhile: a phone that sleeps measures nothing.
     private func start(_ seconds: Double) {
-        work = Task { await model.run(seconds: seconds) { DeviceState.now() } }
+        work = Task {
+            UIApplication.shared.isIdleTimerDisabled = true
+            await model.run(seconds: seconds, logging()) { DeviceState.now() }
+            UIApplication.shared.isIdleTimerDisabled = false
+        }
+    }
+
+    /// Mean millijoules an image by the device profile.
+    private func modelled(_ summary: BenchmarkModel.Summary, _ energy: Energy) -> Double {
+        let joules = zip(summary.exits, energy.costs.exitJ).map { Double($0) * $1 }.reduce(0, +)
+        return joules / Double(summary.images) * 1000
     }
 }

@@ -2,6 +2,7 @@ import DVTEdge
 import DVTEdgeCoreML
 import DVTEdgeScreens
 import SwiftUI
+import UIKit
 
 let appName = "dvt-edge demo 0.1"
 
@@ -14,7 +15,7 @@ struct DvtEdgeDemoApp: App {
 
 /// The bundle of the app's resources is opened first; another can be picked from the user's files.
 struct RootView: View {
-    @State private var session = Session { manifest in
+    @State private var session = Session(profile: shippedProfile()) { manifest in
         guard manifest.engine == .coreml else {
             throw DvtEdgeError(.engine, "this app runs Core ML; the bundle is for \(manifest.engine.rawValue)")
         }
@@ -36,7 +37,7 @@ struct RootView: View {
         case .warming(let stages, let count):
             ProgressView(value: Double(stages), total: Double(count)) { Text("warming \(stages) \(count)") }.padding()
         case .failed(let why): Failure(why: why) { picking = true }
-        case .ready(let runtime): Screens(runtime: runtime, failure: session.failure) { picking = true }
+        case .ready(let ready): Screens(ready: ready, failure: session.failure) { picking = true }
         }
     }
 
@@ -50,6 +51,19 @@ struct RootView: View {
         defer { if allowed { url.stopAccessingSecurityScopedResource() } }
         await session.open(url.path)
     }
+}
+
+/// The device profile of the app's resources: an estimate, which says so.
+private func shippedProfile() -> [UInt8]? {
+    let path = Bundle.main.path(forResource: "profile", ofType: "json")
+    return path.flatMap { try? Data(contentsOf: URL(fileURLWithPath: $0)) }.map { [UInt8]($0) }
+}
+
+/// Who writes the app's logs: into its folder, which the user sees in Files.
+@MainActor func logging() -> Logging {
+    let device = UIDevice.current, system = "\(device.systemName) \(device.systemVersion)"
+    return Logging(
+        app: appName, engine: "Core ML, \(system)", device: device.model, os: system, folder: URL.documentsDirectory)
 }
 
 /// Why there is nothing to see, and what to do.
@@ -75,19 +89,21 @@ struct Screens: View {
     @State private var benchmark: BenchmarkModel
     @State private var validate: ValidateModel
 
-    init(runtime: Runtime, failure: String?, pick: @escaping @MainActor () -> Void) {
+    init(ready: Ready, failure: String?, pick: @escaping @MainActor () -> Void) {
         (self.failure, self.pick) = (failure, pick)
-        _live = State(initialValue: LiveModel(runtime))
-        _power = State(initialValue: PowerModel(runtime.bundle.manifest))
-        _benchmark = State(initialValue: BenchmarkModel(runtime))
-        _validate = State(initialValue: ValidateModel(runtime))
+        _live = State(initialValue: LiveModel(ready.runtime))
+        _power = State(initialValue: PowerModel(ready))
+        _benchmark = State(initialValue: BenchmarkModel(ready.runtime))
+        _validate = State(initialValue: ValidateModel(ready.runtime))
     }
 
     var body: some View {
         TabView {
             LiveScreen(model: live, power: power).tabItem { Label("live", systemImage: "camera") }
             PowerScreen(model: power).tabItem { Label("power", systemImage: "battery.50") }
-            BenchmarkScreen(model: benchmark).tabItem { Label("benchmark", systemImage: "speedometer") }
+            BenchmarkScreen(model: benchmark, energy: power.ready.energy).tabItem {
+                Label("benchmark", systemImage: "speedometer")
+            }
             ValidateScreen(model: validate, failure: failure, pick: pick)
                 .tabItem { Label("validate", systemImage: "checkmark.seal") }
         }

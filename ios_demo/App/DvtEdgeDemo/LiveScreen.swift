@@ -10,6 +10,7 @@ struct LiveScreen: View {
     let power: PowerModel
     @State private var camera = Camera()
     @State private var photo: PhotosPickerItem?
+    @State private var placements: [String?] = []  // what Core ML planned to run where
 
     var body: some View {
         NavigationStack {
@@ -17,12 +18,19 @@ struct LiveScreen: View {
                 answer
                 Section("stages") {
                     ForEach(Array(model.stages.enumerated()), id: \.offset) { stage, name in
-                        Row(verbatim: name, model.bars[stage].map { "\(rounded($0, 2)) ms" } ?? "–")
+                        ProgressView(value: model.bars[stage] ?? 0, total: longest) {
+                            Row(verbatim: name, model.bars[stage].map { "\(rounded($0, 2)) ms" } ?? "–")
+                        }
+                    }
+                    ForEach(Array(placements.enumerated()), id: \.offset) { stage, placement in
+                        if let placement { Text(verbatim: "\(model.stages[stage]): \(placement)").font(.footnote) }
                     }
                 }
                 Section("exits") {
                     ForEach(Array(model.stages.enumerated()), id: \.offset) { stage, name in
-                        Row(verbatim: name, "\(model.histogram[stage])")
+                        ProgressView(value: Double(model.histogram[stage]), total: Double(model.most)) {
+                            Row(verbatim: name, "\(model.histogram[stage])")
+                        }
                     }
                     Row("dropped", "\(model.dropped)")
                 }
@@ -30,6 +38,7 @@ struct LiveScreen: View {
             .navigationTitle("live")
             .toolbar { PhotosPicker("photo", selection: $photo, matching: .images) }
         }
+        .task { placements = await power.ready.runtime.placements }
         .task { await watch() }
         .onChange(of: photo) { Task { await answerPhoto() } }
     }
@@ -43,7 +52,7 @@ struct LiveScreen: View {
                 Row("exit", "\(result.exit)")
                 Row("preprocessing", "\(rounded(result.preprocessMs, 2)) ms")
                 Row("total", "\(rounded(result.totalMs, 2)) ms")
-                Row("energy", power.energyJ(result).map { "\(rounded($0 * 1000, 1)) mJ" } ?? "–")
+                Row("energy", power.energyJ(result).map { "≈ \(rounded($0 * 1000, 1)) mJ" } ?? "–")
                 Row("point", result.operatingPoint)
                 if result.uncertified { Text("uncertified").font(.footnote) }
                 if result.degraded { Text("degraded").foregroundStyle(.orange) }
@@ -51,9 +60,11 @@ struct LiveScreen: View {
         }
     }
 
+    private var longest: Double { model.bars.compactMap { $0 }.max() ?? 1 }
+
     private func watch() async {
         for await frame in camera.frames() {
-            power.sample(DeviceState.now())
+            await power.sample(DeviceState.now())
             await model.offer(power.state, point: power.point) {
                 try RGBImage(frame: frame.buffer, rotation: frame.rotation)
             }

@@ -2,20 +2,21 @@ import DVTEdge
 import DVTEdgeCoreML
 import DVTEdgeScreens
 import SwiftUI
-import UIKit
 
 /// Whether this device computes what the bundle says, and a log of it to take away.
 struct ValidateScreen: View {
     @Bindable var model: ValidateModel
     let failure: String?
     let pick: @MainActor () -> Void
+    @State private var picking = false
 
     var body: some View {
         NavigationStack {
             List {
                 Section {
                     Toggle("pixels", isOn: $model.keepsPixels)
-                    Button("validate") { Task { await run() } }.disabled(model.running)
+                    Button("validate") { Task { await run(nil) } }.disabled(model.running)
+                    Button("folder") { picking = true }.disabled(model.running)
                     if let why = model.failure ?? failure { Text(verbatim: why).foregroundStyle(.red) }
                 } footer: {
                     Text("pixels.why")
@@ -26,19 +27,28 @@ struct ValidateScreen: View {
                         ForEach(Array(model.errors.enumerated()), id: \.offset) { exit, error in
                             Row(verbatim: "\(exit)", "\(error) / \(model.tolerance)")
                         }
+                        Row("images", "\(model.logged)")
+                        if model.unread > 0 { Row("unread", "\(model.unread)") }
                         if let log = model.log { ShareLink("share", item: log) }
+                        if let pixels = model.pixels { ShareLink("share.pixels", item: pixels) }
                     }
                 }
                 Button("pick", action: pick)
             }
             .navigationTitle("validate")
         }
+        .fileImporter(isPresented: $picking, allowedContentTypes: [.folder]) { picked in
+            if case .success(let folder) = picked { Task { await run(folder) } }
+        }
     }
 
-    private func run() async {
-        let device = UIDevice.current, system = "\(device.systemName) \(device.systemVersion)"
-        await model.run(
-            device.model, system, app: appName, engine: "Core ML, \(system)",
-            folder: URL.documentsDirectory, state: DeviceState.now())
+    /// The golden images, and a log of them or of the pictures in `folder`.
+    private func run(_ folder: URL?) async {
+        guard let folder else { return await model.run(logging(), state: DeviceState.now()) }
+        let allowed = folder.startAccessingSecurityScopedResource()
+        defer { if allowed { folder.stopAccessingSecurityScopedResource() } }
+        await model.run(logging(), state: DeviceState.now()) {
+            try pictures(in: folder) { try RGBImage(decoding: $0) }
+        }
     }
 }

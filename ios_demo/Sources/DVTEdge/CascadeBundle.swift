@@ -7,6 +7,7 @@ private let maxLabels = 1 << 20  // bytes
 private let maxUnpacked = 4 << 30  // bytes that a .zip may unpack to
 private let maxRatio = 200  // of unpacked to packed bytes; weights hardly compress, so a larger one is a bomb
 private let maxLine = 300  // characters of an error, its path aside
+private let tries = 50  // of a bundle that another process replaces meanwhile
 
 /// A verified bundle, a folder or a .zip. What is read later is verified again: what runs is what was verified.
 public struct CascadeBundle: Sendable {
@@ -20,12 +21,17 @@ public struct CascadeBundle: Sendable {
     /// Takes time linear in its bytes. Throws a `ManifestError`, `OldFormatError`, `NewerFormatError`, `MissingFileError`,
     /// `ChangedFileError`, `UnsafePathError`, `ArchiveError` or, for what cannot be read, a `BundleError`.
     public static func open(_ path: String) throws(DvtEdgeError) -> CascadeBundle {
-        do {
-            let (manifest, sha256) = try verify(path)
-            return CascadeBundle(path: path, manifest: manifest, sha256: sha256)
-        } catch let error {
-            throw located(error, path)
+        for attempt in 1...tries {
+            let before = Identity(path)
+            do {
+                let (manifest, sha256) = try verify(path)
+                return CascadeBundle(path: path, manifest: manifest, sha256: sha256)
+            } catch let error {
+                if Identity(path) != before && attempt < tries { continue }  // replaced by another bundle meanwhile
+                throw located(error, path)
+            }
         }
+        fatalError("every attempt returns or throws")
     }
 
     /// A listed file, verified anew. Throws a `ChangedFileError` where it is not what the manifest says any more.

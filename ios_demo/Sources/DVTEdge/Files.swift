@@ -89,6 +89,28 @@ enum Entry: Equatable {
     }
 }
 
+/// Which file or folder is at a path, and when it last changed: inodes are used again.
+struct Identity: Equatable {
+    private let device: UInt64
+    private let inode: UInt64
+    private let mode: UInt64
+    private let changedS: Int
+    private let changedNs: Int
+
+    /// nil where there is nothing. A link is followed.
+    init?(_ path: String) {
+        var found = stat()
+        guard stat(path, &found) == 0 else { return nil }
+        #if canImport(Darwin)
+        let changed = found.st_ctimespec
+        #else
+        let changed = found.st_ctim
+        #endif
+        (device, inode, mode) = (UInt64(truncatingIfNeeded: found.st_dev), UInt64(found.st_ino), UInt64(found.st_mode))
+        (changedS, changedNs) = (Int(changed.tv_sec), Int(changed.tv_nsec))
+    }
+}
+
 /// The names in a folder. One that is not UTF-8 comes with what can be read of it. Throws a `BundleError`.
 func names(in folder: String) throws(DvtEdgeError) -> [String] {
     guard let opened = opendir(folder) else { throw unreadable(folder) }

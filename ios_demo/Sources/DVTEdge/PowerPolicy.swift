@@ -21,6 +21,14 @@ public struct Rule: Sendable, Equatable, FromFields {
     public let lowPower: Bool?
     public let thermalAtLeast: Thermal?
 
+    public init(
+        point: String, maxStage: Int? = nil, batteryBelow: Double? = nil, charging: Bool? = nil, lowPower: Bool? = nil,
+        thermalAtLeast: Thermal? = nil
+    ) {
+        (self.point, self.maxStage, self.batteryBelow) = (point, maxStage, batteryBelow)
+        (self.charging, self.lowPower, self.thermalAtLeast) = (charging, lowPower, thermalAtLeast)
+    }
+
     init(_ fields: Fields) throws(DvtEdgeError) {
         point = try fields["point"]
         maxStage = try fields["max_stage", default: nil]
@@ -39,6 +47,10 @@ public struct EnergyQueue: Sendable, Equatable, FromFields {
     public let windowS: Double  // over which the queue averages
     public let imagesPerS: Double?  // the mean rate expected until the target; nil to learn it
 
+    public init(windowS: Double = 1800, imagesPerS: Double? = nil) {
+        (self.windowS, self.imagesPerS) = (windowS, imagesPerS)
+    }
+
     init(_ fields: Fields) throws(DvtEdgeError) {
         windowS = try fields["window_s", default: 1800]
         imagesPerS = try fields["images_per_s", default: nil]
@@ -56,6 +68,14 @@ public struct PowerPolicy: Sendable, Equatable, FromFields {
     public let dwellS: Double  // at least so long between a change and a move to something costlier
     public let coolS: Double  // a device counts as hot as it was at any time so long ago
     public let allowUncertified: Bool
+
+    public init(
+        otherwise: String, rules: [Rule] = [], queue: EnergyQueue? = nil, hysteresis: Double = 0.03,
+        dwellS: Double = 60, coolS: Double = 60, allowUncertified: Bool = false
+    ) {
+        (self.otherwise, self.rules, self.queue, self.hysteresis) = (otherwise, rules, queue, hysteresis)
+        (self.dwellS, self.coolS, self.allowUncertified) = (dwellS, coolS, allowUncertified)
+    }
 
     init(_ fields: Fields) throws(DvtEdgeError) {
         otherwise = try fields["otherwise"]
@@ -268,7 +288,7 @@ extension PowerPolicy {
     }
 
     /// Watts beside inference: those believed count as much as `windowS` seconds of those learned.
-    func baseDraw(_ table: PowerTable, _ drain: Drain) -> Double {
+    public func baseDraw(_ table: PowerTable, _ drain: Drain) -> Double {
         if drain.baseS == 0 { return table.baseW }
         return table.baseW + (drain.baseJ - table.baseW * drain.baseS) / ((queue?.windowS ?? 0) + drain.baseS)
     }

@@ -26,6 +26,14 @@ public struct CascadeResult: Sendable, Equatable {
     public var glueMs: Double { totalMs - preprocessMs - stageMs.reduce(0, +) }
 }
 
+/// The point to use now: its thresholds, the cap on stages, and whether no certificate covers it.
+public struct Plan: Sendable, Equatable {
+    public let point: String
+    public let thresholds: [Double]
+    public let cap: Int?
+    public let uncertified: Bool
+}
+
 /// Runs a bundle. Several images may be in work at once; an image is given up between two stages when its task is cancelled.
 ///
 /// `operatingPoint` names one of the bundle's, by default its own default; `thresholds`, one an exit, replace it.
@@ -37,13 +45,14 @@ public actor Runtime {
     private let defaultPoint: OperatingPoint
     private let thresholds: [Double]?
     private let threads: Int
-    private let policy: PowerPolicy?
-    private let power: PowerTable
+    public nonisolated let policy: PowerPolicy?
+    public nonisolated let power: PowerTable
     private let proved: Set<Exact>  // points whose certificates hold
     private let load: LoadStage
     private let clock = ContinuousClock()
     private let start = ContinuousClock.now
-    private var memory = Memory()
+    /// What the policy remembers.
+    public private(set) var memory = Memory()
     private var stages: [CheckedStage?]
     private var loading: [Int: Task<CheckedStage, any Error>] = [:]
 
@@ -77,6 +86,18 @@ public actor Runtime {
 
     /// What really runs each stage; nil of one that is not loaded.
     public var backends: [String?] { stages.map { $0?.runner.backend } }
+
+    /// What the engine planned of each stage; nil where it does not tell, or the stage is not loaded.
+    public var placements: [String?] { stages.map { $0?.runner.placement } }
+
+    /// Load stage `index`, unless it is: what `run` does where it first needs it.
+    public func load(_ index: Int) async throws { _ = try await loadedStage(index) }
+
+    /// Let go of every stage; images in work keep theirs, a later image loads them again. For an app short of memory.
+    public func unload() {
+        stages = [CheckedStage?](repeating: nil, count: stages.count)
+        loading = [:]
+    }
 
     /// Load every stage and run each once on a grey image, so that no later image pays for it.
     ///
@@ -122,7 +143,7 @@ public actor Runtime {
             exit: decision.exit, label: decision.label, labelName: labels[decision.label],
             confidence: decision.confidence, degraded: decision.degraded, confidences: values, logits: logits,
             stageMs: stageMs, preprocessMs: pixels.ms, totalMs: milliseconds(clock.now - began),
-            skipped: manifest.stages[values.count...].map(\.name), operatingPoint: plan.name, maxStage: plan.cap,
+            skipped: manifest.stages[values.count...].map(\.name), operatingPoint: plan.point, maxStage: plan.cap,
             uncertified: plan.uncertified || last < stages.count - 1, pixels: try pixels.of(0))
     }
 
@@ -146,23 +167,16 @@ public actor Runtime {
         return errors
     }
 
-    private struct Plan {
-        let name: String
-        let thresholds: [Double]
-        let cap: Int?
-        let uncertified: Bool
-    }
-
-    /// The point to use now, the cap on stages, and whether the point is uncertified.
-    private func plan(_ state: DeviceState, _ name: String?) throws(DvtEdgeError) -> Plan {
+    /// What the runtime would use in `state` now: this counts as a call of the policy. Throws a `ManifestError`.
+    public func plan(_ state: DeviceState, _ name: String? = nil) throws(DvtEdgeError) -> Plan {
         if name == nil, let thresholds {
-            return Plan(name: "custom", thresholds: thresholds, cap: state.maxStage, uncertified: true)
+            return Plan(point: "custom", thresholds: thresholds, cap: state.maxStage, uncertified: true)
         }
         guard name == nil, let policy else {
             let point =
                 try name.map { (name) throws(DvtEdgeError) in try bundle.manifest.operatingPoint(name) } ?? defaultPoint
             return Plan(
-                name: point.name, thresholds: point.thresholds, cap: state.maxStage,
+                point: point.name, thresholds: point.thresholds, cap: state.maxStage,
                 uncertified: !proved.contains(Exact(point.name)))
         }
         var timed = state
@@ -171,7 +185,7 @@ public actor Runtime {
         (choice, memory) = policy.choose(power, timed, memory)
         let point = try bundle.manifest.operatingPoint(choice.point)
         return Plan(
-            name: point.name, thresholds: point.thresholds,
+            point: point.name, thresholds: point.thresholds,
             cap: [state.maxStage, choice.maxStage].compactMap { $0 }.min(),
             uncertified: choice.uncertified)
     }
@@ -200,7 +214,7 @@ public actor Runtime {
         loading[index] = task
         do {
             let stage = try await task.value
-            stages[index] = stage
+            if loading[index] == task { stages[index] = stage }  // unless it was unloaded meanwhile
             return stage
         } catch {
             if loading[index] == task { loading[index] = nil }

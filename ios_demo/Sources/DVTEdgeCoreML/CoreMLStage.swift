@@ -41,7 +41,8 @@ public struct CoreMLEngine: Sendable {
 
 /// A loaded stage. What Core ML reads is a private copy of the verified bytes, which goes with it.
 final class CoreMLStage: StageRunner, @unchecked Sendable {
-    let backend: String
+    let backend = CoreMLEngine.backend
+    let placement: String?
     private let model: MLModel  // its asynchronous predictions may be in flight together
     private let stage: StageSpec
     private let files: PrivateFolder
@@ -51,8 +52,7 @@ final class CoreMLStage: StageRunner, @unchecked Sendable {
         files = try PrivateFolder(artifact)
         let compiled = try files.adopt(try await MLModel.compileModel(at: files.url(artifact.name)))
         model = try await MLModel.load(contentsOf: compiled, configuration: configuration)
-        let placement = await Placement(compiled, configuration, stage.name)
-        backend = [CoreMLEngine.backend, placement?.description].compactMap { $0 }.joined(separator: ", planned: ")
+        placement = await Placement(compiled, configuration, stage.name)?.description
     }
 
     func run(_ inputs: [Tensor]) async throws -> [Tensor] {

@@ -14,9 +14,7 @@ extension RGBImage {
         guard let source = CGImageSourceCreateWithData(NSData(data: data) as CFData, nil),
             let image = CGImageSourceCreateImageAtIndex(source, 0, nil)
         else { throw DvtEdgeError(.data, "not a readable picture") }
-        let properties = CGImageSourceCopyPropertiesAtIndex(source, 0, nil) as? [CFString: Any]
-        let orientation = properties?[kCGImagePropertyOrientation] as? Int ?? 1
-        self = try RGBImage(image).upright(orientation)
+        self = try RGBImage(image).upright(exifOrientation([UInt8](data)))
     }
 
     /// A decoded picture that is upright.

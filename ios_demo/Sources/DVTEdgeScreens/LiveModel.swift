@@ -42,6 +42,9 @@ public final class LiveModel {
         }
     }
 
+    /// The largest number of the histogram, 1 at least.
+    public var most: Int { max(1, histogram.max() ?? 1) }
+
     /// Milliseconds of each stage; nil of those that did not run.
     public var bars: [Double?] {
         stages.indices.map { stage in result.flatMap { stage < $0.stageMs.count ? $0.stageMs[stage] : nil } }

@@ -2,31 +2,40 @@ import DVTEdge
 import Foundation
 import Observation
 
-/// How the device is, and what the power policy makes of it. iOS tells no current: joules are those of a model, if any.
+/// How the device is, what the power policy makes of it and why. iOS tells no current: joules are those of a model, if any.
 @MainActor @Observable
 public final class PowerModel {
     public private(set) var state = DeviceState()
+    public private(set) var plan: Plan?  // what the policy takes now
+    public private(set) var reason: Reason?
+    public private(set) var baseW: Double?  // beside inference, as it is learned
     public var point: String?  // the user's choice in place of the policy's
     public var lifetimeHours: Double?  // that the battery still has to last
     public let points: [OperatingPoint]
-    public let hasPolicy: Bool
-    private let exitJ: [Double]?
+    public let ready: Ready
+    public let ownPolicy: Bool  // the bundle brings its own
 
-    /// `exitJ` are modelled joules of an image that leaves at each exit, if a device profile gave them.
-    public init(_ manifest: Manifest, exitJ: [Double]? = nil) {
-        points = manifest.provedPoints
-        hasPolicy = manifest.policy != nil
-        self.exitJ = exitJ
+    public init(_ ready: Ready) {
+        self.ready = ready
+        points = ready.runtime.bundle.manifest.provedPoints
+        ownPolicy = ready.runtime.bundle.manifest.policy != nil
     }
 
-    public func sample(_ state: DeviceState) {
+    /// Asks the policy as an image would.
+    public func sample(_ state: DeviceState) async {
         self.state = state
         self.state.lifetimeS = lifetimeHours.map { $0 * 3600 }
+        let runtime = ready.runtime
+        guard let plan = try? await runtime.plan(self.state) else { return }
+        let memory = await runtime.memory
+        self.plan = plan
+        reason = Reason(ready.policy, runtime.power, self.state, memory)
+        baseW = ready.energy == nil ? nil : ready.policy.baseDraw(runtime.power, memory.drain)
     }
 
-    /// Why no certificate covers a point; nil where one holds.
+    /// Whether a certificate covers a point.
     public func isCertified(_ point: String) -> Bool { points.contains { $0.name == point && $0.certificate != nil } }
 
     /// Modelled joules of an answer; nil where no profile gave any.
-    public func energyJ(_ result: CascadeResult) -> Double? { exitJ.map { $0[result.stageMs.count - 1] } }
+    public func energyJ(_ result: CascadeResult) -> Double? { ready.energy?.joules(result) }
 }

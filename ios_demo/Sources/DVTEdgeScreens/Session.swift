@@ -9,7 +9,7 @@ public final class Session {
         case empty
         case opening
         case warming(stages: Int, of: Int)
-        case ready(Runtime)
+        case ready(Ready)
         case failed(String)
     }
 
@@ -18,12 +18,19 @@ public final class Session {
 
     public private(set) var state = State.empty
     private let engineOf: EngineOf
+    private let profile: Result<DeviceProfile, DvtEdgeError>?
 
-    public init(engineOf: @escaping EngineOf) { self.engineOf = engineOf }
+    /// `profile` is the JSON of a device profile, for energy; nil where there is none.
+    public init(profile: [UInt8]? = nil, engineOf: @escaping EngineOf) {
+        self.engineOf = engineOf
+        self.profile = profile.map { json in
+            do throws(DvtEdgeError) { return .success(try DeviceProfile(json: json)) } catch { return .failure(error) }
+        }
+    }
 
-    public var runtime: Runtime? {
-        guard case .ready(let runtime) = state else { return nil }
-        return runtime
+    public var ready: Ready? {
+        guard case .ready(let ready) = state else { return nil }
+        return ready
     }
 
     /// Opens a bundle's folder or .zip in the place of the one before, which stays where this one fails to open.
@@ -31,17 +38,17 @@ public final class Session {
         let before = state
         state = .opening
         do {
-            let engineOf = engineOf
-            let runtime = try await Task.detached {
+            let (engineOf, profile) = (engineOf, profile)
+            let ready = try await Task.detached {
                 let bundle = try CascadeBundle.open(path)
-                return try Runtime(bundle, load: try engineOf(bundle.manifest))
+                return try Ready(bundle, profile: profile, load: try engineOf(bundle.manifest))
             }.value
-            let count = runtime.bundle.manifest.stages.count
+            let count = ready.runtime.bundle.manifest.stages.count
             state = .warming(stages: 0, of: count)
-            try await runtime.prewarm { warm in
+            try await ready.runtime.prewarm { warm in
                 Task { @MainActor in self.warmed(warm, count) }
             }
-            state = .ready(runtime)
+            (state, failure) = (.ready(ready), nil)
         } catch {
             if case .ready = before { state = before } else { state = .failed(words(error)) }
             failure = words(error)

@@ -2,11 +2,27 @@ import DVTEdge
 import Foundation
 import Observation
 
-/// Whether this device computes what the bundle says: its golden images, and a log of them to take to `dvt-edge validate`.
+/// A picture that is read when its turn comes.
+public typealias Picture = @Sendable () throws -> RGBImage
+
+/// The files of a folder as pictures, sorted by name; what is none throws when it is read. Throws where there is no folder.
+public func pictures(
+    in folder: URL, decoding: @escaping @Sendable (Data) throws -> RGBImage
+) throws -> [Picture] {
+    let found = try FileManager.default.contentsOfDirectory(
+        at: folder, includingPropertiesForKeys: nil, options: [.skipsHiddenFiles])
+    let files = found.filter { !$0.hasDirectoryPath }.sorted { $0.lastPathComponent < $1.lastPathComponent }
+    return files.map { file in { try decoding(try Data(contentsOf: file)) } }
+}
+
+/// Whether this device computes what the bundle says: its golden images against their logits, and a log of them, or of a folder
+/// of pictures, through every stage, to take to `dvt-edge validate`.
 @MainActor @Observable
 public final class ValidateModel {
     public private(set) var running = false
     public private(set) var errors: [Float] = []  // the largest of a logit at each exit
+    public private(set) var logged = 0
+    public private(set) var unread = 0  // pictures that could not be read
     public private(set) var log: URL?
     public private(set) var failure: String?
     public var keepsPixels = false  // the user's own choice: the log then comes with the images
@@ -18,25 +34,30 @@ public final class ValidateModel {
         tolerance = runtime.bundle.manifest.golden.tolerance
     }
 
+    /// The file of the log's pixels, where they are kept.
+    public var pixels: URL? {
+        guard let log, keepsPixels else { return nil }
+        let file = log.appendingPathExtension("pixels")
+        return FileManager.default.fileExists(atPath: file.path) ? file : nil
+    }
+
     /// Whether every logit is near the golden one; nil before a run.
     public var passed: Bool? { errors.isEmpty ? nil : errors.allSatisfy { Double($0) <= tolerance } }
 
-    /// Runs every stage on the golden images, and writes a log of that into a new file in `folder`.
-    public func run(_ device: String, _ os: String, app: String, engine: String, folder: URL, state: DeviceState) async
-    {
+    /// Checks the golden images, and writes a new log: of `pictures`, or of the golden images without any.
+    public func run(_ logging: Logging, state: DeviceState, pictures: (@Sendable () throws -> [Picture])? = nil) async {
         guard !running else { return }
-        (running, errors, log, failure) = (true, [], nil, nil)
+        (running, errors, logged, unread, log, failure) = (true, [], 0, 0, nil, nil)
         defer { running = false }
         do {
             errors = try await runtime.goldenErrors()
-            let file = folder.appendingPathComponent("dvt-edge-\(UUID().uuidString.prefix(8)).jsonl")
-            let header = try await LogHeader(
-                runtime, app: app, engine: engine, device: device, os: os, threads: 1,
-                powerSource: state.charging ? .charger : state.knownLevel == nil ? .unknown : .battery,
-                everyStage: true,
-                data: "golden", pixels: keepsPixels ? "\(file.lastPathComponent).pixels" : nil)
-            try await write(try LogWriter(file.path, header), state)
-            log = file
+            var images: [Picture] = try await goldenImages(runtime.bundle).map { image in { image } }
+            if let pictures { images = try await Task.detached(operation: pictures).value }
+            let (url, writer) = try await logging.begin(
+                runtime, state, everyStage: true, data: pictures == nil ? "golden images of the bundle" : nil,
+                pixels: keepsPixels)
+            try await write(writer, state, images)
+            log = url
         } catch is CancellationError {
             return
         } catch {
@@ -44,17 +65,22 @@ public final class ValidateModel {
         }
     }
 
-    private func write(_ log: LogWriter, _ state: DeviceState) async throws {
+    /// Ids are running numbers: a log names no file.
+    private func write(_ log: LogWriter, _ state: DeviceState, _ images: [Picture]) async throws {
         let clock = LogClock()
-        let sample = StateRecord(
-            timeS: clock.timeS, idle: true, screenOn: true, charging: state.charging, awakeS: clock.awakeS,
-            batteryLevel: state.knownLevel, thermal: state.thermal, lowPower: state.lowPower)
-        try await log.write(.state(sample))
-        for (number, image) in try await goldenImages(runtime.bundle).enumerated() {
-            let result = try await runtime.run(image, everyStage: true)
-            let stored = try await log.writePixels(result.pixels)
-            let record = ImageRecord(result, id: "\(number)", timeS: clock.timeS, image: stored)
-            try await log.write(.image(record))
+        try await log.write(.state(StateRecord(state, clock, idle: true)))
+        for (number, picture) in images.enumerated() {
+            do {
+                let image = try await Task.detached(operation: picture).value
+                let result = try await runtime.run(image, everyStage: true)
+                let stored = try await log.writePixels(result.pixels)
+                try await log.write(
+                    .image(ImageRecord(result, id: "\(number)", timeS: clock.timeS, image: stored)))
+                logged += 1
+            } catch let error where !(error is CancellationError) && (error as? DvtEdgeError)?.kind != .log {
+                try await log.write(.error(ErrorRecord(error, id: "\(number)", timeS: clock.timeS)))
+                unread += 1
+            }
         }
     }
 }

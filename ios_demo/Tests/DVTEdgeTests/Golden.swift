@@ -83,7 +83,7 @@ func bytes(hex: String) -> [UInt8] {
 }
 
 /// A folder of a test's own, removed when the test lets go of it.
-final class TemporaryFolder {
+final class TemporaryFolder: Sendable {
     let url: URL
 
     init() {

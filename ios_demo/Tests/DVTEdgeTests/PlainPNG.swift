@@ -3,10 +3,9 @@
 /// A PNG of 8-bit RGB without interlacing, for tests: what a decoder gives before it turns anything.
 struct PlainPNG {
     let image: RGBImage
-    let orientation: Int  // of its EXIF, 1 where it has none
 
     init(_ file: [UInt8]) throws {
-        var (width, height, orientation) = (0, 0, 1)
+        var (width, height) = (0, 0)
         var packed: [UInt8] = []
         var at = 8
         while at < file.count {
@@ -16,7 +15,6 @@ struct PlainPNG {
                 (width, height) = (big(file, data, 4), big(file, data + 4, 4))
                 precondition(Array(file[data + 8..<data + 13]) == [8, 2, 0, 0, 0])
             case "IDAT": packed += file[data..<data + length]
-            case "eXIf": orientation = exifOrientation(Array(file[data..<data + length]))
             default: break
             }
             at = data + length + 4
@@ -36,21 +34,9 @@ struct PlainPNG {
             }
         }
         image = try RGBImage(width: width, height: height, pixels: pixels)
-        self.orientation = orientation
     }
 }
 
 private func big(_ bytes: [UInt8], _ at: Int, _ count: Int) -> Int {
     (0..<count).reduce(0) { $0 << 8 | Int(bytes[at + $1]) }
-}
-
-/// The tag 0x0112 of the first directory.
-private func exifOrientation(_ exif: [UInt8]) -> Int {
-    let number = { (at: Int, count: Int) -> Int in
-        exif[0] == UInt8(ascii: "M") ? big(exif, at, count) : big(Array(exif[at..<at + count].reversed()), 0, count)
-    }
-    let directory = number(4, 4)
-    let tags: [Int] = (0..<number(directory, 2)).map { directory + 2 + 12 * $0 }
-    let tag = tags.first { number($0, 2) == 0x0112 }
-    return tag.map { number($0 + 8, 2) } ?? 1
 }

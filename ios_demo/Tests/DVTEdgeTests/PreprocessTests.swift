@@ -43,11 +43,12 @@ func cameraFrames(_ json: JSON) throws {
 /// The eight orientations of EXIF: what a test decoder makes of the file, turned, is the golden picture.
 @Test(arguments: 1...8)
 func orientations(_ orientation: Int) throws {
-    let png = try PlainPNG(goldenBytes("preprocess/exif-\(orientation).png"))
-    #expect(png.orientation == orientation)
+    let file = goldenBytes("preprocess/exif-\(orientation).png")
+    #expect(exifOrientation(file) == orientation)
+    let png = try PlainPNG(file)
     let json = goldenCases("preprocess/cases.json").first { $0["name"].text == "exif-\(orientation)" }!
     let expected = try rgb("preprocess", json)
-    #expect(png.image.upright(png.orientation) == expected)
+    #expect(png.image.upright(orientation) == expected)
 }
 
 /// Bad sizes and planes are a DataError, never a trap.
@@ -74,5 +75,27 @@ func orientations(_ orientation: Int) throws {
         #expect(data { _ = try frameToRGB(y: good, u: good, v: good, width: 2, height: 8) })
         #expect(data { _ = try frameToRGB(y: good, u: good, v: good, width: 2, height: 2, rotation: 45) })
         #expect(data { _ = try frameToRGB(y: good, u: good, v: good, width: .max, height: 2) })
+    }
+}
+
+/// Of every format that has EXIF; XMP's is not read.
+@Test(arguments: goldenCases("exif.json"))
+func exif(_ json: JSON) throws {
+    let file = try #require(Data(base64Encoded: json["file"].text!))
+    #expect(exifOrientation([UInt8](file)) == json["orientation"].int)
+}
+
+/// A file that was cut or changed anywhere gives an orientation all the same.
+@Test func brokenExif() throws {
+    var random = SystemRandomNumberGenerator()
+    for json in goldenCases("exif.json") {
+        let file = [UInt8](try #require(Data(base64Encoded: json["file"].text!)))
+        for _ in 0..<100 {
+            var changed = Array(file.prefix(Int.random(in: 0...file.count, using: &random)))
+            for _ in 0..<(changed.isEmpty ? 0 : Int.random(in: 0..<4, using: &random)) {
+                changed[Int.random(in: changed.indices, using: &random)] = UInt8.random(in: 0...255, using: &random)
+            }
+            #expect(1...8 ~= exifOrientation(changed))
+        }
     }
 }

@@ -110,6 +110,19 @@ private let image = try! RGBImage(width: 6, height: 5, pixels: [UInt8](repeating
     #expect(await engine.loads == [0, 1, 1])
 }
 
+/// Stages that were unloaded are loaded again, one at a time or when an image needs them.
+@Test func unloading() async throws {
+    let engine = FakeEngine([unsure, sure, sure])
+    let runtime = try Runtime(try fakeBundle(), load: engine.load)
+    try await runtime.prewarm()
+    await runtime.unload()
+    #expect(await runtime.loaded == [false, false, false])
+    try await runtime.load(2)
+    #expect(await runtime.loaded == [false, false, true])
+    #expect(try await runtime.run(image).exit == 1)
+    #expect(await engine.loads == [0, 1, 2, 2, 0, 1])
+}
+
 /// What an engine gives is held against the manifest: count, dtype, shape and bytes; its own errors are ours.
 @Test func enginesThatLie() async throws {
     let lies: [@Sendable (inout [Tensor]) throws -> Void] = [

@@ -29,8 +29,11 @@ struct WholeRuns {
     @Test func answers() async throws {
         #expect(json["points"].entries.count == bundle.manifest.operatingPoints.count)
         for (name, point) in json["points"].entries {
-            #expect(try bundle.manifest.operatingPoint(name).thresholds == point["thresholds"].doubles)
-            let runtime = try Runtime(bundle, operatingPoint: name, load: engine.load)
+            // An export finds them on logits of its own machine: docs/golden.md.
+            let thresholds = point["thresholds"].doubles
+            let own = try bundle.manifest.operatingPoint(name).thresholds
+            #expect(zip(own, thresholds).allSatisfy { abs($0 - $1) <= json["tolerance"].double! / 2 })
+            let runtime = try Runtime(bundle, thresholds: thresholds, load: engine.load)
             for (image, expected) in zip(images, point["answers"].list) {
                 let result = try await runtime.run(image)
                 #expect(result.exit == expected["exit"].int && result.label == expected["label"].int)

@@ -1,6 +1,5 @@
 package dvtedge.demo
 
-import android.os.Debug
 import dvtedge.device.ImageRecord
 import dvtedge.device.LogWriter
 import dvtedge.device.Result
@@ -8,10 +7,14 @@ import dvtedge.device.RgbImage
 import dvtedge.device.Runtime
 import dvtedge.device.StateRecord
 import dvtedge.device.Thermal
+import java.io.File
+import java.util.concurrent.CancellationException
+import kotlin.math.ceil
 
 private const val WARM_UP = 20 // images
 private const val COLD_LOADS = 3
 private const val COOL_C = 37.0
+private const val LEAST_TENTH = 10 // images
 
 /** What a benchmark of one bundle measured. Times are milliseconds; [watts] is null where it is not one of energy. */
 class Measured(
@@ -22,10 +25,17 @@ class Measured(
     val exits: IntArray,
     val peakBytes: Long,
     val temperatures: List<Double>, // of the battery, one a second
+    val slowdown: Double?, // median of the last tenth of the images to that of the first
     val watts: Double?,
 ) {
-    fun percentile(share: Double): Double = totalMs[((totalMs.size - 1) * share).toInt()]
+    fun percentile(share: Double): Double = percentile(totalMs, share)
 }
+
+/** The smallest of [rising] numbers that at least [share] of them do not exceed. */
+fun percentile(
+    rising: List<Double>,
+    share: Double,
+): Double = rising[(ceil(share * rising.size).toInt() - 1).coerceIn(rising.indices)]
 
 /** Whether the device is cool enough to begin: at most 37 C, as far as it tells, and not throttled. */
 fun isCool(sample: StateRecord): Boolean =
@@ -58,7 +68,7 @@ class Benchmark(
         while (ran() < seconds && !cancelled()) {
             if (samples.size <= ran()) {
                 samples += device.sample().also { log?.write(it) }
-                peak = maxOf(peak, usedBytes())
+                peak = maxOf(peak, residentBytes())
                 progress(samples.size, results.size)
             }
             val number = results.size
@@ -75,16 +85,18 @@ class Benchmark(
         samples: List<StateRecord>,
         peak: Long,
     ): Measured {
-        check(results.isNotEmpty()) { "stopped before the first image" }
+        if (results.isEmpty()) throw CancellationException("stopped before the first image")
         val watts = samples.map { it.watts }
+        val times = results.map { it.totalMs }
         return Measured(
             name,
-            loads[0].indices.map { stage -> loads.map { it[stage] }.sorted()[COLD_LOADS / 2] },
-            results.map { it.totalMs }.sorted(),
+            loads[0].indices.map { stage -> median(loads.map { it[stage] }) },
+            times.sorted(),
             results.sumOf { it.engineMs } / results.sumOf { it.totalMs },
             IntArray(loads[0].size) { exit -> results.count { it.exit == exit } },
             peak,
             samples.mapNotNull { it.temperatureC },
+            slowdown(times),
             if (watts.all { it != null }) watts.filterNotNull().average() else null,
         )
     }
@@ -98,9 +110,18 @@ class Benchmark(
             (System.nanoTime() - start) / 1e6
         }
     }
-
-    private fun usedBytes(): Long {
-        val java = java.lang.Runtime.getRuntime()
-        return Debug.getNativeHeapAllocatedSize() + java.totalMemory() - java.freeMemory()
-    }
 }
+
+private fun median(times: List<Double>) = percentile(times.sorted(), 0.5)
+
+/** Median of the last tenth of [times] to that of the first; null where a tenth is too few to say. */
+internal fun slowdown(times: List<Double>): Double? {
+    val tenth = times.size / 10
+    return if (tenth < LEAST_TENTH) null else median(times.takeLast(tenth)) / median(times.take(tenth))
+}
+
+/** What of the process is in memory now, the engine's part too: Linux's VmRSS. */
+internal fun residentBytes(): Long =
+    File("/proc/self/status").useLines { lines ->
+        lines.first { it.startsWith("VmRSS:") }.filter(Char::isDigit).toLong() * 1024
+    }

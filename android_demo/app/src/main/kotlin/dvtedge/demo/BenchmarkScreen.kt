@@ -4,15 +4,14 @@ import android.app.Activity
 import android.text.InputType
 import android.view.View
 import android.widget.EditText
-import java.io.File
 import java.util.Locale
-import java.util.concurrent.CancellationException
 
-/** Every installed bundle, sustained: int8 is not always the faster one on a phone. */
+/** What [BenchmarkModel] measures, and since when. The screen stays on meanwhile: a phone that sleeps measures nothing. */
 class BenchmarkScreen(
     private val activity: Activity,
-    private val session: Session,
+    session: Session,
 ) : Screen {
+    private val model = session.benchmark
     private val minutes =
         EditText(activity).apply {
             id = View.generateViewId()
@@ -20,19 +19,11 @@ class BenchmarkScreen(
             minimumHeight = activity.dp(48)
             setText("10")
         }
-    private val start = activity.button(R.string.start) { if (job == null) begin() else job?.cancelled = true }
-    private val share = activity.button(R.string.share_log) { activity.startActivity(LogProvider.share(logs)) }
-    val status = activity.text().apply { accessibilityLiveRegion = View.ACCESSIBILITY_LIVE_REGION_POLITE }
-    val results = activity.text()
-    private val logs = ArrayList<File>()
-    private var job: Job? = null
-
-    private class Job(
-        val seconds: Int,
-    ) {
-        @Volatile
-        var cancelled = false
-    }
+    private val start = activity.button(R.string.start) { if (model.running) model.stop() else begin() }
+    private val share = activity.button(R.string.share_log) { activity.startActivity(LogProvider.share(model.logs)) }
+    private val status = activity.text().apply { accessibilityLiveRegion = View.ACCESSIBILITY_LIVE_REGION_POLITE }
+    private val results = activity.column()
+    private var shown: List<BenchmarkModel.Found>? = null
 
     override val view: View =
         activity.scrolling(
@@ -48,82 +39,52 @@ class BenchmarkScreen(
         )
 
     override fun show() {
-        start.setText(if (job == null) R.string.start else R.string.stop)
-        minutes.isEnabled = job == null
-        share.showIf(job == null && logs.isNotEmpty())
+        start.setText(if (model.running) R.string.stop else R.string.start)
+        minutes.isEnabled = !model.running
+        view.keepScreenOn = model.running
+        share.showIf(!model.running && model.logs.isNotEmpty())
+        status.say(model.status?.of(activity))
+        if (model.found !== shown) list(model.found)
     }
 
+    /** A rotation goes on. */
     override fun hide() {
-        job?.cancelled = true
+        if (!activity.isChangingConfigurations) model.stop()
     }
 
-    /** [seconds] for each bundle; by default what the field says, and a second at least. */
-    fun begin(seconds: Int = ((minutes.text.toString().toDoubleOrNull() ?: 0.0) * 60).toInt().coerceAtLeast(1)) {
-        val job = Job(seconds).also { this.job = it }
-        results.text = ""
-        logs.clear()
-        show()
-        session.background({ measureAll(job) }) { found ->
-            this.job = null
-            status.text =
-                found.fold({ activity.getString(R.string.log_at, "${logFolder(activity)}") }, {
-                    if (it is CancellationException) {
-                        activity.getString(
-                            R.string.stopped,
-                        )
-                    } else {
-                        activity.getString(R.string.failed, it.message)
-                    }
-                })
-            show()
+    /** For as long as the field says, and a second at least. */
+    private fun begin() = model.begin(((minutes.text.toString().toDoubleOrNull() ?: 0.0) * 60).toInt().coerceAtLeast(1))
+
+    private fun list(found: List<BenchmarkModel.Found>) {
+        shown = found
+        results.removeAllViews()
+        for (one in found) {
+            results.addView(activity.text(words = wordsOf(one)))
+            val celsius = one.measured?.temperatures.orEmpty()
+            if (celsius.size > 1) results.addView(Curve(activity, celsius, activity.getString(R.string.curve, range(celsius))))
+        }
+        val measured = found.mapNotNull { it.measured }.sortedBy { it.percentile(0.5) }
+        if (measured.size > 1) {
+            val fastest = measured.first()
+            val others = measured.drop(1).joinToString(", ") { "${it.bundle} %.2f ×".format(Locale.ROOT, ratio(it, fastest)) }
+            results.addView(activity.text(words = activity.getString(R.string.benchmark_fastest, fastest.bundle, others)))
         }
     }
 
-    private fun measureAll(job: Job) {
-        for (name in session.bundles.names()) {
-            waitUntilCool(job)
-            session.bundles.openReady(name).use { ready ->
-                val (file, log) = newLog(activity, ready, session.device, "benchmark", everyStage = false)
-                val found =
-                    log.use {
-                        val progress = { s: Int, images: Int -> say(R.string.running, name, s, job.seconds, images) }
-                        Benchmark(session.device, job.seconds, progress) { job.cancelled }.run(name, ready.runtime, it)
-                    }
-                session.post {
-                    logs += file
-                    results.append(wordsOf(found) + "\n\n")
-                }
-            }
-            if (job.cancelled) throw CancellationException()
-        }
-    }
+    private fun ratio(
+        one: Measured,
+        fastest: Measured,
+    ) = one.percentile(0.5) / fastest.percentile(0.5)
 
-    private fun waitUntilCool(job: Job) {
-        while (true) {
-            if (job.cancelled) throw CancellationException()
-            val sample = session.device.sample()
-            if (isCool(sample)) return
-            say(R.string.waiting_cool, "${sample.temperatureC ?: "?"} °C, ${sample.thermal?.name?.lowercase()}")
-            Thread.sleep(1000)
-        }
-    }
+    private fun range(celsius: List<Double>) = "${celsius.min()} – ${celsius.max()} °C"
 
-    private fun say(
-        words: Int,
-        vararg values: Any,
-    ) = session.post { status.text = activity.getString(words, *values) }
-
-    private fun wordsOf(found: Measured): String {
-        val loads = found.loadMs.joinToString(", ") { "%.1f".format(Locale.ROOT, it) }
-        val battery =
-            found.temperatures.let {
-                if (it.isEmpty()) activity.getString(R.string.unknown) else "${it.first()} – ${it.last()} °C"
-            }
+    private fun wordsOf(one: BenchmarkModel.Found): String {
+        val found = one.measured ?: return "${one.bundle}\n${activity.getString(R.string.failed, one.problem)}"
         val times =
             activity.getString(
                 R.string.benchmark_result,
                 found.bundle,
-                loads,
+                found.loadMs.joinToString(", ") { "%.1f".format(Locale.ROOT, it) },
                 found.percentile(0.50),
                 found.percentile(0.95),
                 found.percentile(0.99),
@@ -131,11 +92,12 @@ class BenchmarkScreen(
                 100 * found.engineShare,
                 exitsInWords(found.exits),
                 found.peakBytes shr 20,
-                battery,
+                if (found.temperatures.isEmpty()) activity.getString(R.string.unknown) else range(found.temperatures),
             )
+        val slowdown = found.slowdown?.let { "\n" + activity.getString(R.string.benchmark_slowdown, it) }.orEmpty()
         val energy =
             found.watts?.let { activity.getString(R.string.benchmark_energy, it) }
                 ?: activity.getString(R.string.benchmark_no_energy)
-        return times + "\n" + energy
+        return "$times$slowdown\n$energy"
     }
 }

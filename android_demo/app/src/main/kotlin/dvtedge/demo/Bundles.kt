@@ -3,7 +3,6 @@ package dvtedge.demo
 import android.content.Context
 import android.net.Uri
 import dvtedge.device.CascadeBundle
-import dvtedge.device.Runtime
 import java.io.File
 import java.io.FileNotFoundException
 
@@ -22,9 +21,10 @@ class Bundles(
 
     /**
      * Open and verify one. An asset is copied into the app's folder once, and again where the copy is not a bundle any more
-     * or the app was updated. Throws a BundleError; takes long: not on the main thread.
+     * or the app was updated. Throws a BundleError, IOException of another name than [names] has; not for the main thread.
      */
     fun open(name: String): CascadeBundle {
+        if (name !in names()) throw FileNotFoundException("no bundle '$name'; installed are: ${names()}")
         val copy = File(copies, name)
         val outside = File(pushed, name)
         if (outside.isFile) return CascadeBundle.open(outside)
@@ -34,13 +34,6 @@ class Bundles(
             runCatching { return CascadeBundle.open(copy) }
         }
         return context.assets.open("$assets/$name").use { CascadeBundle.open(it, copy) }
-    }
-
-    /** The same with a runtime, for whoever closes it. */
-    fun openReady(name: String): Session.Ready {
-        val bundle = open(name)
-        val policy = bundle.manifest.policy ?: phonePolicy(bundle.manifest)
-        return Session.Ready(name, Runtime(bundle, policy = policy), policy)
     }
 
     /** Take over a .zip that the user picked; its name. Throws a BundleError. */

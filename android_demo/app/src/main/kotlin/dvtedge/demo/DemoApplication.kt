@@ -13,11 +13,13 @@ open class DemoApplication : Application() {
         super.onCreate()
         // Before ONNX Runtime's library loads: it writes into the cache folder otherwise.
         if (System.getenv("ORT_DISABLE_TELEMETRY") != "1") Os.setenv("ORT_DISABLE_TELEMETRY", "1", true)
-        session = Session(this, bundles())
+        session = Session(this, bundles(), engines())
         session.openFirst()
     }
 
     protected open fun bundles() = Bundles(this)
+
+    protected open fun engines() = Engines(cacheDir)
 
     override fun onTrimMemory(level: Int) {
         super.onTrimMemory(level)

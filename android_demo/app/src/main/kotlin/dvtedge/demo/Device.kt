@@ -80,15 +80,18 @@ internal fun thermalOf(status: Int): Thermal =
     }
 
 /** What the power policy sees of a sample. */
-fun StateRecord.state(lifetimeS: Double? = null) =
-    DeviceState(
-        batteryLevel = batteryLevel,
-        charging = charging,
-        lowPower = lowPower ?: false,
-        thermal = thermal ?: Thermal.NOMINAL,
-        lifetimeS = lifetimeS,
-        timeS = timeS,
-    )
+fun StateRecord.state(
+    lifetimeS: Double? = null,
+    energyLeftJ: Double? = null,
+) = DeviceState(
+    batteryLevel = batteryLevel,
+    charging = charging,
+    lowPower = lowPower ?: false,
+    thermal = thermal ?: Thermal.NOMINAL,
+    lifetimeS = lifetimeS,
+    timeS = timeS,
+    energyLeftJ = energyLeftJ,
+)
 
 /** The whole device's draw in watts; null where it is charging or does not tell. */
 val StateRecord.watts: Double?

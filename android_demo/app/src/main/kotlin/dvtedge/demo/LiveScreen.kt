@@ -8,8 +8,6 @@ import android.graphics.drawable.BitmapDrawable
 import android.view.View
 import android.widget.ImageView
 import android.widget.LinearLayout
-import android.widget.ProgressBar
-import android.widget.TextView
 import dvtedge.device.Result
 
 /** Camera or gallery through the bundle: answer, exit, times, frames dropped, the mix of exits. */
@@ -24,14 +22,16 @@ class LiveScreen(
             contentDescription = activity.getString(R.string.preview)
         }
     val label = activity.text(28f).apply { accessibilityLiveRegion = View.ACCESSIBILITY_LIVE_REGION_POLITE }
-    private val exit = activity.text(18f)
+    private val exit = activity.badge()
+    private val certainty = activity.text(18f)
     private val warning = activity.text()
     private val stages = activity.column()
     private val times = activity.text()
     private val energy = activity.text()
     private val frames = activity.text()
-    private val exits = activity.text()
+    private val exits = activity.column()
     private val backends = activity.text(13f)
+    private val memory = activity.text()
     val problem = activity.text()
     private val camera = activity.button(R.string.camera_start) { if (source == null) start() else stop() }
     private val gallery = activity.button(R.string.image_gallery, ::pick)
@@ -43,6 +43,7 @@ class LiveScreen(
                 preview,
                 label,
                 exit,
+                certainty,
                 warning,
                 stages,
                 times,
@@ -50,6 +51,7 @@ class LiveScreen(
                 frames,
                 exits,
                 backends,
+                memory,
                 problem,
                 camera,
                 gallery,
@@ -57,58 +59,65 @@ class LiveScreen(
         )
 
     override fun show() {
-        val runtime = (session.state as? Session.Ready)?.runtime ?: return
+        val ready = session.state as? Ready ?: return
+        val runtime = ready.runtime
         val result = session.last
         label.text = result?.labelName ?: activity.getString(R.string.nothing_yet)
-        listOf(preview, exit, stages, times, energy, exits).forEach { it.showIf(result != null) }
+        listOf(preview, exit, certainty, stages, times, energy, exits).forEach { it.showIf(result != null) }
         warning.say(result?.let(::warningOf))
         frames.text = activity.getString(R.string.frames, session.answered, session.dropped, session.failed)
         backends.text = activity.getString(R.string.backends, backendsOf(runtime))
         session.lastError?.let { problem.say(activity.getString(R.string.failed, it)) }
-        if (result != null) show(result, runtime.manifest.stages.map { it.name })
+        memory.say(if (session.shortOfMemory) activity.getString(R.string.memory_short) else null)
+        if (result != null) show(ready, result, runtime.manifest.stages.map { it.name })
     }
 
     private fun show(
+        ready: Ready,
         result: Result,
         names: List<String>,
     ) {
         preview.setImageDrawable(sharp(bitmapOf(result.pixels)))
-        val certainty = activity.getString(R.string.confidence, result.confidence)
-        exit.text = "${activity.getString(R.string.exit_of, result.exit + 1, names.size)} · $certainty"
+        exit.text = activity.getString(R.string.exit_of, result.exit + 1, names.size)
+        certainty.text = activity.getString(R.string.confidence, result.confidence)
         times.text = activity.getString(R.string.times, result.preprocessMs, result.totalMs, result.operatingPoint)
-        energy.text =
-            session.watts?.let { activity.getString(R.string.energy_estimate, it * result.totalMs) }
-                ?: activity.getString(R.string.energy_unknown)
-        exits.text = activity.getString(R.string.exits, exitsInWords(session.exits))
-        stages.removeAllViews()
+        energy.text = energyOf(ready, result)
         val longest = result.stageMs.max()
-        names.forEachIndexed { stage, name -> stages.addView(bar(name, result.stageMs.getOrNull(stage), longest)) }
+        bars(stages, names) { stage, name ->
+            val ms = result.stageMs.getOrNull(stage)
+            val words =
+                ms?.let { activity.getString(R.string.stage_ms, name, it) } ?: activity.getString(R.string.stage_skipped, name)
+            words to (ms ?: 0.0) / longest
+        }
+        val most = session.exits.max().coerceAtLeast(1).toDouble()
+        bars(exits, names) { stage, _ ->
+            activity.getString(R.string.left_at, stage + 1, session.exits[stage]) to session.exits[stage] / most
+        }
     }
 
-    private fun bar(
-        name: String,
-        ms: Double?,
-        longest: Double,
-    ): View {
-        val words =
-            if (ms ==
-                null
-            ) {
-                activity.getString(R.string.stage_skipped, name)
-            } else {
-                activity.getString(R.string.stage_ms, name, ms)
-            }
-        val bar =
-            ProgressBar(activity, null, android.R.attr.progressBarStyleHorizontal).apply {
-                max = 1000
-                progress = if (ms == null) 0 else (1000 * ms / longest).toInt()
-                importantForAccessibility = View.IMPORTANT_FOR_ACCESSIBILITY_NO
-            }
-        return LinearLayout(activity).apply {
-            orientation = LinearLayout.VERTICAL
-            addView(activity.text(words = words))
-            addView(bar)
+    private fun bars(
+        into: LinearLayout,
+        names: List<String>,
+        bar: (Int, String) -> Pair<String, Double>,
+    ) {
+        into.removeAllViews()
+        names.forEachIndexed {
+            stage,
+            name,
+            ->
+            bar(stage, name).let { (words, share) -> into.addView(activity.bar(words, share)) }
         }
+    }
+
+    /** The whole device's draw where it is told; else what a device profile says of an image beside idling. */
+    private fun energyOf(
+        ready: Ready,
+        result: Result,
+    ): String {
+        session.watts?.let { return activity.getString(R.string.energy_estimate, it * result.totalMs) }
+        val known = ready.energy ?: return activity.getString(R.string.energy_unknown)
+        val mJ = 1e3 * known.costs.exitJ[result.stageMs.size - 1]
+        return activity.getString(R.string.energy_profile, mJ, known.profile.name, activity.basis(known.costs.basis))
     }
 
     private fun sharp(bitmap: Bitmap) = BitmapDrawable(activity.resources, bitmap).apply { isFilterBitmap = false }

@@ -4,7 +4,6 @@ import android.content.Context
 import android.os.Build
 import dvtedge.device.LogHeader
 import dvtedge.device.LogWriter
-import dvtedge.device.OnnxStageRunner
 import dvtedge.device.PowerSource
 import java.io.File
 
@@ -14,7 +13,7 @@ fun logFolder(context: Context): File = File(context.getExternalFilesDir(null) ?
 /** A new log of a run of [ready], whose stages are all loaded first: the header says what really runs each. */
 fun newLog(
     context: Context,
-    ready: Session.Ready,
+    ready: Ready,
     device: Device,
     kind: String,
     everyStage: Boolean,
@@ -33,7 +32,7 @@ fun newLog(
             manifest.stages.size,
             manifest.model.classes.toInt(),
             "dvt-edge demo $VERSION",
-            OnnxStageRunner.engine(),
+            ready.engine,
             "${Build.MANUFACTURER} ${Build.MODEL}",
             "Android ${Build.VERSION.RELEASE}",
             ready.runtime.backends.map(::checkNotNull),

@@ -17,7 +17,7 @@ import android.widget.LinearLayout
  * Four screens over one session. Without touch:
  *
  *     adb shell am start -n dvtedge.demo/.MainActivity --es run benchmark --ei seconds 60
- *     adb shell am start -n dvtedge.demo/.MainActivity --es run validate
+ *     adb shell am start -n dvtedge.demo/.MainActivity --es run validate --es bundle onnx-fp32.zip --ez pixels true
  */
 class MainActivity : Activity() {
     private lateinit var session: Session
@@ -26,6 +26,7 @@ class MainActivity : Activity() {
     val message by lazy { text(17f).apply { setPadding(dp(16), dp(8), dp(16), dp(8)) } }
     private val open by lazy { button(R.string.open_bundle, ::pickBundle) }
     private val bundles by lazy { FrameLayout(this) }
+    private val backends by lazy { FrameLayout(this) }
     private val content by lazy { FrameLayout(this) }
     private lateinit var tabs: List<Button>
     private var tab = 0
@@ -56,7 +57,7 @@ class MainActivity : Activity() {
     private fun layout(): View {
         val row = LinearLayout(this).apply { tabs.forEach(::addView) }
         val top = HorizontalScrollView(this).apply { addView(row) }
-        val column = column(top, bundles, message, open)
+        val column = column(top, bundles, backends, message, open)
         column.addView(content, LinearLayout.LayoutParams(ViewGroup.LayoutParams.MATCH_PARENT, 0, 1f))
         return column
     }
@@ -94,7 +95,7 @@ class MainActivity : Activity() {
     )
 
     fun select(index: Int) {
-        screens[tab].hide()
+        if (content.childCount > 0) screens[tab].hide()
         tab = index
         tabs.forEachIndexed { k, button ->
             button.isSelected = k == index
@@ -113,20 +114,21 @@ class MainActivity : Activity() {
                 is Session.Opening -> getString(R.string.opening)
                 is Session.Missing -> getString(R.string.no_bundle)
                 is Session.Failed -> getString(R.string.failed, state.message)
-                is Session.Ready -> null
+                is Ready -> null
             },
         )
         open.showIf(state is Session.Missing || state is Session.Failed)
-        content.showIf(state is Session.Ready)
-        bundles.showIf(state is Session.Ready || state is Session.Failed)
+        content.showIf(state is Ready)
+        bundles.showIf(state is Ready || state is Session.Failed)
         listBundles(state)
+        listBackends(state)
         screens[tab].show()
-        if (state is Session.Ready) runWanted()
+        if (state is Ready) runWanted(state)
     }
 
     private fun listBundles(state: Session.State) {
         val names = session.bundles.names()
-        val at = names.indexOf((state as? Session.Ready)?.name)
+        val at = names.indexOf((state as? Ready)?.name)
         if (bundles.tag == names to at) return
         bundles.tag = names to at
         bundles.removeAllViews()
@@ -134,15 +136,30 @@ class MainActivity : Activity() {
         bundles.addView(choice(R.string.bundle, items, at) { place -> items[place].takeIf { it in names }?.let(session::open) })
     }
 
-    private fun runWanted() {
+    /** What can run the bundle's stages, where there is a choice. */
+    private fun listBackends(state: Session.State) {
+        backends.showIf(state is Ready && state.backends.size > 1)
+        if (state !is Ready || backends.tag === state) return
+        backends.tag = state
+        backends.removeAllViews()
+        val at = state.backends.indexOf(state.backend)
+        backends.addView(
+            choice(R.string.backend, state.backends, at) { place -> session.open(state.name, state.backends[place]) },
+        )
+    }
+
+    private fun runWanted(ready: Ready) {
         val run = wanted ?: return
+        val bundle = intent.getStringExtra("bundle")
+        if (bundle != null && bundle != ready.name) return session.open(bundle)
         wanted = null
         if (run == "benchmark") {
             select(2)
-            benchmark.begin(intent.getIntExtra("seconds", 600))
+            session.benchmark.begin(intent.getIntExtra("seconds", 600), only = bundle)
         } else if (run == "validate") {
             select(3)
-            validate.begin()
+            session.validate.withPixels = intent.getBooleanExtra("pixels", false)
+            session.validate.begin()
         }
     }
 
@@ -161,7 +178,7 @@ class MainActivity : Activity() {
         if (result != RESULT_OK || uri == null) return
         when (request) {
             LiveScreen.PICK_IMAGE -> session.classify { readPicture(contentResolver, uri) }
-            ValidateScreen.PICK_FOLDER -> validate.begin(uri)
+            ValidateScreen.PICK_FOLDER -> session.validate.begin(uri)
             PICK_BUNDLE -> session.open(uri)
         }
     }

@@ -3,13 +3,13 @@ package dvtedge.demo
 import android.content.ContentResolver
 import android.graphics.Bitmap
 import android.graphics.BitmapFactory
-import android.media.ExifInterface
 import android.media.Image
 import android.net.Uri
 import dvtedge.device.Plane
 import dvtedge.device.Range
 import dvtedge.device.RgbImage
 import dvtedge.device.RgbSource
+import dvtedge.device.exifOrientation
 import dvtedge.device.frameToRgb
 import dvtedge.device.upright
 import java.io.FileNotFoundException
@@ -41,18 +41,23 @@ class BitmapSource(
     }
 }
 
-/** The picture at [uri], upright. Colour profiles are ignored, as docs/preprocess.md asks. Throws IOException. */
+/** The picture at [uri], upright by its EXIF. Colour profiles are ignored, as docs/preprocess.md asks. Throws IOException. */
 fun readPicture(
     resolver: ContentResolver,
     uri: Uri,
 ): RgbSource {
-    fun open() = resolver.openInputStream(uri) ?: throw FileNotFoundException("$uri")
+    val stream = resolver.openInputStream(uri) ?: throw FileNotFoundException("$uri")
+    return decode(stream.use { it.readBytes() })
+}
+
+/** A picture [file]'s pixels, upright. Throws IOException. */
+fun decode(file: ByteArray): RgbSource {
     val options = BitmapFactory.Options().apply { inScaled = false }
     val bitmap =
-        open().use { BitmapFactory.decodeStream(it, null, options) } ?: throw IOException("not a picture that Android decodes")
-    val orientation = open().use { ExifInterface(it).getAttributeInt(ExifInterface.TAG_ORIENTATION, 1) }
+        BitmapFactory.decodeByteArray(file, 0, file.size, options) ?: throw IOException("not a picture that Android decodes")
     val source = BitmapSource(bitmap)
-    return if (orientation in 2..8) upright(copyOf(source), orientation) else source
+    val orientation = exifOrientation(file)
+    return if (orientation == 1) source else upright(copyOf(source), orientation)
 }
 
 private fun copyOf(source: RgbSource): RgbImage {

@@ -7,7 +7,10 @@ import android.text.TextWatcher
 import android.view.View
 import android.widget.EditText
 import android.widget.FrameLayout
+import dvtedge.device.Rule
 import dvtedge.device.StateRecord
+import dvtedge.device.Thermal
+import dvtedge.device.baseDraw
 import java.util.Locale
 
 /** The battery and heat as the policy sees them, what it chooses and why, and the user's own wishes. */
@@ -21,7 +24,8 @@ class PowerScreen(
     private val thermal = activity.text()
     private val saving = activity.text()
     val choice = activity.text(18f)
-    private val queue = activity.text(13f)
+    private val energy = activity.text(13f)
+    private val again = Runnable { show() }
     private val points = FrameLayout(activity)
     private val hours =
         EditText(activity).apply {
@@ -63,7 +67,7 @@ class PowerScreen(
                 thermal,
                 saving,
                 choice,
-                queue,
+                energy,
                 activity.text(words = activity.getString(R.string.override)),
                 points,
                 hoursLabel,
@@ -72,13 +76,34 @@ class PowerScreen(
         )
 
     override fun show() {
-        val ready = session.state as? Session.Ready ?: return
+        val ready = session.state as? Ready ?: return
         val sample = session.device.sample()
         show(sample)
         choice.text = choiceOf(ready, sample)
-        queue.showIf(ready.policy.queue != null && ready.runtime.power.exitJ == null)
-        queue.setText(R.string.queue_cannot)
+        energy.text = energyOf(ready)
         if (points.childCount == 0 || points.tag != ready) listPoints(ready)
+        view.removeCallbacks(again)
+        view.postDelayed(again, EVERY_MS)
+    }
+
+    override fun hide() {
+        view.removeCallbacks(again)
+    }
+
+    /** What the queue counts with, and where that comes from; or why it cannot. */
+    private fun energyOf(ready: Ready): String {
+        val known = ready.energy ?: return activity.getString(R.string.queue_cannot) + ready.noEnergy?.let { "\n$it" }.orEmpty()
+        val table = ready.runtime.power
+        val beside = baseDraw(ready.policy, table, ready.runtime.memory.drain)
+        return activity.getString(
+            R.string.queue_counts,
+            known.profile.name,
+            activity.basis(known.costs.basis),
+            known.costs.exitJ.joinToString(" / ") { "%.1f".format(Locale.ROOT, 1e3 * it) },
+            known.capacityJ / 1e3,
+            activity.getString(if (known.counted) R.string.by_counter else R.string.by_profile),
+            beside,
+        )
     }
 
     private fun show(sample: StateRecord) {
@@ -102,7 +127,7 @@ class PowerScreen(
                 R.string.temperature,
                 activity.orUnknown(sample.temperatureC?.let { "%.1f °C".format(Locale.ROOT, it) }),
             )
-        val state = activity.orUnknown(sample.thermal?.name?.lowercase())
+        val state = activity.orUnknown(sample.thermal?.let(::thermalWords))
         thermal.text =
             activity.getString(
                 R.string.thermal,
@@ -116,19 +141,54 @@ class PowerScreen(
 
     /** Asks the policy as an image would. */
     private fun choiceOf(
-        ready: Session.Ready,
+        ready: Ready,
         sample: StateRecord,
     ): String {
         session.override?.let { return activity.getString(R.string.policy_override, it) }
-        val plan = ready.runtime.plan(sample.state(session.lifetimeS))
+        val state = ready.state(sample, session.lifetimeS)
+        val plan = ready.runtime.plan(state)
         val whose = if (ready.runtime.manifest.policy == null) R.string.policy_app else R.string.policy_bundle
-        val words = activity.getString(whose, plan.point, reasonOf(ready.policy, ready.runtime.memory))
+        val words = activity.getString(whose, plan.point, wordsOf(ready.reason(state)))
         val cap = plan.maxStage?.let { "\n" + activity.getString(R.string.cap, it + 1) }.orEmpty()
         val proved = if (plan.uncertified) "\n" + activity.getString(R.string.uncertified) else ""
         return words + cap + proved
     }
 
-    private fun listPoints(ready: Session.Ready) {
+    private fun wordsOf(reason: Reason): String =
+        when (reason) {
+            is Reason.ByRule -> {
+                activity.getString(R.string.reason_rule, reason.number + 1, conditionsOf(reason.rule))
+            }
+
+            is Reason.ByQueue -> {
+                reason.queueJ?.let { activity.getString(R.string.reason_queue, it) }
+                    ?: activity.getString(R.string.reason_queue_new)
+            }
+
+            is Reason.Otherwise -> {
+                activity.getString(R.string.reason_otherwise)
+            }
+        }
+
+    private fun conditionsOf(rule: Rule): String =
+        listOfNotNull(
+            rule.batteryBelow?.let { activity.getString(R.string.when_battery, percent(it)) },
+            rule.charging?.let { activity.getString(if (it) R.string.charging else R.string.discharging) },
+            rule.lowPower?.let { activity.getString(if (it) R.string.power_save_on else R.string.power_save_off) },
+            rule.thermalAtLeast?.let { activity.getString(R.string.when_hot, thermalWords(it)) },
+        ).joinToString(", ").ifEmpty { activity.getString(R.string.when_always) }
+
+    private fun thermalWords(thermal: Thermal): String =
+        activity.getString(
+            when (thermal) {
+                Thermal.NOMINAL -> R.string.thermal_nominal
+                Thermal.FAIR -> R.string.thermal_fair
+                Thermal.SERIOUS -> R.string.thermal_serious
+                Thermal.CRITICAL -> R.string.thermal_critical
+            },
+        )
+
+    private fun listPoints(ready: Ready) {
         val names =
             ready.runtime.manifest.operatingPoints
                 .map { it.name }
@@ -141,5 +201,9 @@ class PowerScreen(
         points.removeAllViews()
         points.addView(list)
         points.tag = ready
+    }
+
+    private companion object {
+        const val EVERY_MS = 2000L
     }
 }

@@ -2,6 +2,7 @@ package dvtedge.demo
 
 import android.content.Context
 import android.view.View
+import dvtedge.device.Basis
 
 /** One of the app's screens: a view, and what it shows of the session when that changes. */
 interface Screen {
@@ -12,6 +13,9 @@ interface Screen {
     /** It goes out of sight: what it holds of the device is given back. */
     fun hide() = Unit
 }
+
+internal fun Context.basis(basis: Basis): String =
+    getString(if (basis == Basis.MEASURED) R.string.basis_measured else R.string.basis_estimated)
 
 /** How many images left at each exit, from the first to the last. */
 internal fun exitsInWords(exits: IntArray): String = exits.joinToString(" / ")

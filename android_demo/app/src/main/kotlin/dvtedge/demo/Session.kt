@@ -5,10 +5,10 @@ import android.net.Uri
 import android.os.Handler
 import android.os.Looper
 import dvtedge.device.DvtEdgeError
-import dvtedge.device.PowerPolicy
 import dvtedge.device.Result
 import dvtedge.device.RgbSource
 import dvtedge.device.Runtime
+import dvtedge.device.SchemaError
 import java.io.IOException
 import java.util.concurrent.Executors
 import java.util.concurrent.TimeUnit
@@ -19,8 +19,9 @@ import java.util.concurrent.atomic.AtomicBoolean
  * rotation keeps it. Public properties change on the main thread, and [changed] is called there after each change.
  */
 class Session(
-    app: Application,
+    private val app: Application,
     val bundles: Bundles,
+    private val engines: Engines,
 ) : AutoCloseable {
     sealed interface State
 
@@ -32,18 +33,10 @@ class Session(
         val message: String,
     ) : State
 
-    /** [policy] is the bundle's, or the app's where it brings none. */
-    class Ready(
-        val name: String,
-        val runtime: Runtime,
-        val policy: PowerPolicy,
-    ) : State,
-        AutoCloseable {
-        override fun close() = runtime.close()
-    }
-
     val device = Device(app)
     val worker = Executors.newSingleThreadExecutor { Thread(it, "dvt-edge") }
+    val benchmark = BenchmarkModel(app, this)
+    val validate = ValidateModel(app, this)
     private val main = Handler(Looper.getMainLooper())
     private val busy = AtomicBoolean()
 
@@ -65,6 +58,10 @@ class Session(
     var exits = IntArray(0)
         private set
 
+    /** The stages were unloaded, and no image has been answered since. */
+    var shortOfMemory = false
+        private set
+
     /** The point that the user chose; null leaves it to the policy. */
     var override: String? = null
     var lifetimeS: Double? = null
@@ -75,9 +72,34 @@ class Session(
     }
 
     /** Open a bundle in place of the one that is there; what is wrong with it is shown, and another may be opened. */
-    fun open(name: String) = opening { bundles.openReady(name) }
+    fun open(
+        name: String,
+        backend: String? = null,
+    ) = opening { openReady(name, backend) }
 
-    fun open(uri: Uri) = opening { bundles.openReady(bundles.add(uri)) }
+    fun open(uri: Uri) = opening { openReady(bundles.add(uri)) }
+
+    /** For whoever closes it, off the main thread. [backend] is one of [Ready.backends], by default the manifest's. */
+    fun openReady(
+        name: String,
+        backend: String? = null,
+    ): Ready {
+        val bundle = bundles.open(name)
+        val manifest = bundle.manifest
+        val backends = engines.backends(manifest)
+        val chosen = backend?.takeIf { it in backends } ?: manifest.backend
+        val policy = manifest.policy ?: phonePolicy(manifest)
+        var why: String? = null
+        val energy =
+            try {
+                profileOf(app)?.let { energyOf(it, manifest, device.sample()) }
+            } catch (error: SchemaError) {
+                null.also { why = error.message }
+            }
+        val loader = engines.loader(manifest, chosen)
+        val runtime = Runtime(bundle, policy = policy, power = energy?.table(manifest), loader = loader)
+        return Ready(name, runtime, policy, energy, why, chosen, backends, engines.nameOf(manifest))
+    }
 
     private fun opening(read: () -> State) {
         val before = state
@@ -88,14 +110,8 @@ class Session(
             main.post {
                 last = null
                 override = null
-                exits =
-                    IntArray(
-                        (found as? Ready)
-                            ?.runtime
-                            ?.manifest
-                            ?.stages
-                            ?.size ?: 0,
-                    )
+                shortOfMemory = false
+                exits = IntArray((found as? Ready)?.run { runtime.manifest.stages.size } ?: 0)
                 set(found)
             }
         }
@@ -132,7 +148,7 @@ class Session(
         val lifetime = lifetimeS
         worker.execute {
             val sample = device.sample()
-            val found = trying<Any>({ ready.runtime.run(read(), sample.state(lifetime), point) }, { it })
+            val found = trying<Any>({ ready.runtime.run(read(), ready.state(sample, lifetime), point) }, { it })
             main.post {
                 busy.set(false)
                 watts = sample.watts
@@ -146,6 +162,7 @@ class Session(
     private fun answer(result: Result) {
         last = result
         lastError = null
+        shortOfMemory = false
         answered += 1
         exits[result.exit] += 1
     }
@@ -175,12 +192,15 @@ class Session(
     /** Low memory in the background: the stages go, and are loaded again when they are asked for. */
     fun unload() {
         val runtime = (state as? Ready)?.runtime ?: return
+        shortOfMemory = true
         worker.execute { runtime.unload() }
+        changed()
     }
 
     /** Ends the worker and unloads the stages; once. */
     override fun close() {
         if (worker.isShutdown) return
+        benchmark.stop()
         worker.execute { (state as? Ready)?.runtime?.close() }
         worker.shutdown()
         worker.awaitTermination(10, TimeUnit.SECONDS)

@@ -38,13 +38,14 @@ private fun largestError(
     return if (errors.any(Float::isNaN)) Float.NaN else errors.max()
 }
 
-/** Each of [images], by its id, through every stage into [log]; what cannot be read becomes an error's record. */
+/** Each of [images], by its id, through every stage into [log]; what cannot be read becomes an error's record, and is counted. */
 fun logImages(
     runtime: Runtime,
     device: Device,
     log: LogWriter,
     images: Sequence<Pair<String, () -> RgbSource>>,
-) {
+): Int {
+    var unread = 0
     log.write(device.sample(idle = true))
     for ((id, read) in images) {
         try {
@@ -52,18 +53,18 @@ fun logImages(
             log.write(ImageRecord.of(result, device.timeS(), id, log.writePixels(result.pixels)))
         } catch (error: DvtEdgeError) {
             log.write(ErrorRecord.of(error, device.timeS(), id))
+            unread += 1
         } catch (_: java.io.IOException) {
             log.write(ErrorRecord(device.timeS(), "DataError", "not a picture that Android decodes", id))
+            unread += 1
         }
     }
     log.write(device.sample(idle = true))
+    return unread
 }
 
 /** The bundle's golden images as [logImages] takes them. */
-fun goldenImages(runtime: Runtime): Sequence<Pair<String, () -> RgbSource>> {
+fun goldenImages(runtime: Runtime): List<Pair<String, () -> RgbSource>> {
     val side = runtime.manifest.imageSize(0).size
-    return runtime.bundle
-        .goldenImages()
-        .asSequence()
-        .mapIndexed { k, pixels -> "$k" to { RgbImage(side, side, pixels) } }
+    return runtime.bundle.goldenImages().mapIndexed { k, pixels -> "$k" to { RgbImage(side, side, pixels) } }
 }

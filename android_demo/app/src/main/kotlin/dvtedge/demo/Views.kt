@@ -1,12 +1,16 @@
 package dvtedge.demo
 
 import android.content.Context
+import android.graphics.Color
+import android.graphics.Typeface
+import android.graphics.drawable.GradientDrawable
 import android.view.View
 import android.view.ViewGroup
 import android.widget.AdapterView
 import android.widget.ArrayAdapter
 import android.widget.Button
 import android.widget.LinearLayout
+import android.widget.ProgressBar
 import android.widget.ScrollView
 import android.widget.Spinner
 import android.widget.TextView
@@ -21,9 +25,7 @@ internal fun Context.column(vararg views: View): LinearLayout =
         val gap = dp(6)
         for (view in views) {
             val size =
-                if (view is Button ||
-                    view is Spinner
-                ) {
+                if (view is Button || view is Spinner || view.background is GradientDrawable) {
                     ViewGroup.LayoutParams.WRAP_CONTENT
                 } else {
                     ViewGroup.LayoutParams.MATCH_PARENT
@@ -52,6 +54,42 @@ internal fun Context.text(
         setTextColor(primary.getColorStateList(0))
         primary.recycle()
         text = words
+    }
+
+/** The colour that the theme gives to what counts. */
+internal fun Context.accent(): Int {
+    val found = obtainStyledAttributes(intArrayOf(android.R.attr.colorAccent))
+    return found.getColor(0, 0).also { found.recycle() }
+}
+
+/** A short text on a round ground of the accent's colour. */
+internal fun Context.badge(): TextView =
+    text(18f).apply {
+        setTypeface(typeface, Typeface.BOLD)
+        setTextColor(if (Color.luminance(accent()) > 0.4f) Color.BLACK else Color.WHITE)
+        setPadding(dp(12), dp(4), dp(12), dp(4))
+        background =
+            GradientDrawable().apply {
+                cornerRadius = dp(16).toFloat()
+                setColor(accent())
+            }
+    }
+
+/** [words], and below them a bar of a [share] of the width, which a screen reader passes over: the words say it. */
+internal fun Context.bar(
+    words: CharSequence,
+    share: Double,
+): View =
+    LinearLayout(this).apply {
+        orientation = LinearLayout.VERTICAL
+        addView(text(words = words))
+        val bar =
+            ProgressBar(context, null, android.R.attr.progressBarStyleHorizontal).apply {
+                max = 1000
+                progress = (1000 * share).toInt()
+                importantForAccessibility = View.IMPORTANT_FOR_ACCESSIBILITY_NO
+            }
+        addView(bar)
     }
 
 internal fun Context.button(

@@ -28,7 +28,7 @@ import java.util.concurrent.TimeUnit
 abstract class AppTest {
     protected val app: DemoApplication get() = RuntimeEnvironment.getApplication() as DemoApplication
     protected val session get() = app.session
-    protected val runtime get() = (session.state as Session.Ready).runtime
+    protected val runtime get() = (session.state as Ready).runtime
 
     @After
     fun close() = session.close()
@@ -50,9 +50,11 @@ abstract class AppTest {
         percent: Int,
         plugged: Boolean = false,
         celsius: Double = 30.0,
+        chargeUah: Long = Long.MIN_VALUE, // not supported
     ) {
         val battery = app.getSystemService(Context.BATTERY_SERVICE) as BatteryManager
         shadowOf(battery).setLongProperty(BatteryManager.BATTERY_PROPERTY_CURRENT_NOW, -250_000)
+        shadowOf(battery).setLongProperty(BatteryManager.BATTERY_PROPERTY_CHARGE_COUNTER, chargeUah)
         @Suppress("DEPRECATION")
         app.sendStickyBroadcast(
             Intent(Intent.ACTION_BATTERY_CHANGED)

@@ -11,7 +11,9 @@ import org.junit.Test
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
+import org.robolectric.shadows.ShadowSystemClock
 import java.io.File
+import java.time.Duration
 
 /** Each screen opened, used and drawn, in light, dark and with letters of twice the size. */
 class ScreensTest : AppTest() {
@@ -32,11 +34,11 @@ class ScreensTest : AppTest() {
             activity.select(1)
             draw(activity, "power-$look")
             activity.select(2)
-            activity.benchmark.begin(seconds = 2)
+            session.benchmark.begin(seconds = 2)
             settle()
             draw(activity, "benchmark-$look")
             activity.select(3)
-            activity.validate.begin()
+            session.validate.begin()
             settle()
             draw(activity, "validate-$look")
             assertEquals(golden().size, session.answered)
@@ -89,16 +91,17 @@ class ScreensTest : AppTest() {
         }
     }
 
-    /** A charging device gives no estimate of energy. */
+    /** A charging device is not measured: the profile's estimate is shown, and said to be one. */
     @Test
     fun noEnergyWhileCharging() {
         battery(percent = 62, plugged = true)
         start().use { controller ->
             session.classify { golden().first() }
             settle()
-            assertTrue(app.getString(R.string.energy_unknown) in words(controller.get()))
+            val words = words(controller.get())
+            assertTrue(words, "mJ an image beside idling (device profile “phone-cpu”, estimate" in words)
             controller.get().select(2)
-            controller.get().benchmark.begin(seconds = 1)
+            session.benchmark.begin(seconds = 1)
             settle()
             assertTrue(app.getString(R.string.benchmark_no_energy) in words(controller.get()))
         }
@@ -113,7 +116,7 @@ class ScreensTest : AppTest() {
             assertTrue(words(activity), "“accurate”: no rule matches" in words(activity))
             battery(percent = 9)
             activity.power.show()
-            assertTrue(words(activity), "“fast”: rule 3: battery below 0.15" in words(activity) && "9 %" in words(activity))
+            assertTrue(words(activity), "“fast”: rule 3: battery below 15 %" in words(activity) && "9 %" in words(activity))
             session.override = "full"
             activity.power.show()
             assertTrue("You chose “full”" in words(activity))
@@ -123,16 +126,61 @@ class ScreensTest : AppTest() {
         }
     }
 
+    /** With a target the queue decides, by the profile's joules and this battery's counter; what it counts with is shown. */
+    @Test
+    fun theQueueHoldsALifetime() {
+        battery(percent = 62, chargeUah = 2_790_000)
+        start().use { controller ->
+            val activity = controller.get()
+            session.lifetimeS = 3600.0 * 2
+            activity.select(1)
+            assertTrue(words(activity), "energy queue, before the first image" in words(activity))
+            assertTrue(words(activity), "“phone-cpu” (estimate" in words(activity))
+            assertTrue(words(activity), "62.7 kJ in a full battery (by this device’s charge counter)" in words(activity))
+            val ready = session.state as Ready
+            assertEquals(2_790_000 * 0.0036 * 3.87, ready.state(session.device.sample(), null).energyLeftJ!!, 1e-9)
+            // Once images come, a target that the battery can hold leaves the best point, one that it cannot the cheapest.
+            val rows = ready.runtime.power.rows
+            assertEquals(rows.maxBy { it.accuracy }.name, pointFor(hours = 0.1))
+            assertEquals(rows.minBy { it.energyJ!! }.name, pointFor(hours = 1000.0))
+            activity.power.show()
+            assertTrue(words(activity), Regex("energy queue at [0-9.]+ J") in words(activity))
+        }
+    }
+
+    private fun pointFor(hours: Double): String {
+        session.lifetimeS = 3600 * hours
+        repeat(2) {
+            ShadowSystemClock.advanceBy(Duration.ofSeconds(10)) // the policy's clock, or no rate is known
+            session.classify { golden().first() }
+            settle()
+        }
+        return session.last!!.operatingPoint
+    }
+
+    /** No profile for such a bundle, or one that is none, leaves the queue out and says why. */
+    @Test
+    fun aProfileThatCannotBeRead() {
+        File(app.getExternalFilesDir(null), PROFILE).writeText("{}")
+        session.open("onnx-int8.zip")
+        battery(percent = 62)
+        start().use { controller ->
+            controller.get().select(1)
+            val words = words(controller.get())
+            assertTrue(words, app.getString(R.string.queue_cannot) in words && "the field 'format' is missing" in words)
+        }
+    }
+
     @Test
     fun benchmarkMeasuresEveryBundle() {
         battery(percent = 62)
         start().use { controller ->
             val activity = controller.get()
             activity.select(2)
-            activity.benchmark.begin(seconds = 1)
+            session.benchmark.begin(seconds = 1)
             settle()
-            val words = activity.benchmark.results.text
-            for (word in listOf("onnx-int8.zip", "onnx-fp32.zip", "p95", "0.98 W", "30.0")) {
+            val words = words(activity)
+            for (word in listOf("onnx-int8.zip", "onnx-fp32.zip", "p95", "0.98 W", "30.0", "Fastest by p50")) {
                 assertTrue(
                     "$word is not in $words",
                     word in words,
@@ -151,15 +199,64 @@ class ScreensTest : AppTest() {
         start().use { controller ->
             val activity = controller.get()
             activity.select(2)
-            activity.benchmark.begin(seconds = 1)
+            session.benchmark.begin(seconds = 1)
             Thread.sleep(300)
             shadowOf(android.os.Looper.getMainLooper()).idle()
-            assertTrue("45.0 °C" in activity.benchmark.status.text)
+            assertTrue(words(activity), "45.0 °C" in words(activity))
+            assertTrue(activity.benchmark.view.keepScreenOn)
             activity.select(0)
             settle()
-            assertEquals(app.getString(R.string.stopped), activity.benchmark.status.text)
+            activity.select(2)
+            assertTrue(words(activity), app.getString(R.string.stopped) in words(activity))
+            assertFalse(activity.benchmark.view.keepScreenOn)
             assertEquals(0, logFolder(app).listFiles()!!.size)
         }
+    }
+
+    /** A rotation neither stops a benchmark nor loses what it found; nor what validation found. */
+    @Test
+    fun benchmarkOutlivesARotation() {
+        battery(percent = 62)
+        start().use { controller ->
+            controller.get().select(2)
+            session.benchmark.begin(seconds = 1)
+            controller.recreate()
+            settle()
+            assertTrue(words(controller.get()), "p95" in words(controller.get()))
+            controller.get().select(3)
+            session.validate.begin()
+            settle()
+            controller.recreate()
+            settle()
+            assertEquals(3, "passed".toRegex().findAll(words(controller.get())).count())
+        }
+    }
+
+    /** A bundle that cannot be measured is said, and the others are. */
+    @Test
+    fun benchmarkGoesOnAfterABadBundle() {
+        File(app.getExternalFilesDir("bundles"), "broken.zip").writeBytes(ByteArray(100))
+        battery(percent = 62)
+        start().use { controller ->
+            controller.get().select(2)
+            session.benchmark.begin(seconds = 1)
+            settle()
+            assertEquals(listOf(true, true, false), session.benchmark.found.map { it.measured != null })
+            assertTrue(words(controller.get()), "broken.zip\nFailed: " in words(controller.get()))
+        }
+    }
+
+    @Test
+    fun percentiles() {
+        val rising = (1..100).map(Int::toDouble)
+        assertEquals(listOf(50.0, 99.0, 1.0), listOf(0.5, 0.99, 0.001).map { percentile(rising, it) })
+        assertEquals(3.0, percentile(listOf(3.0), 0.01), 0.0)
+    }
+
+    @Test
+    fun slowdowns() {
+        val times = List(10) { 2.0 } + List(80) { 9.0 } + List(10) { 3.0 }
+        assertEquals(listOf(1.5, null), listOf(slowdown(times), slowdown(listOf(1.0, 2.0, 3.0))))
     }
 
     @Test
@@ -168,9 +265,9 @@ class ScreensTest : AppTest() {
             val activity = controller.get()
             activity.select(3)
             views(activity.validate.view).filterIsInstance<android.widget.Switch>().single().performClick()
-            activity.validate.begin()
+            session.validate.begin()
             settle()
-            assertEquals(3, "passed".toRegex().findAll(activity.validate.results.text).count())
+            assertEquals(3, "passed".toRegex().findAll(words(activity)).count())
             val log = File(logFolder(app), "validate-1.jsonl")
             assertEquals(1 + 4 + 2, log.readLines().size)
             assertEquals(4L * 32 * 32 * 3, File("$log.pixels").length())
@@ -185,9 +282,17 @@ class ScreensTest : AppTest() {
     /** Without touch: what `adb shell am start --es run validate` does. */
     @Test
     fun startedByAdb() {
-        start(Intent().putExtra("run", "validate")).use { assertTrue(File(logFolder(app), "validate-1.jsonl").isFile) }
-        start(Intent().putExtra("run", "benchmark").putExtra("seconds", 1)).use {
-            assertTrue(File(logFolder(app), "benchmark-2.jsonl").isFile)
+        val extras = Intent().putExtra("run", "validate").putExtra("bundle", "onnx-fp32.zip").putExtra("pixels", true)
+        start(extras).use {
+            val log = File(logFolder(app), "validate-1.jsonl")
+            assertTrue(""""target":"onnx-fp32"""" in log.readText() && File("$log.pixels").isFile)
+        }
+        start(Intent().putExtra("run", "benchmark").putExtra("seconds", 1).putExtra("bundle", "onnx-int8.zip")).use {
+            assertTrue(File(logFolder(app), "benchmark-1.jsonl").isFile)
+            assertEquals(listOf("onnx-int8.zip"), session.benchmark.found.map { it.bundle })
+        }
+        start(Intent().putExtra("run", "validate").putExtra("bundle", "../x.zip")).use { controller ->
+            assertTrue("no bundle '../x.zip'; installed are:" in words(controller.get()))
         }
     }
 }

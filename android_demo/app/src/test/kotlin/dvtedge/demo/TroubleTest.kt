@@ -48,7 +48,7 @@ class TroubleTest : AppTest() {
             assertTrue(!session.classify { RgbImage(1, 1, ByteArray(3)) })
             session.open("onnx-int8.zip")
             settle()
-            assertEquals("onnx-int8.zip", (session.state as Session.Ready).name)
+            assertEquals("onnx-int8.zip", (session.state as Ready).name)
             assertTrue(activity.message.visibility == android.view.View.GONE)
         }
     }
@@ -69,7 +69,7 @@ class TroubleTest : AppTest() {
             }
             session.open(uri)
             settle()
-            assertEquals("opened-cascade.zip", (session.state as Session.Ready).name)
+            assertEquals("opened-cascade.zip", (session.state as Ready).name)
         }
     }
 
@@ -197,9 +197,12 @@ class TroubleTest : AppTest() {
             settle()
             assertEquals(listOf(false, false, false), runtime.loaded)
             controller.start()
+            assertTrue(app.getString(R.string.memory_short) in words(again))
+            draw(again, "memory-light")
             session.classify { RgbImage(32, 32, ByteArray(3072)) }
             settle()
             assertEquals(2, session.answered)
+            assertTrue(app.getString(R.string.memory_short) !in words(again))
         }
     }
 

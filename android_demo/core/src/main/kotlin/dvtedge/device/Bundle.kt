@@ -7,12 +7,15 @@ import java.io.InputStream
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.nio.file.Files
+import java.nio.file.InvalidPathException
+import java.nio.file.attribute.BasicFileAttributes
 import java.security.MessageDigest
 
 private const val MAX_MANIFEST = 16 shl 20 // bytes
 private const val MAX_LABELS = 1L shl 20 // bytes
 private const val CHUNK = 1 shl 20 // bytes
 private const val MAX_LINE = 300 // characters of an error, its path aside
+private const val TRIES = 50 // of a bundle that another process replaces meanwhile
 
 /**
  * A verified bundle at [path], a folder or a .zip of it: docs/bundle.md. Get one from [open].
@@ -107,14 +110,18 @@ class CascadeBundle private constructor(
          *
          * Throws a [BundleError] in one printable line that names the path.
          */
-        fun open(path: File): CascadeBundle =
-            try {
-                verify(path)
-            } catch (error: BundleError) {
-                throw error.saying(lineOf(path, error))
-            } catch (error: Exception) {
-                throw BundleError(lineOf(path, error), error)
+        fun open(path: File): CascadeBundle {
+            for (attempt in 1..TRIES) {
+                val before = identity(path)
+                try {
+                    return verify(path)
+                } catch (error: Exception) {
+                    if (identity(path) != before && attempt < TRIES) continue // replaced by another bundle meanwhile
+                    throw (error as? BundleError)?.saying(lineOf(path, error)) ?: BundleError(lineOf(path, error), error)
+                }
             }
+            error("every attempt returns or throws")
+        }
 
         /**
          * Copy a .zip that comes as a stream, an Android asset say, to the file [copy], and open it.
@@ -137,6 +144,17 @@ class CascadeBundle private constructor(
             }
             return open(copy)
         }
+
+        /** Which file or folder is at [path], and when it last changed; null where nothing is. Inodes are used again. */
+        private fun identity(path: File): List<Any?>? =
+            try {
+                val found = Files.readAttributes(path.toPath(), BasicFileAttributes::class.java)
+                listOf(found.fileKey(), found.isDirectory, found.lastModifiedTime(), found.size())
+            } catch (_: IOException) {
+                null
+            } catch (_: InvalidPathException) {
+                null
+            }
 
         private fun verify(path: File): CascadeBundle {
             if (!path.exists()) throw MissingFileError("no such bundle; expected a folder with $MANIFEST, or a .zip of it")

@@ -11,6 +11,7 @@ import ai.onnxruntime.TensorInfo
 import java.nio.ByteBuffer
 
 private const val NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+private val PROVIDERS = setOf(OrtProvider.CPU, OrtProvider.XNNPACK, OrtProvider.QNN)
 private val DTYPES =
     mapOf(
         OnnxJavaType.UINT8 to Dtype.UINT8,
@@ -69,8 +70,15 @@ class OnnxStageRunner private constructor(
         /** The engine's name and version, as a device log has them. */
         fun engine(): String = "onnxruntime ${environmentWithoutTelemetry().version}"
 
+        /** The providers of this ONNX Runtime that [load] takes. NNAPI is none of them: Android 15 deprecates it. */
+        fun backends(): List<String> {
+            environmentWithoutTelemetry()
+            return OrtEnvironment.getAvailableProviders().filter { it in PROVIDERS }.map { it.getName() }
+        }
+
         /**
-         * A session of [threads] threads on the provider [backend], with no silent fallback to the CPU.
+         * A session of [threads] threads on the provider [backend], with no silent fallback to the CPU: with [mayFallBack]
+         * the CPU takes the operators that the provider lacks, and [StageRunner.backend] says so.
          *
          * ORT_DISABLE_TELEMETRY=1 must be in the environment before the library loads, or it writes into the user's cache
          * folder: on a phone by `android.system.Os.setenv`, on a JVM by whoever starts it. Throws [EngineError] where it is
@@ -81,11 +89,12 @@ class OnnxStageRunner private constructor(
             stage: StageSpec,
             backend: String,
             threads: Int,
+            mayFallBack: Boolean = false,
         ): OnnxStageRunner {
             val environment = environmentWithoutTelemetry()
             val session =
                 try {
-                    optionsOf(stage, backend, threads).use { environment.createSession(artifact.content, it) }
+                    optionsOf(stage, backend, threads, mayFallBack).use { environment.createSession(artifact.content, it) }
                 } catch (error: OrtException) {
                     throw EngineError("${stage.name}: onnxruntime cannot load ${artifact.name} (${oneLine(error)})", error)
                 }
@@ -95,7 +104,9 @@ class OnnxStageRunner private constructor(
                 session.close()
                 throw error
             }
-            return OnnxStageRunner(environment, session, stage, backend)
+            val cpu = OrtProvider.CPU.getName()
+            val ran = if (mayFallBack && backend != cpu) "$backend, what it lacks: $cpu" else backend
+            return OnnxStageRunner(environment, session, stage, ran)
         }
 
         private fun environmentWithoutTelemetry(): OrtEnvironment {
@@ -109,6 +120,7 @@ class OnnxStageRunner private constructor(
             stage: StageSpec,
             backend: String,
             threads: Int,
+            mayFallBack: Boolean,
         ): OrtSession.SessionOptions {
             val available = OrtEnvironment.getAvailableProviders().associateBy { it.getName() }
             val provider = available[backend]
@@ -132,7 +144,7 @@ class OnnxStageRunner private constructor(
                     throw EngineError("${stage.name}: this onnxruntime lacks the provider $backend; it has: ${available.keys}")
                 }
             }
-            if (provider != OrtProvider.CPU) options.addConfigEntry("session.disable_cpu_ep_fallback", "1")
+            if (provider != OrtProvider.CPU && !mayFallBack) options.addConfigEntry("session.disable_cpu_ep_fallback", "1")
             return options
         }
 

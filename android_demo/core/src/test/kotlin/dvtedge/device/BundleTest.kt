@@ -10,9 +10,11 @@ import org.junit.jupiter.api.assertThrows
 import org.junit.jupiter.api.io.TempDir
 import java.io.File
 import java.nio.file.Files
+import java.nio.file.StandardCopyOption
 import java.util.zip.ZipEntry
 import java.util.zip.ZipFile
 import java.util.zip.ZipOutputStream
+import kotlin.concurrent.thread
 
 /** Bundles as folders, .zips and streams: opened whole, or refused by the error that Python gives. */
 class BundleTest {
@@ -64,6 +66,28 @@ class BundleTest {
         assertEquals(listOf("copy.zip"), folder.list()!!.toList())
         assertThrows<ChangedFileError> { CascadeBundle.open(bad.inputStream(), copy) }
         checkGood(CascadeBundle.open(copy))
+    }
+
+    /** Where a bundle is replaced while it is opened, one of both is opened: never a mixture, and no error. */
+    @Test
+    fun oneThatIsReplacedMeanwhile() {
+        val (path, link) = File(folder, "bundle").toPath() to File(folder, "next").toPath()
+
+        fun put(number: Int) {
+            val made = unpacked(File(folder, "v$number"))
+            File(made, ".manifest.json.%08d".format(number)).writeText("{") // may lie there: no two are alike
+            Files.createSymbolicLink(link, made.toPath())
+            Files.move(link, path, StandardCopyOption.ATOMIC_MOVE)
+            File(folder, "v${number - 2}").deleteRecursively()
+        }
+        put(0)
+        val replacing = thread { (1..60).forEach(::put) }
+        var opened = 0
+        while (replacing.isAlive) {
+            checkGood(CascadeBundle.open(path.toFile()))
+            opened += 1
+        }
+        assertTrue(opened > 1)
     }
 
     /** What runs is what was verified: a file that changed after opening is not handed out. */
@@ -167,14 +191,14 @@ class BundleTest {
         assertTrue(message.startsWith("$folder: ") && "u001b" in message)
     }
 
-    private fun unpacked(): File {
+    private fun unpacked(into: File = folder): File {
         ZipFile(good).use { zip ->
             for (entry in zip.entries()) {
-                val file = File(folder, entry.name)
+                val file = File(into, entry.name)
                 file.parentFile.mkdirs()
                 file.writeBytes(zip.getInputStream(entry).readBytes())
             }
         }
-        return folder
+        return into
     }
 }

@@ -1,10 +1,13 @@
 package dvtedge.device
 
 import org.junit.jupiter.api.Assertions.assertArrayEquals
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.TestFactory
 import org.junit.jupiter.api.assertThrows
 import java.io.File
+import java.util.Base64
 import javax.imageio.ImageIO
 import kotlin.random.Random
 
@@ -29,9 +32,35 @@ class PreprocessTest {
                         decoded.getRGB(x, y).let { listOf((it shr 16).toByte(), (it shr 8).toByte(), it.toByte()) }
                     }
                 }
-            val turned = upright(RgbImage(decoded.width, decoded.height, bytes.toByteArray()), case.int)
+            val orientation = exifOrientation(File(GOLDEN, "preprocess/exif-${case.int}.png").readBytes())
+            assertEquals(case.int, orientation)
+            val turned = upright(RgbImage(decoded.width, decoded.height, bytes.toByteArray()), orientation)
             assertArrayEquals(File(GOLDEN, "preprocess/exif-${case.int}.rgb").readBytes(), turned.bytes)
         }
+
+    /** Of every format that has EXIF; XMP's is not read. */
+    @TestFactory
+    fun orientations() =
+        tests(golden("exif.json")["cases"].list, { it["name"].string }) { case ->
+            assertEquals(case["orientation"].int, exifOrientation(Base64.getDecoder().decode(case["file"].string)))
+        }
+
+    /** A file that was cut or changed anywhere gives an orientation all the same. */
+    @Test
+    fun brokenExifThrowsNothing() {
+        val random = Random(11)
+        for (case in golden("exif.json")["cases"].list) {
+            val file = Base64.getDecoder().decode(case["file"].string)
+            repeat(100) {
+                val changed = file.copyOf(random.nextInt(file.size + 1))
+                repeat(if (changed.isEmpty()) 0 else random.nextInt(4)) {
+                    changed[random.nextInt(changed.size)] =
+                        random.nextInt().toByte()
+                }
+                assertTrue(exifOrientation(changed) in 1..8)
+            }
+        }
+    }
 
     @TestFactory
     fun cameraFrames() =

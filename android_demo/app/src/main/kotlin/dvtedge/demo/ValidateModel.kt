@@ -1,0 +1,75 @@
+package dvtedge.demo
+
+import android.content.Context
+import android.net.Uri
+import android.provider.DocumentsContract
+import dvtedge.device.RgbSource
+import java.io.File
+import java.util.Locale
+
+/**
+ * The bundle's golden images against the logits that it was exported with, and a log of them, or of a folder of images, through
+ * every stage. A rotation keeps it. Its properties change on the main thread, with [Session.changed].
+ */
+class ValidateModel(
+    private val context: Context,
+    private val session: Session,
+) {
+    var running = false
+        private set
+    var lines = emptyList<Words>()
+        private set
+    var logs = emptyList<File>()
+        private set
+    var withPixels = false // the user's own choice
+
+    /** The bundle's golden images, and where [tree] is given, the pictures of that folder. */
+    fun begin(tree: Uri? = null) {
+        if (running || session.state !is Ready) return
+        running = true
+        lines = emptyList()
+        logs = emptyList()
+        val pixels = withPixels
+        session.background({ ready -> validate(ready, tree, pixels) }) { found ->
+            running = false
+            lines = found.getOrElse { listOf(Words(R.string.failed, it.message.orEmpty())) }
+            session.changed()
+        }
+        session.changed()
+    }
+
+    private fun validate(
+        ready: Ready,
+        tree: Uri?,
+        pixels: Boolean,
+    ): List<Words> {
+        val runtime = ready.runtime
+        val golden = runtime.manifest.golden.images > 0
+        val checked = if (golden) checkGolden(runtime).map(::wordsOf) else listOf(Words(R.string.no_golden))
+        val data = if (tree == null) "golden images of the bundle" else null
+        val images = tree?.let(::picturesIn) ?: if (golden) goldenImages(runtime) else emptyList()
+        val (file, log) = newLog(context, ready, session.device, "validate", everyStage = true, pixels, data)
+        val unread = log.use { logImages(runtime, session.device, it, images.asSequence()) }
+        session.post { logs = listOf(file, File("$file.pixels")).filter(File::exists) }
+        return checked + Words(R.string.logged, images.size - unread, unread) + Words(R.string.log_at, "$file")
+    }
+
+    private fun wordsOf(found: ExitError): Words {
+        val (error, allowed) = listOf(found.largest.toDouble(), found.tolerance).map { "%.2g".format(Locale.ROOT, it) }
+        return Words(if (found.passed) R.string.golden_ok else R.string.golden_bad, found.stage, error, allowed)
+    }
+
+    /** Ids are running numbers: a log names no file. */
+    private fun picturesIn(tree: Uri): List<Pair<String, () -> RgbSource>> {
+        val children = DocumentsContract.buildChildDocumentsUriUsingTree(tree, DocumentsContract.getTreeDocumentId(tree))
+        val columns = arrayOf(DocumentsContract.Document.COLUMN_DOCUMENT_ID, DocumentsContract.Document.COLUMN_MIME_TYPE)
+        val found = ArrayList<Uri>()
+        context.contentResolver.query(children, columns, null, null, null)?.use { rows ->
+            while (rows.moveToNext()) {
+                val kind = rows.getString(1).orEmpty()
+                if (kind.startsWith("image/")) found += DocumentsContract.buildDocumentUriUsingTree(tree, rows.getString(0))
+            }
+        }
+        return found.mapIndexed { k, uri -> "$k" to { readPicture(context.contentResolver, uri) } }
+    }
+}

@@ -1,0 +1,76 @@
+package dvtedge.demo
+
+import dvtedge.device.RgbSource
+import dvtedge.device.parseJson
+import org.junit.Assert.assertArrayEquals
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertTrue
+import org.junit.Test
+import java.io.File
+import java.io.IOException
+import java.util.Base64
+
+/** Picture files through Android's own decoder (Skia, as Robolectric brings it): the golden pixels, with two known exceptions. */
+class DecodingTest : AppTest() {
+    private val golden = File(System.getProperty("golden")!!)
+
+    @Test
+    fun goldenPictures() {
+        val cases = (parseJson(File(golden, "preprocess/cases.json").readBytes(), "cases") as Map<*, *>)["cases"] as List<*>
+        val differ = HashMap<String, Int>()
+        for (case in cases.map { it as Map<*, *> }) {
+            val name = case["name"] as String
+            val file = File(golden, "preprocess/${case["file"] ?: "$name.png"}")
+            val expected = File(golden, "preprocess/$name.rgb").readBytes()
+            try {
+                val found = pixelsOf(decode(file.readBytes()))
+                val furthest =
+                    expected.indices.maxOf {
+                        kotlin.math.abs((expected[it].toInt() and 255) - (found[it].toInt() and 255))
+                    }
+                if (furthest > 0) differ[name] = furthest
+            } catch (_: IOException) {
+                differ[name] = -1
+            }
+        }
+        assertEquals(KNOWN, differ.toSortedMap().toMap())
+    }
+
+    /** Every orientation of every format that Android decodes; by EXIF, not by XMP. */
+    @Test
+    fun orientations() {
+        val cases = (parseJson(File(golden, "exif.json").readBytes(), "exif") as Map<*, *>)["cases"] as List<*>
+        var turned = 0
+        for (case in cases.map { it as Map<*, *> }) {
+            val file = Base64.getDecoder().decode(case["file"] as String)
+            val found =
+                try {
+                    decode(file)
+                } catch (_: IOException) {
+                    assertTrue("${case["name"]}", "tiff" in case["name"] as String) // not one of Android's
+                    continue
+                }
+            val quarter = case["orientation"] as Long >= 5
+            assertEquals("${case["name"]}", if (quarter) 2 to 3 else 3 to 2, found.width to found.height)
+            turned += if (quarter) 1 else 0
+        }
+        assertTrue(turned > 8)
+        assertArrayEquals(bytesOf("decoding/plain.jpg"), bytesOf("decoding/xmp.jpg"))
+    }
+
+    private fun bytesOf(name: String) = pixelsOf(decode(File(golden, name).readBytes()))
+
+    private fun pixelsOf(source: RgbSource): ByteArray {
+        val row = IntArray(source.width)
+        return (0 until source.height)
+            .flatMap { y ->
+                source.readRow(y, 0, source.width, row)
+                row.flatMap { rgb -> listOf((rgb shr 16).toByte(), (rgb shr 8).toByte(), rgb.toByte()) }
+            }.toByteArray()
+    }
+
+    private companion object {
+        /** By how many levels a picture differs at most; -1 of one that Android does not decode. */
+        val KNOWN = mapOf("cmyk" to -1, "rgb-16-bit" to 1)
+    }
+}
