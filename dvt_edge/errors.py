@@ -26,7 +26,7 @@ PACKAGES = {
     "executorch": ("executorch", "executorch"),
     "torchao": ("torchao", "executorch"),
     "coremltools": ("coremltools", "coreml"),
-    "sklearn": ("scikit-learn", "demo"),
+    "sklearn": ("scikit-learn", "palette"),
     "scipy": ("scipy", "calibrate"),
     "matplotlib": ("matplotlib", "report"),
     "jinja2": ("jinja2", "report"),
