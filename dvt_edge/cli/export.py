@@ -20,6 +20,9 @@ def export(
     limit: Limit = DRAWN_IMAGES,
     name: Annotated[str | None, typer.Option(help="Name of the bundles; default: the model's.")] = None,
     model: Model = None,
+    soc: Annotated[
+        list[str] | None, typer.Option(help="A Snapdragon that an onnx-qnn target is compiled for; may be repeated.")
+    ] = None,
     zip_: Annotated[bool, typer.Option("--zip", help="Also write <out>/<target>.zip.")] = False,
 ) -> None:
     """Export a cascade into verified bundles, one a target (default: onnx-int8)."""
@@ -42,6 +45,7 @@ def export(
                 limit=limit,
                 name=name,
                 checkpoint_sha256=checkpoint_sha256(checkpoint),
+                socs=soc or (),
                 report=report,
             )
         if zip_:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.device_state import DeviceState
-from dvt_edge.device.engines import Arrays, Artifact, StageProgram, engine_for, load
+from dvt_edge.device.engines import Arrays, Artifact, LoadStage, StageProgram, engine_for, load
 from dvt_edge.device.exit_rule import confidence, decide, last_stage, leaves
 from dvt_edge.device.manifest import ImageSize, Manifest
 from dvt_edge.device.operating_point import OperatingPoint
@@ -60,7 +60,8 @@ class Runtime:
     `operating_point` names one of the bundle's, by default its own default; `thresholds`, one per exit, replace it.
     `threads` is the number of threads a stage may use. `policy` (default: the bundle's, if it has one) chooses the
     point from the device's state at each call, unless a point or thresholds are given here or in the call; an energy
-    queue needs the device's `power` as well (`DeviceProfile.power_table`).
+    queue needs the device's `power` as well (`DeviceProfile.power_table`). `load_stage` stands in for the bundle's
+    engine: a vendor's simulator of a chip, say.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Runtime:
         threads: int = 1,
         policy: PowerPolicy | None = None,
         power: PowerTable | None = None,
+        load_stage: LoadStage | None = None,
     ) -> None:
         self.bundle, self.manifest, self.threads = bundle, bundle.manifest, threads
         self.labels = bundle.labels
@@ -87,7 +89,7 @@ class Runtime:
         for name in self.policy.points if self.policy else ():
             self.point(name)
         self.memory, self._memory_lock = Memory(), threading.Lock()
-        self._load_stage = engine_for(self.manifest.engine)
+        self._load_stage = load_stage or engine_for(self.manifest.engine)
         self._programs: list[StageProgram | None] = [None] * len(self.manifest.stages)
         names = tuple(s.name for s in self.manifest.stages)
         self._skipped = [names[k:] for k in range(len(names) + 1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,16 @@ def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInpu
     return Converted(artifact, count_operators(artifact, recipe.backend))
 
 
-def to_onnx(stage: StageGraph) -> onnx.ModelProto:
-    with Rewriting({attend: onnx_attend, patch_tokens: patch_linear, torch.conv2d: conv1x1}):
+def to_onnx(
+    stage: StageGraph, rewrites: Mapping[Any, Callable[..., Any]] | None = None, opset: int = OPSET
+) -> onnx.ModelProto:
+    """The stage in float32, traced with `rewrites` (default: `REWRITES`). Raises what the exporter or checker raise."""
+    with Rewriting(REWRITES if rewrites is None else rewrites):
         exported = torch.export.export(stage, stage.example_inputs(), strict=False)
     program = torch.onnx.export(
         exported,
         dynamo=True,
-        opset_version=OPSET,
+        opset_version=opset,
         input_names=[t.name for t in stage.inputs],
         output_names=[t.name for t in stage.outputs],
         optimize=True,
@@ -74,6 +77,9 @@ def onnx_attend(qkv: Tensor, heads: int, reused: Tensor | None) -> tuple[Tensor,
         q, k, v, bias, q_num_heads=heads, kv_num_heads=heads, qk_matmul_output_mode=0 if bias is None else 2
     )
     return y.squeeze(0), relation.squeeze(0)
+
+
+REWRITES: dict[Any, Callable[..., Any]] = {attend: onnx_attend, patch_tokens: patch_linear, torch.conv2d: conv1x1}
 
 
 class StreamedCalibration(CalibrationDataReader):

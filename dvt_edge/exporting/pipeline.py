@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -44,6 +44,8 @@ from dvt_edge.device.preprocess import preprocess
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.errors import DataError, EngineError, ExportError
 from dvt_edge.exporting.exporters import Converted, exporter_for
+from dvt_edge.exporting.qnn_chips import for_chips
+from dvt_edge.exporting.qnn_simulator import QNN_TOOLS, simulated, simulator_of
 from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, recipe_for
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade
@@ -71,18 +73,20 @@ def export(
     limit: int = DRAWN_IMAGES,
     checkpoint_sha256: str | None = None,
     name: str | None = None,
+    socs: Sequence[str] = (),
     report: Report | None = None,
 ) -> CascadeBundle:
     """Export `cascade` for `target` into the folder `out`, replacing a bundle that was there.
 
     `calibration` are real images, as an object or a path: `calibration_images`. At most `limit` are drawn of them; the
-    first set the quantization ranges, the others measure quality and operating points. `report` is told of progress.
+    first set the quantization ranges, the others measure quality and operating points. `socs` are chips that an NPU's
+    target is compiled for, in place of its recipe's. `report` is told of progress.
     Nothing is left at `out` unless every check passed.
 
     Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch or
     something else than a bundle is at `out`.
     """
-    recipe, out = recipe_for(target), Path(out)
+    recipe, out = for_chips(recipe_for(target), socs), Path(out)
     check_replaceable(out)
     images = calibration_images(cascade, calibration).shuffled().first(limit)
     return Export(cascade, recipe, images, checkpoint_sha256, name or cascade.config.name, report).run(out)
@@ -133,6 +137,7 @@ def stage_spec(stage: StageGraph, converted: Converted, inputs: tuple[TensorSpec
         inputs=inputs,
         outputs=stage.outputs,
         operators=converted.operators,
+        compiled=converted.compiled,
     )
 
 
@@ -151,7 +156,9 @@ class Export:
         self.convert = exporter_for(recipe)
         wanted = recipe.quantization.calibration_images if recipe.quantization else 0
         used = min(wanted, len(images) // 2)
-        self.calibration, self.measured = images.first(used), images.take(range(used, len(images)))
+        self.calibration = images.first(used)
+        self.measured = images.take(range(used, len(images))[: recipe.measured_images])
+        self.place = simulator_of(recipe) if recipe.status == "simulator" else recipe.backend
         self.classes = class_names(cascade.trained_on, images, cascade.config.num_classes)
 
     def run(self, out: Path) -> CascadeBundle:
@@ -159,7 +166,13 @@ class Export:
             stages = tuple(self.export_stage(folder, k) for k in range(self.cascade.config.num_exits))
             draft = self.draft(folder, stages)
             bundle = CascadeBundle(folder, draft)
-            manifest = self.measure_with_pytorch(bundle) if self.recipe.engine == "coreml" else self.measure(bundle)
+            if self.recipe.engine == "coreml":
+                manifest = self.measure_with_pytorch(bundle)
+            elif self.recipe.status == "simulator":
+                with simulated(bundle, self.recipe) as runtime:
+                    manifest = self.measure(bundle, runtime)
+            else:
+                manifest = self.measure(bundle, Runtime(bundle))
             manifest = dataclasses.replace(manifest, files=list_files(folder))
             (folder / MANIFEST).write_text(to_json(manifest))
             check_replaceable(out)  # once more: an export takes minutes
@@ -224,13 +237,12 @@ class Export:
             verification=Verification(False, "not checked yet", 0, self.measured.source, machine.describe()),
             labels="labels.json",
             golden=Golden(0, (), (), "artifact", 0.0),
-            tools=tool_versions(recipe.engine),
+            tools=tool_versions(recipe.engine) | (QNN_TOOLS if recipe.status == "simulator" else {}),
             files=list_files(folder),
         )
 
-    def measure(self, bundle: CascadeBundle) -> Manifest:
+    def measure(self, bundle: CascadeBundle, runtime: Runtime) -> Manifest:
         """Run the artifacts, hold them against PyTorch, and find the operating points on their own outputs."""
-        runtime = Runtime(bundle)
         checked = self.measured.first(CHECKED_IMAGES)
         comparison = compare(self.cascade, runtime, checked, self.report)
         rest = self.measured.take(range(len(checked), len(self.measured)))
@@ -253,7 +265,7 @@ class Export:
         pixels = [self.pixels(image) for image in checked.first(GOLDEN_IMAGES)]
         return dataclasses.replace(
             manifest,
-            verification=verification(comparison, manifest),
+            verification=verification(comparison, manifest, self.place),
             golden=self.golden(bundle.folder, pixels, logits, "artifact", tolerance),
         )
 
@@ -302,11 +314,11 @@ class Export:
         return Golden(count, ("golden/image.bin",) * len(names), names, source, tolerance)  # type: ignore[arg-type]
 
 
-def verification(comparison: Comparison, manifest: Manifest) -> Verification:
-    """What a comparison that kept its bounds proves, here."""
+def verification(comparison: Comparison, manifest: Manifest, ran_on: str) -> Verification:
+    """What a comparison that kept its bounds proves, where it ran."""
     return Verification(
         verified=True,
-        reason=f"compared with PyTorch on {manifest.backend}",
+        reason=f"compared with PyTorch on {ran_on}",
         images=comparison.images,
         data=comparison.data,
         machine=machine.describe(),
@@ -323,7 +335,8 @@ def record_verification(bundle: CascadeBundle, comparison: Comparison) -> Cascad
     bounds = recipe_for(bundle.manifest.target).bounds
     if broken := comparison.broken_bounds(bounds, bundle.manifest):
         raise ExportError(f"{bundle.manifest.name} disagrees with PyTorch: {'; '.join(broken)}")
-    manifest = dataclasses.replace(bundle.manifest, verification=verification(comparison, bundle.manifest))
+    proved = verification(comparison, bundle.manifest, bundle.manifest.backend)
+    manifest = dataclasses.replace(bundle.manifest, verification=proved)
     return bundle.rewrite(manifest)
 
 

@@ -51,6 +51,9 @@ class Recipe:
     device: DeviceBounds = FLOAT_DEVICE
     keep_float: tuple[str, ...] = ()  # layers with weights that are not quantized: module names in a stage, or patterns
     status: Status = "ready"
+    socs: tuple[str, ...] = ()  # the chips that stages are compiled for, by names of `qnn_chips.py`
+    least_soc: str | None = None  # the first chip that can run it
+    measured_images: int | None = None  # at most, of those that set no ranges; a simulator takes a second for each
 
 
 FLOAT = Bounds(max_abs_error=1e-3)
@@ -83,6 +86,47 @@ RECIPES = (
         Bounds(min_sqnr_db=30.0),
         layout="image",
         device=FLOAT16_DEVICE,
+    ),
+    Recipe(
+        "onnx-qnn-fp16",
+        "onnxruntime",
+        "QNNExecutionProvider",
+        "onnx",
+        "float16",
+        Bounds(min_sqnr_db=40.0, min_top1_agreement=0.97, min_exit_agreement=0.95),
+        device=FLOAT16_DEVICE,
+        status="simulator",
+        socs=("sm8550",),
+        least_soc="sm8450",
+        measured_images=128,
+    ),
+    Recipe(
+        "onnx-qnn-a16w8",
+        "onnxruntime",
+        "QNNExecutionProvider",
+        "onnx",
+        "float32",
+        Bounds(min_sqnr_db=25.0, min_top1_agreement=0.9, min_exit_agreement=0.9),
+        Quantization(activation_bits=16),
+        device=INT8_DEVICE,
+        status="simulator",
+        socs=("sm8550",),
+        least_soc="sm8550",
+        measured_images=128,
+    ),
+    Recipe(
+        "onnx-qnn-a8w8",
+        "onnxruntime",
+        "QNNExecutionProvider",
+        "onnx",
+        "float32",
+        Bounds(min_sqnr_db=20.0, min_top1_agreement=0.9, min_exit_agreement=0.9),
+        Quantization(),
+        device=INT8_DEVICE,
+        status="simulator",
+        socs=("sm8550",),
+        least_soc="sm8350",
+        measured_images=128,
     ),
 )
 
