@@ -63,16 +63,8 @@ def install() -> Path:
     with new_folder(place) as folder:
         venv.create(folder, with_pip=True)
         wanted = [f"{name}=={version}" for name, version in PINNED.items()]
-        command = [
-            str(folder / "bin/python"),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            *wanted,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        pip = [str(folder / "bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, "install", *wanted], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()
             raise EngineError(f"{' '.join(wanted)} cannot be installed ({said[-1] if said else done.returncode})")

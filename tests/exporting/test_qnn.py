@@ -1,4 +1,4 @@
-"""Snapdragon's NPU: the driving code on a stand-in, everywhere; Qualcomm's own simulator where its environment is made."""
+"""Snapdragon's NPU: the driving code on a stand-in; Qualcomm's own simulator where its environment was made."""
 
 from __future__ import annotations
 

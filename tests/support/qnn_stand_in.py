@@ -2,8 +2,9 @@
 
     python qnn_stand_in.py qnn_worker.py
 
-What it proves is the driving: requests, context binaries as files of their own, errors, the end of the process. "Compiled"
-is the model itself inside an EPContext node. QNN_STAND_IN=split leaves a node out of it, =die ends at the first run.
+What it proves is the driving: requests, context binaries as files of their own, errors, the end of the process.
+"Compiled" is the model itself inside an EPContext node. QNN_STAND_IN=split leaves a node out of it, =die ends at the
+first run.
 """
 
 from __future__ import annotations
