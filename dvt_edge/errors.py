@@ -26,6 +26,7 @@ PACKAGES = {
     "executorch": ("executorch", "executorch"),
     "torchao": ("torchao", "executorch"),
     "coremltools": ("coremltools", "coreml"),
+    "sklearn": ("scikit-learn", "demo"),
     "scipy": ("scipy", "calibrate"),
     "matplotlib": ("matplotlib", "report"),
     "jinja2": ("jinja2", "report"),

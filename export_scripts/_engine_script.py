@@ -9,6 +9,7 @@ from dvt_edge.exporting.recipes import RECIPES
 
 
 def script_for(engine: str | None) -> None:
-    """Run `dvt-edge export` on the command line's arguments for every recipe of `engine`, or of all."""
-    targets = [part for r in RECIPES if engine in (None, r.engine) for part in ("--target", r.name)]
+    """Run `dvt-edge export` on the command line's arguments for every ready recipe of `engine`, or of all."""
+    ready = [recipe for recipe in RECIPES if recipe.status == "ready" and engine in (None, recipe.engine)]
+    targets = [part for recipe in ready for part in ("--target", recipe.name)]
     entry(["export", *sys.argv[1:], *targets])

@@ -32,6 +32,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command(train.train, "train"),
     "backbones": Command(train.backbones, "train"),
+    "targets": Command(export.targets),
     "export": Command(export.export),
     "inspect": Command(export.inspect),
     "upgrade": Command(export.upgrade),

@@ -1,15 +1,43 @@
-"""The commands `dvt-edge export`, `inspect` and `upgrade`: a bundle is made, looked at, and rewritten."""
+"""The commands `dvt-edge targets`, `export`, `inspect` and `upgrade`: a bundle is made, looked at, and rewritten."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from dvt_edge.cli.options import BundlePath, Checkpoint, Limit, Model, console, load, progress
+from dvt_edge.cli.options import BundlePath, Checkpoint, Limit, Model, console, load, one_of, progress
 from dvt_edge.errors import packages
 from dvt_edge.exporting.recipes import DRAWN_IMAGES, recipe_for
+
+
+def targets(
+    install: Annotated[
+        str | None, typer.Option(help="qnn: make the environment of Qualcomm's simulator, once, and list nothing.")
+    ] = None,
+) -> None:
+    """List the targets, and what this machine can do about each."""
+    if install is not None:
+        from dvt_edge.exporting import qnn_simulator
+
+        one_of(install, Literal["qnn"], "--install")
+        with console.status("installing onnxruntime-qnn (550 MB)"):
+            place = qnn_simulator.install()
+        console.print(f"{place}: Qualcomm's simulator", highlight=False, soft_wrap=True)
+        return
+    from dvt_edge.cli.tables import table
+    from dvt_edge.exporting.recipes import RECIPES
+    from dvt_edge.exporting.targets import on_this_machine
+    from dvt_edge.exporting.targets import targets as described
+
+    made = table("targets", "target", "weights", "activations", "status", "on this machine")
+    for recipe, row in zip(RECIPES, described(), strict=True):
+        made.add_row(row.name, row.weights, row.activations, row.status, on_this_machine(recipe))
+    console.print(made)
+    for row in described():
+        line = f"{row.name} on {row.backend}: {row.about}. Keeps {row.keeps}"
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def export(
@@ -23,6 +51,9 @@ def export(
     soc: Annotated[
         list[str] | None, typer.Option(help="A Snapdragon that an onnx-qnn target is compiled for; may be repeated.")
     ] = None,
+    accept_degraded: Annotated[
+        bool, typer.Option("--accept-degraded", help="Write a bundle that breaks its recipe's bounds, marked so.")
+    ] = False,
     zip_: Annotated[bool, typer.Option("--zip", help="Also write <out>/<target>.zip.")] = False,
 ) -> None:
     """Export a cascade into verified bundles, one a target (default: onnx-int8)."""
@@ -46,6 +77,7 @@ def export(
                 name=name,
                 checkpoint_sha256=checkpoint_sha256(checkpoint),
                 socs=soc or (),
+                accept_degraded=accept_degraded,
                 report=report,
             )
         if zip_:

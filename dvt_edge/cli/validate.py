@@ -109,7 +109,7 @@ def against_pytorch(
     from dvt_edge.cli.tables import print_comparison
     from dvt_edge.data.reading import task_images
     from dvt_edge.device.runtime import Runtime
-    from dvt_edge.exporting.pipeline import record_verification
+    from dvt_edge.exporting.gate import record_verification
     from dvt_edge.exporting.recipes import recipe_for
     from dvt_edge.validation.compare import compare
 

@@ -1,7 +1,8 @@
 """Checks a converted Core ML program where Core ML itself cannot run, such as on Linux.
 
 `check_package` compares what an .mlpackage declares with its stage: operator kinds, names, shapes, dtypes.
-`Interpreter` runs the saved program with its saved weights in torch. Agreement with PyTorch proves the conversion,
+`Interpreter` runs the saved program with its saved weights in torch, compressed ones as they say that they expand;
+`load_stage` puts it where an engine would stand. Agreement with PyTorch proves the conversion,
 that is, that these operators and weights compute the stage. It says nothing of what a phone's CPU, GPU or Neural
 Engine make of them: where each operator runs, in which precision it sums, how fast it is. Only a device tells.
 """
@@ -9,6 +10,7 @@ Engine make of them: where each operator runs, in which precision it sums, how f
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +22,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvt_edge.device.manifest import TensorSpec
+from dvt_edge.device.engines import Arrays, Artifact, StageProgram
+from dvt_edge.device.engines.coreml_engine import private_copy, remove
+from dvt_edge.device.manifest import StageSpec, TensorSpec
 from dvt_edge.errors import ExportError, cause
 from dvt_edge.network.stages import StageGraph
 from dvt_edge.quiet import quiet
@@ -55,15 +59,15 @@ def load_model(artifact: Path) -> Any:
 
 
 def check_package(artifact: Path, stage: StageGraph) -> dict[str, int]:
-    """Numbers of operators by kind, constants left out.
+    """Numbers of operators by kind, constants left out, compressed ones too.
 
     Raises ExportError naming an operator that is not among OPERATORS, or an input or output (name, shape, dtype,
     in this order) that is not the stage's.
     """
     model = load_model(artifact)
-    function = model.mlProgram.functions[FUNCTION]
-    operators = Counter(op.type for op in function.block_specializations[function.opset].operations)
-    del operators["const"]
+    operators = kinds(model)
+    for constant in ("const", *EXPANSIONS):
+        del operators[constant]
     if unknown := sorted(operators.keys() - OPERATORS):
         raise ExportError(f"{artifact.name}: unknown operators {', '.join(unknown)}; expected only {sorted(OPERATORS)}")
     for side, found, expected in (
@@ -74,6 +78,17 @@ def check_package(artifact: Path, stage: StageGraph) -> dict[str, int]:
         if declared != wanted:
             raise ExportError(f"{artifact.name}: {side} [{', '.join(declared)}]; expected [{', '.join(wanted)}]")
     return dict(operators)
+
+
+def kinds(model: Any) -> Counter[str]:
+    function = model.mlProgram.functions[FUNCTION]
+    return Counter(op.type for op in function.block_specializations[function.opset].operations)
+
+
+def compressed(artifact: Path) -> int:
+    """How many constants of an .mlpackage are compressed."""
+    found = kinds(load_model(artifact))
+    return sum(found[kind] for kind in EXPANSIONS)
 
 
 def declaration(feature: Any) -> str:
@@ -195,6 +210,29 @@ KERNELS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
 OPERATORS = frozenset(KERNELS)
 
 
+def affine_dequantize(quantized_data: Tensor, zero_point: Tensor, scale: Tensor, axis: int) -> Tensor:
+    """Integers less a zero point, times a scale, each one for all or one for each index of `axis`."""
+    along = [1] * quantized_data.dim()
+    along[axis] = -1
+    zero, scale = (torch.as_tensor(t, dtype=torch.float32) for t in (zero_point, scale))
+    zero, scale = (t.reshape(along) if t.dim() else t for t in (zero, scale))
+    return (quantized_data - zero) * scale
+
+
+def lut_to_dense(indices: Tensor, lut: Tensor, shape: list[int]) -> Tensor:
+    """Values of a table by indices of as few bits as it needs, packed into bytes, the lowest bits first."""
+    bits = max(1, math.ceil(math.log2(len(lut))))
+    packed = indices.numpy().astype(np.uint8)
+    digits = np.unpackbits(packed, bitorder="little")[: math.prod(shape) * bits].reshape(-1, bits)
+    return lut[torch.from_numpy(digits.astype(np.int64) @ (1 << np.arange(bits)))].reshape(shape)
+
+
+EXPANSIONS: dict[str, Callable[..., Tensor]] = {  # compressed constants, expanded once
+    "constexpr_affine_dequantize": affine_dequantize,
+    "constexpr_lut_to_dense": lut_to_dense,
+}
+
+
 class Interpreter:
     """A saved program as a function: float32 arrays in, by name, float32 arrays out.
 
@@ -211,8 +249,12 @@ class Interpreter:
             raise ExportError(f"{artifact.name}: the program cannot be read ({cause(error)})") from error
         self.name, self.half, self.function = artifact.name, half, program.functions[FUNCTION]
         operations = self.function.operations
-        self.operations = [op for op in operations if op.op_type != "const"]
+        self.operations = [op for op in operations if op.op_type != "const" and op.op_type not in EXPANSIONS]
         self.constants = {v.name: plain(v.val) for op in operations if op.op_type == "const" for v in op.outputs}
+        for op in operations:
+            if op.op_type in EXPANSIONS:
+                arguments = {name: self.constants[var.name] for name, var in op.inputs.items()}
+                self.constants[op.outputs[0].name] = EXPANSIONS[op.op_type](**arguments).half().float()
 
     @torch.inference_mode()
     def __call__(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -238,10 +280,25 @@ class Interpreter:
 
 
 def plain(value: Any) -> Any:
-    """A constant as a kernel takes it: a float32 tensor, or a Python value or list."""
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+    """A constant as a kernel takes it: a float32 tensor, of compressed weights too, or a Python value or list."""
+    if isinstance(value, np.ndarray) and (value.dtype.kind == "f" or value.dtype.name in ("int8", "uint8")):
         return torch.tensor(value.astype(np.float32))
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int) -> StageProgram:
+    """The interpreter in an engine's place: it takes the runtime's pixels. `threads` is torch's choice."""
+    package = private_copy(artifact)
+    try:
+        interpreter = Interpreter(package)
+    finally:
+        remove(package.parent, os.getpid())
+
+    def run(inputs: Arrays) -> Arrays:
+        image = inputs["image"].astype(np.float32).transpose(0, 3, 1, 2)
+        return dict(interpreter({t.name: inputs[t.name] for t in stage.inputs} | {"image": image}))
+
+    return run
 
 
 def interpret(artifact: Path, inputs: dict[str, NDArray[Any]], half: bool = True) -> dict[str, NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""Core ML: a stage to an ML program for iOS 17 and later, as an .mlpackage.
+"""Core ML: a stage to an ML program for iOS 17 and later, as an .mlpackage, its weights compressed or not.
 
 The image is a Core ML image input, so that a phone hands in a camera's pixel buffer. State goes in and out as
 float32 arrays, the only float that a manifest knows; a float16 program casts it at its ends.
@@ -11,20 +11,23 @@ import shutil
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dvt_edge.device.manifest import Operators
 from dvt_edge.errors import ExportError, cause
-from dvt_edge.exporting.coreml_check import MODEL_FILE, WEIGHT_FILE, check_package, compare, load_model
+from dvt_edge.exporting.coreml_check import MODEL_FILE, WEIGHT_FILE, check_package, compare, compressed, load_model
 from dvt_edge.exporting.exporters import CalibrationInputs, Converted
-from dvt_edge.exporting.recipes import Recipe
+from dvt_edge.exporting.recipes import Quantization, Recipe
 from dvt_edge.network.stages import StageGraph
 from dvt_edge.quiet import quiet
 
 with quiet():
     import coremltools as ct
+    import coremltools.optimize.coreml as cto
 
 PRECISIONS = {"float16": ct.precision.FLOAT16, "float32": ct.precision.FLOAT32}
 
@@ -40,17 +43,24 @@ def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInpu
     where = f"{stage.name}, target {recipe.name}"
     if stage.layout != "image":
         raise ExportError(f"{where}: a stage of layout {stage.layout!r}; expected 'image', a Core ML image input")
-    if recipe.quantization is not None:
-        raise ExportError(f"{where}: the Core ML exporter does not quantize; expected a recipe without quantization")
+    if recipe.quantization is not None and recipe.quantization.activations != "float":
+        raise ExportError(f"{where}: the Core ML exporter compresses weights only; expected activations in float")
     artifact = folder / f"{stage.name}.mlpackage"
     with tempfile.TemporaryDirectory(dir=folder) as temporary:  # swept with it
         made = Path(temporary) / artifact.name
         try:
             convert(stage, recipe, made)
+            if recipe.quantization is not None:
+                compress(made, recipe.quantization)
+        except ImportError:
+            raise
         except Exception as error:
             raise ExportError(f"{where}: Core ML conversion failed ({cause(error)})") from error
         copy_package(made, artifact)
     operators = check_package(artifact, stage)
+    layers = sum(isinstance(module, nn.Linear | nn.Conv2d) for module in stage.modules())
+    if recipe.quantization is not None and (found := compressed(artifact)) < layers:
+        raise ExportError(f"{where}: {found} compressed weights; expected those of {layers} linears and convolutions")
     inputs = next(calibration(), None) or stage.example_inputs()
     least = recipe.bounds.min_sqnr_db or 0.0
     for name, sqnr in compare(artifact, stage, inputs, half=recipe.precision == "float16").items():
@@ -77,6 +87,21 @@ def convert(stage: StageGraph, recipe: Recipe, package: Path) -> None:
             skip_model_load=True,
             package_dir=str(package),
         )
+
+
+def compress(package: Path, recipe: Quantization) -> None:
+    """Rewrites `package` with the weights of its linears and convolutions compressed; all other constants stay."""
+    if recipe.weights == "palette":
+        config: Any = cto.OpPalettizerConfig(mode="kmeans", nbits=recipe.weight_bits, weight_threshold=0)
+        shrink = cto.palettize_weights
+    else:
+        config = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
+        shrink = cto.linear_quantize_weights
+    with quiet():
+        model = ct.models.MLModel(str(package), skip_model_load=True)
+        small = shrink(model, cto.OptimizationConfig(op_type_configs=dict.fromkeys(("linear", "conv"), config)))
+        shutil.rmtree(package)
+        small.save(str(package))
 
 
 def copy_package(source: Path, artifact: Path) -> None:

@@ -1,7 +1,7 @@
-"""Stages to ExecuTorch with XNNPACK, in float32 or with the weight linears and convolutions in int8 (PT2E).
+"""Stages to ExecuTorch: for XNNPACK in float32 or with int8 layers (PT2E), for Vulkan and Core ML in float.
 
 A stage goes in as one delegate: where XNNPACK lacks an operator that the network uses, tracing writes it in those
-that it has (`REWRITES`). The results differ by rounding only.
+that it has (`REWRITES`), which the other backends have too. The results differ by rounding only.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,18 @@ with quiet():
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 logging.root.handlers[:] = handlers  # executorch calls logging.basicConfig
 
-PARTITIONERS = {"XnnpackBackend": XnnpackPartitioner}
+PARTITIONERS = {
+    "VulkanBackend": "executorch.backends.vulkan.partitioner.vulkan_partitioner.VulkanPartitioner",
+    "CoreMLBackend": "executorch.backends.apple.coreml.partition.CoreMLPartitioner",
+}
+
+
+def partitioner(backend: str) -> Any:
+    """Of a backend, imported when it is asked for: Core ML's needs coremltools."""
+    if backend == "XnnpackBackend":
+        return XnnpackPartitioner()
+    module, name = PARTITIONERS[backend].rsplit(".", 1)
+    return getattr(import_module(module), name)()
 
 
 def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInputs, folder: Path) -> Converted:
@@ -49,11 +61,13 @@ def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInpu
             exported = trace(stage)
             if recipe.quantization is not None:
                 exported = quantize(exported, stage, recipe.quantization, calibration)
-            lowered = to_edge_transform_and_lower(exported, partitioner=[PARTITIONERS[recipe.backend]()])
+            lowered = to_edge_transform_and_lower(exported, partitioner=[partitioner(recipe.backend)])
             program = lowered.to_executorch()
             operators = count_operators(program)
             with artifact.open("wb") as file:
                 program.write_to_file(file)
+    except ImportError:
+        raise
     except Exception as error:  # torch, torchao and executorch each raise their own types
         raise ExportError(f"{stage.name}: target {recipe.name} failed ({cause(error)})") from error
     if operators.delegated == 0:
@@ -92,17 +106,22 @@ def is_quantized(node: torch.fx.Node) -> bool:
 def quantize(
     exported: torch.export.ExportedProgram, stage: StageGraph, recipe: Quantization, calibration: CalibrationInputs
 ) -> torch.export.ExportedProgram:
-    """Static int8: weights symmetric per output channel, inputs and outputs of each linear and convolution per tensor.
+    """int8: weights symmetric per output channel, inputs of each layer per tensor, and outputs where ranges are static.
 
-    Matmuls of activations, softmax, GELU, sums and resampling stay float. Calibration holds one image at a time.
+    Static ranges cover linears and convolutions, dynamic ones, found for each image, linears only. Matmuls of
+    activations, softmax, GELU, sums and resampling stay float. Calibration holds one image at a time.
     """
-    if (bits := (recipe.weight_bits, recipe.activation_bits)) != (8, 8):
-        raise ValueError(f"weights and activations of {bits} bits; expected 8 and 8")
+    if (bits := (recipe.weight_bits, recipe.activation_bits)) != (8, 8) or recipe.activations == "float":
+        raise ValueError(f"weights and activations of {bits} bits, {recipe.activations}; expected 8 and 8, quantized")
+    dynamic = recipe.activations == "dynamic"
     quantizer = WeightQuantizer()
-    quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True))
+    quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic))
     quantizer.set_filter_function(is_quantized)
     observed = prepare_pt2e(exported.module(check_guards=False), quantizer)
     images = 0
+    if dynamic:  # the observers want one pass; what they see sets no range
+        observed(*stage.example_inputs())
+        return torch.export.export(convert_pt2e(observed), stage.example_inputs(), strict=False)
     for inputs in islice(calibration(), recipe.calibration_images):
         observed(*(t.clone() for t in inputs))  # inference tensors may not be observed in place
         images += 1

@@ -1,4 +1,4 @@
-"""Stages to ONNX, in float32 or with the weight linears and convolutions in int8 (QDQ)."""
+"""Stages to ONNX: in float32, with the weight linears and convolutions in int8 (QDQ), or with weights alone in int8."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: it starts an uploader otherwise
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from torch import Tensor
 
 from dvt_edge.device.manifest import Operators
 from dvt_edge.errors import ExportError, cause
 from dvt_edge.exporting.exporters import CalibrationInputs, Converted
-from dvt_edge.exporting.recipes import Recipe
+from dvt_edge.exporting.recipes import Quantization, Recipe
 from dvt_edge.exporting.rewriting import Rewriting, conv1x1, patch_linear
 from dvt_edge.network.cascade import attend, patch_tokens
 from dvt_edge.network.stages import StageGraph
@@ -35,6 +37,8 @@ def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInpu
             model = to_onnx(stage)
             if recipe.quantization is None:
                 onnx.save(model, artifact)
+            elif recipe.quantization.activations == "float":
+                onnx.save(compress_weights(model, recipe.quantization), artifact)
             else:
                 float_file = folder / f"{stage.name}.float.onnx"
                 onnx.save(model, float_file)
@@ -123,6 +127,57 @@ def quantize(float_file: Path, artifact: Path, reader: StreamedCalibration) -> N
         extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "Conv"]},
     )
     fused.unlink()
+
+
+def compress_weights(model: onnx.ModelProto, recipe: Quantization) -> onnx.ModelProto:
+    """The linears as MatMulNBits: weights symmetric by blocks of the inputs, activations float32.
+
+    `accuracy_level` 1 keeps the products in float32; 4 would quantize activations too. Products with other constants,
+    the resampling of what is reused, stay as they are.
+    """
+    others = [node.name for node in model.graph.node if node.op_type == "MatMul"]
+    linears = unfuse_linears(model)
+    quantizer = MatMulNBitsQuantizer(
+        model,
+        bits=recipe.weight_bits,
+        block_size=recipe.block,
+        is_symmetric=True,
+        accuracy_level=1,
+        nodes_to_exclude=others,
+    )
+    quantizer.process()
+    made = quantizer.model.model
+    found = sum(node.op_type == "MatMulNBits" for node in made.graph.node)
+    if found != linears:
+        raise ValueError(f"{found} linears with int8 weights; expected {linears}")
+    return made
+
+
+def unfuse_linears(model: onnx.ModelProto) -> int:
+    """Each Gemm as MatMul and Add, which is what MatMulNBits is made of. Returns how many there were."""
+    graph, nodes, linears = model.graph, [], 0
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Gemm" or node.input[1] not in constants:
+            nodes.append(node)
+            continue
+        linears += 1
+        transposed = any(a.name == "transB" and a.i for a in node.attribute)
+        weight = onnx.numpy_helper.to_array(constants[node.input[1]])
+        name, product = f"{node.input[1]}.{linears}", f"{node.output[0]}.product"
+        columns = np.ascontiguousarray(weight.T if transposed else weight)
+        graph.initializer.append(onnx.numpy_helper.from_array(columns, name))
+        biased = len(node.input) > 2
+        output = product if biased else node.output[0]
+        nodes.append(onnx.helper.make_node("MatMul", [node.input[0], name], [output], name=f"{node.name}.product"))
+        if biased:
+            nodes.append(onnx.helper.make_node("Add", [product, node.input[2]], node.output, name=f"{node.name}.bias"))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+    return linears
 
 
 def session_options(optimized: Path) -> ort.SessionOptions:

@@ -9,10 +9,9 @@ from dvt_edge.errors import UnknownTargetError
 from dvt_edge.validation.bounds import Bounds, DeviceBounds
 
 Engine = Literal["onnxruntime", "executorch", "coreml"]
-DRAWN_IMAGES = 2048  # that an export takes of those given, at most: more take longer and say little more
-
-
 Status = Literal["ready", "simulator", "experimental"]
+Proof = Literal["run", "interpreted", "simulated", "lowered"]
+DRAWN_IMAGES = 2048  # that an export takes of those given, at most: more take longer and say little more
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,12 @@ FLOAT_DEVICE = DeviceBounds(1e-3)
 
 @dataclass(frozen=True)
 class Recipe:
-    """One target. `status`: ready, its artifacts run here (Core ML's program, interpreted); simulator, they run on the
-    vendor's simulator of the chip; experimental, they are made here and run nowhere here.
+    """One target.
+
+    `status`: ready, its artifacts run here (Core ML's program, interpreted); simulator, they run on the vendor's
+    simulator of the chip; experimental, they run nowhere here, or lose too much to be chosen but by name.
+    `proof`: how an export checks them. The engine runs them, the program is interpreted, a simulator runs them, or
+    they are only made.
     """
 
     name: str
@@ -54,79 +57,214 @@ class Recipe:
     socs: tuple[str, ...] = ()  # the chips that stages are compiled for, by names of `qnn_chips.py`
     least_soc: str | None = None  # the first chip that can run it
     measured_images: int | None = None  # at most, of those that set no ranges; a simulator takes a second for each
+    proof: Proof = "run"
+    undelegated: tuple[str, ...] = ()  # kinds of operators that the backend may leave to others, each once in a stage
+    packages: tuple[str, ...] = ()  # import names that it needs beyond its extra's
+    about: str = ""  # what becomes of a stage, and what stays in float
 
+
+WEIGHTS = "linears and convolutions"
+REST = "softmax, GELU, norms and attention products float32"
+CAST = ("_to_dim_order_copy.out",)  # the uint8 image to float32: one operator of the portable kernels
 
 FLOAT = Bounds(max_abs_error=1e-3)
-INT8 = Bounds(min_sqnr_db=12.0, min_top1_agreement=0.9, min_exit_agreement=0.0)
+INT8 = Bounds(min_sqnr_db=20.0, min_top1_agreement=0.95, min_exit_agreement=0.95)
+INT8_DYNAMIC = Bounds(min_sqnr_db=35.0, min_top1_agreement=0.98, min_exit_agreement=0.98)
+WEIGHTS8 = Bounds(min_sqnr_db=40.0, min_top1_agreement=0.98, min_exit_agreement=0.98)
+COREML_FLOAT16 = Bounds(min_sqnr_db=45.0, min_top1_agreement=0.99, min_exit_agreement=0.99)
+COREML_WEIGHTS8 = Bounds(min_sqnr_db=28.0, min_top1_agreement=0.95, min_exit_agreement=0.95)
+COREML_PALETTE6 = Bounds(min_sqnr_db=18.0, min_top1_agreement=0.9, min_exit_agreement=0.9)
+QNN_FLOAT16 = Bounds(min_sqnr_db=45.0, min_top1_agreement=0.98, min_exit_agreement=0.97)
+QNN_A16W8 = Bounds(min_sqnr_db=28.0, min_top1_agreement=0.95, min_exit_agreement=0.95)
+QNN_A8W8 = Bounds(min_sqnr_db=22.0, min_top1_agreement=0.95, min_exit_agreement=0.95)
 INT8_DEVICE = DeviceBounds(0.25)  # ARM's and x86's int8 kernels are within 0.15 on the shipped cascade
 FLOAT16_DEVICE = DeviceBounds(0.1)
 
+STATIC8 = Quantization()
+STATIC16 = Quantization(activation_bits=16)
+DYNAMIC8 = Quantization(activations="dynamic", calibration_images=0)
+BLOCKS8 = Quantization(activations="float", calibration_images=0, block=32)
+CHANNELS8 = Quantization(activations="float", calibration_images=0)
+PALETTE6 = Quantization(weight_bits=6, activations="float", calibration_images=0, weights="palette")
+
 RECIPES = (
-    Recipe("onnx-fp32", "onnxruntime", "CPUExecutionProvider", "onnx", "float32", FLOAT),
     Recipe(
-        "onnx-int8", "onnxruntime", "CPUExecutionProvider", "onnx", "float32", INT8, Quantization(), device=INT8_DEVICE
+        name="onnx-fp32",
+        engine="onnxruntime",
+        backend="CPUExecutionProvider",
+        extra="onnx",
+        precision="float32",
+        bounds=FLOAT,
+        about="float32",
     ),
-    Recipe("executorch-xnnpack-fp32", "executorch", "XnnpackBackend", "executorch", "float32", FLOAT),
     Recipe(
-        "executorch-xnnpack-int8",
-        "executorch",
-        "XnnpackBackend",
-        "executorch",
-        "float32",
-        INT8,
-        Quantization(),
+        name="onnx-int8",
+        engine="onnxruntime",
+        backend="CPUExecutionProvider",
+        extra="onnx",
+        precision="float32",
+        bounds=INT8,
+        quantization=STATIC8,
         device=INT8_DEVICE,
+        about=f"{WEIGHTS} int8 (QDQ); {REST}",
     ),
     Recipe(
-        "coreml-fp16",
-        "coreml",
-        "CoreML",
-        "coreml",
-        "float16",
-        Bounds(min_sqnr_db=30.0),
+        name="onnx-w8",
+        engine="onnxruntime",
+        backend="CPUExecutionProvider",
+        extra="onnx",
+        precision="float32",
+        bounds=WEIGHTS8,
+        quantization=BLOCKS8,
+        device=FLOAT_DEVICE,
+        about="weights of linears int8, a scale for each 32 (MatMulNBits); all else float32: for size, not for speed",
+    ),
+    Recipe(
+        name="executorch-xnnpack-fp32",
+        engine="executorch",
+        backend="XnnpackBackend",
+        extra="executorch",
+        precision="float32",
+        bounds=FLOAT,
+        undelegated=CAST,
+        about="float32",
+    ),
+    Recipe(
+        name="executorch-xnnpack-int8",
+        engine="executorch",
+        backend="XnnpackBackend",
+        extra="executorch",
+        precision="float32",
+        bounds=INT8,
+        quantization=STATIC8,
+        device=INT8_DEVICE,
+        undelegated=CAST,
+        about=f"{WEIGHTS} int8 (PT2E); {REST}",
+    ),
+    Recipe(
+        name="executorch-xnnpack-int8-dynamic",
+        engine="executorch",
+        backend="XnnpackBackend",
+        extra="executorch",
+        precision="float32",
+        bounds=INT8_DYNAMIC,
+        quantization=DYNAMIC8,
+        device=INT8_DEVICE,
+        undelegated=CAST,
+        about=f"linears int8, ranges found for each image (PT2E); convolutions, {REST}",
+    ),
+    Recipe(
+        name="coreml-fp16",
+        engine="coreml",
+        backend="CoreML",
+        extra="coreml",
+        precision="float16",
+        bounds=COREML_FLOAT16,
         layout="image",
         device=FLOAT16_DEVICE,
+        proof="interpreted",
+        about="float16 ML program for iOS 17, one .mlpackage a stage",
     ),
     Recipe(
-        "onnx-qnn-fp16",
-        "onnxruntime",
-        "QNNExecutionProvider",
-        "onnx",
-        "float16",
-        Bounds(min_sqnr_db=40.0, min_top1_agreement=0.97, min_exit_agreement=0.95),
+        name="coreml-w8",
+        engine="coreml",
+        backend="CoreML",
+        extra="coreml",
+        precision="float16",
+        bounds=COREML_WEIGHTS8,
+        quantization=CHANNELS8,
+        layout="image",
+        device=FLOAT16_DEVICE,
+        proof="interpreted",
+        about="the same with int8 weights, symmetric per output channel; all else float16",
+    ),
+    Recipe(
+        name="coreml-palette6",
+        engine="coreml",
+        backend="CoreML",
+        extra="coreml",
+        precision="float16",
+        bounds=COREML_PALETTE6,
+        quantization=PALETTE6,
+        layout="image",
+        device=FLOAT16_DEVICE,
+        status="experimental",
+        proof="interpreted",
+        packages=("sklearn",),
+        about="the same with weights of 64 values a tensor (k-means); all else float16",
+    ),
+    Recipe(
+        name="executorch-vulkan-fp32",
+        engine="executorch",
+        backend="VulkanBackend",
+        extra="executorch",
+        precision="float32",
+        bounds=FLOAT,
+        status="experimental",
+        proof="lowered",
+        undelegated=CAST,
+        about="float32 on an Android GPU",
+    ),
+    Recipe(
+        name="executorch-coreml",
+        engine="executorch",
+        backend="CoreMLBackend",
+        extra="executorch",
+        precision="float16",
+        bounds=COREML_FLOAT16,
+        device=FLOAT16_DEVICE,
+        status="experimental",
+        proof="lowered",
+        undelegated=CAST,
+        packages=("coremltools",),
+        about="float16 in Core ML, from ExecuTorch's runtime",
+    ),
+    Recipe(
+        name="onnx-qnn-fp16",
+        engine="onnxruntime",
+        backend="QNNExecutionProvider",
+        extra="onnx",
+        precision="float16",
+        bounds=QNN_FLOAT16,
         device=FLOAT16_DEVICE,
         status="simulator",
+        proof="simulated",
         socs=("sm8550",),
         least_soc="sm8450",
         measured_images=128,
+        about="float16 on Snapdragon's NPU, a context binary for each chip",
     ),
     Recipe(
-        "onnx-qnn-a16w8",
-        "onnxruntime",
-        "QNNExecutionProvider",
-        "onnx",
-        "float32",
-        Bounds(min_sqnr_db=25.0, min_top1_agreement=0.9, min_exit_agreement=0.9),
-        Quantization(activation_bits=16),
+        name="onnx-qnn-a16w8",
+        engine="onnxruntime",
+        backend="QNNExecutionProvider",
+        extra="onnx",
+        precision="float32",
+        bounds=QNN_A16W8,
+        quantization=STATIC16,
         device=INT8_DEVICE,
         status="simulator",
+        proof="simulated",
         socs=("sm8550",),
         least_soc="sm8550",
         measured_images=128,
+        about="everything quantized (QDQ) on Snapdragon's NPU: weights int8, activations 16 bits",
     ),
     Recipe(
-        "onnx-qnn-a8w8",
-        "onnxruntime",
-        "QNNExecutionProvider",
-        "onnx",
-        "float32",
-        Bounds(min_sqnr_db=20.0, min_top1_agreement=0.9, min_exit_agreement=0.9),
-        Quantization(),
+        name="onnx-qnn-a8w8",
+        engine="onnxruntime",
+        backend="QNNExecutionProvider",
+        extra="onnx",
+        precision="float32",
+        bounds=QNN_A8W8,
+        quantization=STATIC8,
         device=INT8_DEVICE,
         status="simulator",
+        proof="simulated",
         socs=("sm8550",),
         least_soc="sm8350",
         measured_images=128,
+        about="everything quantized (QDQ) on Snapdragon's NPU: weights and activations int8",
     ),
 )
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bounds:
-    """What an artifact must keep against PyTorch in float32 before an export is called done."""
+    """What an artifact must keep against PyTorch in float32 before an export is called done.
+
+    A share counts as too low only where all of its 95 % interval lies below, so that few images fail none by chance.
+    """
 
     max_abs_error: float | None = None  # on every output of every stage
     min_sqnr_db: float | None = None  # on the logits of every exit
-    min_top1_agreement: float = 1.0
-    min_exit_agreement: float = 1.0
+    min_top1_agreement: float = 1.0  # of each exit's answers
+    min_exit_agreement: float = 1.0  # with the exits that PyTorch takes, at the worst of the operating points
 
     def broken_by(self, max_abs_error: float, sqnr_db: float | None) -> list[str]:
         """What of an output's two errors is out of its band, each in words. No SQNR: no noise, or it is not asked."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dvt_edge.calibration.confidence import wilson
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.device.exit_rule import confidences, simulate_exits
 from dvt_edge.device.manifest import ConfidenceSpec, ExitQuality, Manifest
@@ -106,6 +107,11 @@ class Comparison:
         """The lowest exit agreement over the manifest's operating points."""
         return min(self.exit_agreement(p.thresholds, manifest.confidence) for p in manifest.operating_points)
 
+    def worst_tensor(self) -> str:
+        """The output of a stage, fed with PyTorch's state, that has the most noise for its signal."""
+        (stage, name), meter = min(self.tensors.items(), key=lambda item: sort_key(item[1].sqnr_db))
+        return f"{stage}.{name}, {'no noise' if meter.sqnr_db is None else f'{meter.sqnr_db:.1f} dB SQNR'}"
+
     def broken_bounds(self, bounds: Bounds, manifest: Manifest) -> list[str]:
         """What the artifacts do not keep of `bounds`, each in words; empty when all is well."""
         found = []
@@ -113,13 +119,22 @@ class Comparison:
             found += [f"{stage}.{name} {words}" for words in bounds.broken_by(meter.max_abs_error, sqnr_db=None)]
         for k, quality in enumerate(self.qualities()):
             found += [f"exit {k} {words}" for words in bounds.broken_by(quality.max_abs_error, quality.sqnr_db)]
-            if quality.top1_agreement < bounds.min_top1_agreement:
-                found.append(
-                    f"exit {k} agrees on {quality.top1_agreement:.1%} (at least {bounds.min_top1_agreement:.1%})"
-                )
-        if (agreement := self.worst_exit_agreement(manifest)) < bounds.min_exit_agreement:
-            found.append(f"exits agree on {agreement:.1%} of images (at least {bounds.min_exit_agreement:.1%})")
+            if words := too_low(quality.top1_agreement, self.images, bounds.min_top1_agreement):
+                found.append(f"exit {k} agrees on {words}")
+        if words := too_low(self.worst_exit_agreement(manifest), self.images, bounds.min_exit_agreement):
+            found.append(f"exits agree on {words} of images")
         return found
+
+
+def too_low(share: float, images: int, least: float) -> str:
+    """A share of images in words, where all of its 95 % interval lies below `least`; else nothing."""
+    low, high = wilson(round(share * images), images)
+    below = share < least and high < least  # the interval of all images ends a rounding below 1
+    return f"{share:.1%} ({low:.1%} to {high:.1%}, at least {least:.1%})" if below else ""
+
+
+def sort_key(sqnr_db: float | None) -> float:
+    return math.inf if sqnr_db is None else sqnr_db
 
 
 def finite(value: float) -> float:

@@ -115,7 +115,7 @@ def test_chips_too_old_unknown_or_out_of_place_are_refused() -> None:
         with pytest.raises(ExportError, match=words):
             for_chips(recipe_for(target), [soc])
     for recipe in QNN:
-        assert recipe.status == "simulator" and for_chips(recipe, recipe.socs) == recipe
+        assert recipe.proof == "simulated" and for_chips(recipe, recipe.socs) == recipe
     assert chip_of("sm8550") in CHIPS
 
 
