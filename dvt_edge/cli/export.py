@@ -48,6 +48,9 @@ def export(
     limit: Limit = DRAWN_IMAGES,
     name: Annotated[str | None, typer.Option(help="Name of the bundles; default: the model's.")] = None,
     model: Model = None,
+    keep_float: Annotated[
+        list[str] | None, typer.Option(help="A layer that is not quantized: `dvt-edge sensitivity`; may be repeated.")
+    ] = None,
     soc: Annotated[
         list[str] | None, typer.Option(help="A Snapdragon that an onnx-qnn target is compiled for; may be repeated.")
     ] = None,
@@ -77,6 +80,7 @@ def export(
                 name=name,
                 checkpoint_sha256=checkpoint_sha256(checkpoint),
                 socs=soc or (),
+                keep_float=keep_float or (),
                 accept_degraded=accept_degraded,
                 report=report,
             )

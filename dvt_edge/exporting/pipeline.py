@@ -49,7 +49,7 @@ from dvt_edge.exporting.exporters import Converted, exporter_for
 from dvt_edge.exporting.gate import UNVERIFIED, judge, keep_promise
 from dvt_edge.exporting.qnn_chips import for_chips
 from dvt_edge.exporting.qnn_simulator import QNN_TOOLS, simulated
-from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, recipe_for
+from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, keeping, recipe_for
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade
 from dvt_edge.network.stages import StageChain, StageGraph, split
@@ -78,6 +78,7 @@ def export(
     checkpoint_sha256: str | None = None,
     name: str | None = None,
     socs: Sequence[str] = (),
+    keep_float: Sequence[str] = (),
     accept_degraded: bool = False,
     report: Report | None = None,
 ) -> CascadeBundle:
@@ -85,14 +86,14 @@ def export(
 
     `calibration` are real images, as an object or a path: `calibration_images`. At most `limit` are drawn of them; the
     first set the quantization ranges, the others measure quality and operating points. `socs` are chips that an NPU's
-    target is compiled for, in place of its recipe's. `report` is told of progress. Nothing is left at `out` unless
+    target is compiled for, in place of its recipe's; `keep_float` are layers left out of its quantization. `report` is told of progress. Nothing is left at `out` unless
     every check passed; `accept_degraded` writes a bundle that breaks its recipe's bounds all the same, not verified and
     with the reason in its manifest.
 
     Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch or
     something else than a bundle is at `out`.
     """
-    recipe, out = for_chips(recipe_for(target), socs), Path(out)
+    recipe, out = for_chips(keeping(recipe_for(target), keep_float), socs), Path(out)
     check_replaceable(out)
     images = calibration_images(cascade, calibration).shuffled().first(limit)
     made = Export(cascade, recipe, images, checkpoint_sha256, name or cascade.config.name, report, accept_degraded)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Literal
 
-from dvt_edge.errors import UnknownTargetError
+from dvt_edge.errors import ExportError, UnknownTargetError
 from dvt_edge.validation.bounds import Bounds, DeviceBounds
 
 Engine = Literal["onnxruntime", "executorch", "coreml"]
@@ -27,6 +29,7 @@ class Quantization:
     activations: Literal["static", "dynamic", "float"] = "static"
     calibration_images: int = 128
     weights: Literal["linear", "palette"] = "linear"
+    smooth: float | None = None  # strength with which outliers go into weights first: outliers.py; None: they stay
     block: int | None = None  # weights that share a scale, along the inputs; None: all of an output channel
 
 
@@ -52,7 +55,9 @@ class Recipe:
     quantization: Quantization | None = None
     layout: Literal["NHWC", "image"] = "NHWC"
     device: DeviceBounds = FLOAT_DEVICE
-    keep_float: tuple[str, ...] = ()  # layers with weights that are not quantized: module names in a stage, or patterns
+    keep_float: tuple[
+        str, ...
+    ] = ()  # layers with weights that are not quantized: module names in a stage, or patterns: `inside`
     status: Status = "ready"
     socs: tuple[str, ...] = ()  # the chips that stages are compiled for, by names of `qnn_chips.py`
     least_soc: str | None = None  # the first chip that can run it
@@ -61,6 +66,16 @@ class Recipe:
     undelegated: tuple[str, ...] = ()  # kinds of operators that the backend may leave to others, each once in a stage
     packages: tuple[str, ...] = ()  # import names that it needs beyond its extra's
     about: str = ""  # what becomes of a stage, and what stays in float
+
+    def keeps_float(self, stage: str, layer: str) -> bool:
+        """Whether `keep_float` names a layer, in every stage ("blocks.0.fc2") or in one ("stage1.blocks.*.fc2")."""
+        return any(inside(name, p) for p in self.keep_float for name in (layer, f"{stage}.{layer}"))
+
+
+def inside(layer: str, pattern: str) -> bool:
+    """Whether a layer is what a pattern names, or inside of it: "*" stands for one part between dots, or some of it."""
+    parts, wanted = layer.split("."), pattern.split(".")
+    return len(wanted) <= len(parts) and all(map(fnmatchcase, parts, wanted))
 
 
 WEIGHTS = "linears and convolutions"
@@ -267,6 +282,16 @@ RECIPES = (
         about="everything quantized (QDQ) on Snapdragon's NPU: weights and activations int8",
     ),
 )
+
+
+def keeping(recipe: Recipe, layers: Sequence[str]) -> Recipe:
+    """The recipe with more layers in float. Raises ExportError for one that quantizes everything, or nothing."""
+    if not layers:
+        return recipe
+    found = recipe.quantization
+    if found is None or found.activations == "float" or recipe.backend == "QNNExecutionProvider":
+        raise ExportError(f"target {recipe.name} keeps no single layer in float; leave {', '.join(layers)} out")
+    return replace(recipe, keep_float=(*recipe.keep_float, *layers))
 
 
 def recipe_for(target: str) -> Recipe:
