@@ -1,9 +1,9 @@
 """Outliers of activations, moved into weights before int8: an equal cascade whose layers' inputs are more alike.
 
-A layer's input has one range for all its channels, so that a few wide ones leave the others few levels; its weights have
-a range for each output. Where what comes before a layer is a norm, or the values of attention, each channel can be
-divided by a scale there and multiplied in the layer's weights (SmoothQuant, arXiv 2211.10438). Scales here are powers of
-two, with which every float product stays what it was, bit by bit.
+A layer's input has one range for all its channels, so that a few wide ones leave the others few levels; its weights
+have a range for each output. Where what comes before a layer is a norm, or the values of attention, each channel can be
+divided by a scale there and multiplied in the layer's weights (SmoothQuant, arXiv 2211.10438). Scales here are powers
+of two, with which every float product stays what it was, bit by bit.
 """
 
 from __future__ import annotations

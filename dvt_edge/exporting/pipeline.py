@@ -86,9 +86,9 @@ def export(
 
     `calibration` are real images, as an object or a path: `calibration_images`. At most `limit` are drawn of them; the
     first set the quantization ranges, the others measure quality and operating points. `socs` are chips that an NPU's
-    target is compiled for, in place of its recipe's; `keep_float` are layers left out of its quantization. `report` is told of progress. Nothing is left at `out` unless
-    every check passed; `accept_degraded` writes a bundle that breaks its recipe's bounds all the same, not verified and
-    with the reason in its manifest.
+    target is compiled for, in place of its recipe's; `keep_float` are layers left out of its quantization. `report`
+    is told of progress. Nothing is left at `out` unless every check passed; `accept_degraded` writes a bundle that
+    breaks its recipe's bounds all the same, not verified and with the reason in its manifest.
 
     Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch or
     something else than a bundle is at `out`.

@@ -55,9 +55,7 @@ class Recipe:
     quantization: Quantization | None = None
     layout: Literal["NHWC", "image"] = "NHWC"
     device: DeviceBounds = FLOAT_DEVICE
-    keep_float: tuple[
-        str, ...
-    ] = ()  # layers with weights that are not quantized: module names in a stage, or patterns: `inside`
+    keep_float: tuple[str, ...] = ()  # layers with weights that are not quantized: `inside`
     status: Status = "ready"
     socs: tuple[str, ...] = ()  # the chips that stages are compiled for, by names of `qnn_chips.py`
     least_soc: str | None = None  # the first chip that can run it
