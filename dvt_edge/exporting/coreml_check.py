@@ -80,9 +80,13 @@ def check_package(artifact: Path, stage: StageGraph) -> dict[str, int]:
     return dict(operators)
 
 
-def kinds(model: Any) -> Counter[str]:
+def operations(model: Any) -> Any:
     function = model.mlProgram.functions[FUNCTION]
-    return Counter(op.type for op in function.block_specializations[function.opset].operations)
+    return function.block_specializations[function.opset].operations
+
+
+def kinds(model: Any) -> Counter[str]:
+    return Counter(op.type for op in operations(model))
 
 
 def compressed(artifact: Path) -> int:

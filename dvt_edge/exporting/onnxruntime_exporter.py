@@ -149,20 +149,20 @@ def quantize(float_file: Path, artifact: Path, reader: StreamedCalibration, keep
 
 
 def compress_weights(model: onnx.ModelProto, recipe: Quantization) -> onnx.ModelProto:
-    """The linears as MatMulNBits: weights symmetric by blocks of the inputs, activations float32.
+    """The linears and 1x1 convolutions as MatMulNBits: weights symmetric by blocks of the inputs, activations float32.
 
-    `accuracy_level` 1 keeps the products in float32; 4 would quantize activations too. Products with other constants,
-    the resampling of what is reused, stay as they are.
+    `accuracy_level` 1 keeps the products in float32; 4 would quantize activations too. The resampling of what is reused
+    has its constant first and stays as it is.
     """
-    others = [node.name for node in model.graph.node if node.op_type == "MatMul"]
-    linears = unfuse_linears(model)
+    unfuse_linears(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    linears = sum(node.op_type == "MatMul" and node.input[1] in weights for node in model.graph.node)
     quantizer = MatMulNBitsQuantizer(
         model,
         bits=recipe.weight_bits,
         block_size=recipe.block,
         is_symmetric=True,
         accuracy_level=1,
-        nodes_to_exclude=others,
     )
     quantizer.process()
     made = quantizer.model.model
@@ -172,18 +172,17 @@ def compress_weights(model: onnx.ModelProto, recipe: Quantization) -> onnx.Model
     return made
 
 
-def unfuse_linears(model: onnx.ModelProto) -> int:
-    """Each Gemm as MatMul and Add, which is what MatMulNBits is made of. Returns how many there were."""
-    graph, nodes, linears = model.graph, [], 0
+def unfuse_linears(model: onnx.ModelProto) -> None:
+    """Each Gemm as MatMul and Add, which is what MatMulNBits is made of."""
+    graph, nodes = model.graph, []
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type != "Gemm" or node.input[1] not in constants:
             nodes.append(node)
             continue
-        linears += 1
         transposed = any(a.name == "transB" and a.i for a in node.attribute)
         weight = onnx.numpy_helper.to_array(constants[node.input[1]])
-        name, product = f"{node.input[1]}.{linears}", f"{node.output[0]}.product"
+        name, product = f"{node.output[0]}.weight", f"{node.output[0]}.product"
         columns = np.ascontiguousarray(weight.T if transposed else weight)
         graph.initializer.append(onnx.numpy_helper.from_array(columns, name))
         biased = len(node.input) > 2
@@ -196,7 +195,6 @@ def unfuse_linears(model: onnx.ModelProto) -> int:
     used = {name for node in nodes for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
-    return linears
 
 
 def session_options(optimized: Path) -> ort.SessionOptions:

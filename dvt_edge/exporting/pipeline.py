@@ -54,6 +54,7 @@ from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade
 from dvt_edge.network.stages import StageChain, StageGraph, split
 from dvt_edge.quiet import Report
+from dvt_edge.validation.bounds import Bounds
 from dvt_edge.validation.compare import artifact_logits, compare, pytorch_logits
 from dvt_edge.version import __version__
 
@@ -191,7 +192,8 @@ class Export:
         stage = split(self.cascade, self.recipe.layout)[index]
         self.report(f"{self.recipe.name}: converting {stage.name}", index, self.cascade.config.num_exits)
         with packages(f"target {self.recipe.name}", self.recipe.extra):
-            converted = self.convert(stage, self.recipe, self.calibration_inputs(stage), folder)
+            recipe = dataclasses.replace(self.recipe, bounds=Bounds()) if self.accept_degraded else self.recipe
+            converted = self.convert(stage, recipe, self.calibration_inputs(stage), folder)
         keep_promise(self.recipe, stage.name, converted.operators)
         if self.recipe.layout == "image":  # the runtime hands pixels over; the engine makes the picture
             inputs = (split(self.cascade)[index].inputs[0], *stage.inputs[1:])

@@ -22,6 +22,7 @@ import pytest
 import torch
 from PIL import Image
 from support.kinds import KINDS
+from support.needs import needs
 
 from dvt_edge.device.engines import Artifact
 from dvt_edge.device.engines.coreml_engine import load_stage
@@ -31,6 +32,7 @@ from dvt_edge.exporting.recipes import Quantization, recipe_for
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.presets import PRESETS
 from dvt_edge.network.stages import StageChain, StageGraph, split
+from dvt_edge.quiet import quiet
 from dvt_edge.validation.bounds import Bounds
 
 if importlib.util.find_spec("coremltools") is None and not os.environ.get("CI"):  # in CI the import below fails
@@ -40,7 +42,7 @@ if importlib.util.find_spec("coremltools") is None and not os.environ.get("CI"):
 
 from dvt_edge.exporting import coreml_check, coreml_exporter
 from dvt_edge.exporting.coreml_check import IOS17_SPECIFICATION, MODEL_FILE, OPERATORS, WEIGHT_FILE, Interpreter
-from dvt_edge.exporting.coreml_exporter import ct, export_stage
+from dvt_edge.exporting.coreml_exporter import ct, cto, export_stage
 from dvt_edge.exporting.exporters import Converted
 
 # One of each stem; shallow, as blocks repeat.
@@ -157,6 +159,57 @@ def test_half_rounds_every_float16_result(exported: Exports) -> None:
     for half in (True, False):
         outputs = Interpreter(artifact, half)(inputs)
         assert all((y == y.astype(np.float16)).all() == half for y in outputs.values())
+
+
+@pytest.mark.parametrize(("target", "least"), [("coreml-w8", 30), ("coreml-palette6", 18)])
+def test_compressed_weights_are_those_of_the_layers_and_expand_as_coremltools_does(
+    exported: Exports, tmp_path: Path, target: str, least: float
+) -> None:
+    """Every linear's and convolution's but the first one's, and nothing else's.
+
+    coremltools' own decompression gives a float16 package, which must answer as the interpreter expands.
+    """
+    needs("sklearn")
+    stage, recipe = stages("cifar10")[1], recipe_for(target)
+    artifact = exported("cifar10", 1, recipe).artifact
+    layers = sum(isinstance(module, torch.nn.Linear | torch.nn.Conv2d) for module in stage.modules())
+    model = coreml_check.load_model(artifact)
+    assert coreml_check.compressed(artifact) >= layers - 1
+    shrunk = [op.outputs[0].name for op in operations(model) if op.type.startswith("constexpr")]
+    first = next(op for op in operations(model) if op.type in ("linear", "conv"))
+    assert first.inputs["weight"].arguments[0].name not in shrunk
+    takers = {op.type for op in operations(model) for v in op.inputs.values() if v.arguments[0].name in shrunk}
+    assert takers == {"linear", "conv"}
+    coreml_exporter.copy_package(artifact, plain := tmp_path / "plain.mlpackage")
+    with quiet():
+        cto.decompress_weights(ct.models.MLModel(str(plain), skip_model_load=True)).save(str(tmp_path / "d.mlpackage"))
+    assert coreml_check.compressed(tmp_path / "d.mlpackage") == 0
+    inputs = named_inputs("cifar10", 1)
+    ours, theirs = (Interpreter(package)(inputs) for package in (artifact, tmp_path / "d.mlpackage"))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    found = coreml_check.compare(artifact, stage, stage.example_inputs(1))
+    assert least < min(found.values()) < 54
+    floats = exported("cifar10", 1).artifact
+    assert (artifact / WEIGHT_FILE).stat().st_size < 0.6 * (floats / WEIGHT_FILE).stat().st_size
+
+
+def test_a_layer_that_is_not_compressed_is_told(
+    exported: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reuse(monkeypatch, exported("tiny", 1).artifact)
+    monkeypatch.setattr(coreml_exporter, "compress", lambda *args: None)
+    with pytest.raises(ExportError, match=r"stage1, target coreml-w8: 0 compressed weights; expected those of \d+"):
+        export_stage(stages("tiny")[1], recipe_for("coreml-w8"), no_calibration, tmp_path)
+
+
+def test_the_interpreter_stands_where_an_engine_would(exported: Exports) -> None:
+    """From the runtime's uint8 pixels, and as the interpreter alone answers."""
+    artifact = exported("tiny", 0).artifact
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    run = coreml_check.load_stage(Artifact.at(artifact), stage_spec(0, artifact), "CoreML", 1)
+    image = pixels.astype(np.float32).transpose(0, 3, 1, 2)
+    expected = Interpreter(artifact)({"image": image})
+    assert all(np.array_equal(run({"image": pixels})[name], expected[name]) for name in expected)
 
 
 def files(package: Path) -> dict[str, bytes]:
@@ -283,7 +336,7 @@ def reuse(monkeypatch: pytest.MonkeyPatch, package: Path) -> None:
 
 def test_export_refuses_what_it_cannot_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = stages("tiny")[1]
-    with pytest.raises(ExportError, match=r"stage1, target coreml-fp16: .*does not quantize"):
+    with pytest.raises(ExportError, match=r"stage1, target coreml-fp16: .*compresses weights only"):
         export_stage(stage, dataclasses.replace(RECIPE, quantization=Quantization()), no_calibration, tmp_path)
     with pytest.raises(ExportError, match=r"stage1, target coreml-fp16: .*layout 'NHWC'"):
         export_stage(stages("tiny", "NHWC")[1], RECIPE, no_calibration, tmp_path)

@@ -16,6 +16,7 @@ from dvt_edge.device.engines import Artifact
 from dvt_edge.device.manifest import StageSpec
 from dvt_edge.errors import EngineError, ExportError
 from dvt_edge.exporting.exporters import Converted
+from dvt_edge.exporting.gate import keep_promise
 from dvt_edge.exporting.recipes import Recipe, recipe_for
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.presets import PRESETS
@@ -130,6 +131,42 @@ def test_int8_covers_every_layer_with_weights_and_nothing_else() -> None:
     assert all("dequantize_per_tensor" in str(n.args[0]) for n in int8)
     rectified = [n for n in graph.nodes if str(n.target) in ("aten.relu.default", "aten.relu_.default")]
     assert rectified and all(str(n.args[0].target) == "aten.conv2d.default" for n in rectified)
+
+
+def test_dynamic_int8_covers_every_linear_needs_no_image_and_is_closer(
+    stages: list[StageGraph], float_stages: list[Converted], tmp_path: Path
+) -> None:
+    from dvt_edge.exporting.executorch_exporter import export_stage
+
+    def none() -> Iterator[tuple[torch.Tensor, ...]]:
+        raise AssertionError("a calibration image was asked for")
+
+    dynamic = recipe_for("executorch-xnnpack-int8-dynamic")
+    converted = export_stage(stages[1], dynamic, none, tmp_path)
+    assert converted.artifact.stat().st_size < 0.7 * float_stages[1].artifact.stat().st_size
+    assert converted.operators.undelegated_kinds == {"_to_dim_order_copy.out": 1}
+    run = program(stages, converted, 1)
+    signal = noise = 0.0
+    for seed in range(20, 28):
+        inputs, expected = steps(stages, seed)[1]
+        error = run({name: t.numpy() for name, t in inputs.items()})["logits"] - expected["logits"].numpy()
+        signal, noise = signal + float((expected["logits"] ** 2).sum()), noise + float((error**2).sum())
+    assert 25 < 10 * np.log10(signal / noise) < 60
+
+
+@pytest.mark.parametrize("target", ["executorch-vulkan-fp32", "executorch-coreml"])
+def test_what_is_only_lowered_goes_in_whole_and_does_not_run_here(
+    stages: list[StageGraph], tmp_path: Path, target: str
+) -> None:
+    """All but the image's cast; and the runtime says which backend lacks."""
+    recipe = recipe_for(target)
+    for package in recipe.packages:
+        needs(package)
+    converted = convert(stages, 0, recipe, tmp_path)
+    keep_promise(recipe, "stage0", converted.operators)
+    assert converted.operators.delegated > 20 and recipe.status == "experimental"
+    with pytest.raises(EngineError, match=f"lacks the backend {recipe.backend}"):
+        program(stages, converted, 0, backend=recipe.backend)
 
 
 def test_calibration_is_streamed_and_no_more_than_asked(stages: list[StageGraph], tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from support.fake_cifar import write_cifar10
 from support.kinds import KINDS
@@ -18,14 +20,17 @@ from dvt_edge import CascadeBundle, Runtime, export, load_cascade
 from dvt_edge.data.dealing import held_out_images, open_training_data
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images, sample
+from dvt_edge.device.manifest import Operators
 from dvt_edge.errors import DataError, ExportError, MissingPackageError, UnknownTargetError
 from dvt_edge.exporting import exporters, pipeline
+from dvt_edge.exporting.gate import keep_promise
 from dvt_edge.exporting.pipeline import calibration_images
 from dvt_edge.exporting.recipes import RECIPES, recipe_for
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.presets import PRESETS
+from dvt_edge.network.stages import split
 from dvt_edge.validation.bounds import Bounds
-from dvt_edge.validation.compare import ErrorMeter, compare
+from dvt_edge.validation.compare import ErrorMeter, compare, too_low
 
 
 def test_only_a_bundle_is_replaced(zoo: Cascade, tmp_path: Path) -> None:
@@ -80,7 +85,7 @@ def test_float_outputs_and_decisions_are_pytorchs(zoo: Cascade, zoo_bundle: Casc
 
 def test_the_manifest_records_what_was_measured(zoo_bundle: CascadeBundle) -> None:
     m = zoo_bundle.manifest
-    assert m.verification.verified and m.verification.images == 64 and m.tools["onnxruntime"]
+    assert m.verification.verified and m.verification.images == 256 and m.tools["onnxruntime"]
     assert m.model.config["name"] == "dvt_cifar10" and m.macs[0] < m.macs[1] < m.macs[2]
     assert all(s.operators.delegated > 0 and s.operators.undelegated == 0 for s in m.stages)
     assert [p.name for p in m.operating_points][-1] == "full" and len(m.operating_points) == 4
@@ -127,7 +132,6 @@ def test_all_layers_with_weights_are_quantized_and_nothing_else(zoo: Cascade, in
 def test_calibration_is_streamed_and_no_more_than_asked(zoo: Cascade, tmp_path: Path) -> None:
     needs("onnxruntime")
     from dvt_edge.exporting.onnxruntime_exporter import StreamedCalibration
-    from dvt_edge.network.stages import split
 
     stage, given = split(zoo)[0], []
 
@@ -153,6 +157,67 @@ def test_a_failed_check_leaves_nothing_and_says_why(
     with pytest.raises(ExportError, match=r"disagrees with PyTorch: .*off by") as caught:
         export(zoo, "onnx-fp32", tmp_path / "b", calibration=sample("cifar10-calibration").first(8))
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_a_degraded_bundle_is_written_where_that_is_accepted_and_says_so(
+    zoo: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In what `dvt-edge export` and `inspect` print, and in the manifest that an app reads."""
+    needs("onnxruntime")
+    strict = dataclasses.replace(recipe_for("onnx-w8"), bounds=Bounds(min_sqnr_db=90, min_top1_agreement=0))
+    monkeypatch.setattr(pipeline, "recipe_for", lambda name: strict)
+    images = sample("cifar10-calibration").first(8)
+    says = r"exit 0 has \d+\.\d dB SQNR \(at least 90\); .*worst tensor stage\d\.\w+, \d+\.\d dB SQNR"
+    with pytest.raises(ExportError, match=says + ".*--accept-degraded"):
+        export(zoo, "onnx-w8", tmp_path / "b", calibration=images)
+    bundle = export(zoo, "onnx-w8", tmp_path / "b", calibration=images, accept_degraded=True)
+    found = CascadeBundle.open(tmp_path / "b").manifest.verification
+    assert not found.verified and re.match("degraded and accepted: " + says, found.reason)
+    assert found.images == 8 and len(found.exits) == 3 and bundle.manifest.golden.images == 4
+
+
+@pytest.mark.parametrize(
+    ("operators", "says"),
+    [
+        (
+            Operators(9, 1, {"cos.out": 1}),
+            r"XnnpackBackend takes 90.0% and leaves 1 cos.out; expected to leave",
+        ),
+        (Operators(9, 2, {"_to_dim_order_copy.out": 2}), "leaves 2 _to_dim_order_copy.out"),
+        (Operators(0, 9, {}), "takes none of its operators"),
+    ],
+)
+def test_what_a_backend_leaves_is_what_the_recipe_says(operators: Operators, says: str) -> None:
+    recipe = recipe_for("executorch-xnnpack-fp32")
+    keep_promise(recipe, "stage0", Operators(9, 1, {"_to_dim_order_copy.out": 1}))
+    with pytest.raises(ExportError, match=says):
+        keep_promise(recipe, "stage0", operators)
+
+
+def test_a_share_is_too_low_where_all_of_its_interval_is() -> None:
+    """By scipy's Wilson interval; and of few images none is failed by chance."""
+    for hits, images in ((240, 256), (233, 256), (9100, 10_000), (9600, 10_000), (0, 3), (3, 3)):
+        high = scipy.stats.binomtest(hits, images).proportion_ci(method="wilson").high
+        assert bool(too_low(hits / images, images, 0.95)) == (high < 0.95)
+    assert too_low(1.0, 256, 1.0) == "" and too_low(255 / 256, 256, 1.0)
+    assert too_low(0.91, 10_000, 0.95) == "91.0% (90.4% to 91.5%, at least 95.0%)"
+
+
+def test_linears_alone_have_int8_weights_by_blocks(zoo: Cascade, tmp_path: Path) -> None:
+    """Every linear and 1x1 convolution, no product with another constant; what goes in stays float."""
+    needs("onnxruntime")
+    import onnx
+
+    stage = split(zoo)[1]
+    made = pipeline.exporter_for(recipe_for("onnx-w8"))(stage, recipe_for("onnx-w8"), lambda: iter(()), tmp_path)
+    graph = onnx.load(made.artifact).graph
+    products = [node for node in graph.node if node.op_type == "MatMulNBits"]
+    layers = sum(isinstance(m, torch.nn.Linear | torch.nn.Conv2d) for m in stage.modules())
+    assert len(products) == layers - sum(node.op_type == "Conv" for node in graph.node)
+    attributes = [{a.name: a.i for a in node.attribute} for node in products]
+    assert all((a["bits"], a["block_size"], a["accuracy_level"]) == (8, 32, 1) for a in attributes)
+    assert not any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear", "Gemm") for node in graph.node)
+    assert sum(node.op_type == "MatMul" for node in graph.node) == 6  # what is reused, resampled
 
 
 def test_a_broken_conversion_is_caught(zoo: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

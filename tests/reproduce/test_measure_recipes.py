@@ -1,0 +1,55 @@
+"""The table of recipes: figures by other arithmetic than the script's, a row for each exit, work that is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from dvt_edge import CascadeBundle
+from dvt_edge.data.reading import sample
+
+SCRIPTS = Path(__file__).parents[2] / "export_scripts/reproduce"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    pytest.importorskip("coremltools")
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import measure_recipes
+
+    return measure_recipes
+
+
+def test_figures_and_page(script: ModuleType, zoo_bundle: CascadeBundle) -> None:
+    """A quarter of the images answered otherwise at the last exit: as much less agreement, right ones turned wrong."""
+    images = sample("cifar10-test").first(8)
+    truth = np.asarray(images.labels)
+    reference = np.tile(10 * np.eye(10, dtype=np.float32)[truth][:, None], (1, 3, 1))
+    found = reference.copy()
+    found[:2, 2] = np.roll(found[:2, 2], 1, axis=-1)
+    row = script.figures(zoo_bundle, found, reference, images)
+    first, _, last = row["exits"]
+    assert (first["top1"], first["agreement"], first["sqnr_db"]) == (1, 1, None)
+    assert (last["top1"], last["float_top1"], last["agreement"]) == (0.75, 1, 0.75)
+    assert last["change"][0] < -0.25 < last["change"][1] <= 0
+    assert last["sqnr_db"] == pytest.approx(10 * np.log10(8 / (2 * 2)))
+    assert row["exit_agreement"] == 1 and row["delegated"] == 1
+    assert [e["bytes"] for e in row["exits"]] == [zoo_bundle.artifact_size(k) for k in range(3)]
+    lines = script.page({"machine": "a desk", "recipes": [row | {"latency": [1, 1, 1]}]}).splitlines()
+    assert sum(line.startswith("| `onnx-fp32`") for line in lines) == 2
+    assert any(line.startswith("|  | 2 | 8 | 75.00 | -25.00 (") and line.endswith("| 1.00 |") for line in lines)
+
+
+def test_logits_are_kept(script: ModuleType, tmp_path: Path) -> None:
+    calls = []
+
+    def compute() -> np.ndarray:
+        calls.append(1)
+        return np.ones((2, 3, 4), np.float32)
+
+    for _ in range(2):
+        assert script.cached(tmp_path / "a" / "z.npy", compute).shape == (2, 3, 4)
+    assert calls == [1] and [p.name for p in (tmp_path / "a").iterdir()] == ["z.npy"]
