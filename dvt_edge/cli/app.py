@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from dvt_edge.cli import calibrate, export, fleet, golden, measure, power, run, train, validate
+from dvt_edge.cli import calibrate, export, fleet, golden, measure, power, run, sensitivity, train, validate
 from dvt_edge.cli.exit_codes import BUG, CLOSED, STOPPED, USER_ERROR
 from dvt_edge.cli.options import finite, visible
 from dvt_edge.errors import DataWarning, DvtEdgeError, cause, packages
@@ -34,6 +34,7 @@ COMMANDS = {
     "backbones": Command(train.backbones, "train"),
     "targets": Command(export.targets),
     "export": Command(export.export),
+    "sensitivity": Command(sensitivity.sensitivity, "torch"),
     "inspect": Command(export.inspect),
     "upgrade": Command(export.upgrade),
     "run": Command(run.run),

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from dvt_edge.cli.options import BundlePath, Checkpoint, Limit, Model, console, load, progress
+from dvt_edge.cli.options import BundlePath, Checkpoint, Limit, Model, console, load, one_of, progress
 from dvt_edge.errors import packages
 from dvt_edge.exporting.recipes import DRAWN_IMAGES, recipe_for
 
 
-def targets() -> None:
+def targets(
+    install: Annotated[
+        str | None, typer.Option(help="qnn: make the environment of Qualcomm's simulator, once, and list nothing.")
+    ] = None,
+) -> None:
     """List the targets, and what this machine can do about each."""
+    if install is not None:
+        from dvt_edge.exporting import qnn_simulator
+
+        one_of(install, Literal["qnn"], "--install")
+        with console.status("installing onnxruntime-qnn (550 MB)"):
+            place = qnn_simulator.install()
+        console.print(f"{place}: Qualcomm's simulator", highlight=False, soft_wrap=True)
+        return
     from dvt_edge.cli.tables import table
     from dvt_edge.exporting.recipes import RECIPES
     from dvt_edge.exporting.targets import on_this_machine
@@ -36,6 +48,12 @@ def export(
     limit: Limit = DRAWN_IMAGES,
     name: Annotated[str | None, typer.Option(help="Name of the bundles; default: the model's.")] = None,
     model: Model = None,
+    keep_float: Annotated[
+        list[str] | None, typer.Option(help="A layer that is not quantized: `dvt-edge sensitivity`; may be repeated.")
+    ] = None,
+    soc: Annotated[
+        list[str] | None, typer.Option(help="A Snapdragon that an onnx-qnn target is compiled for; may be repeated.")
+    ] = None,
     accept_degraded: Annotated[
         bool, typer.Option("--accept-degraded", help="Write a bundle that breaks its recipe's bounds, marked so.")
     ] = False,
@@ -61,6 +79,8 @@ def export(
                 limit=limit,
                 name=name,
                 checkpoint_sha256=checkpoint_sha256(checkpoint),
+                socs=soc or (),
+                keep_float=keep_float or (),
                 accept_degraded=accept_degraded,
                 report=report,
             )

@@ -60,7 +60,8 @@ class Runtime:
     `operating_point` names one of the bundle's, by default its own default; `thresholds`, one per exit, replace it.
     `threads` is the number of threads a stage may use. `policy` (default: the bundle's, if it has one) chooses the
     point from the device's state at each call, unless a point or thresholds are given here or in the call; an energy
-    queue needs the device's `power` as well (`DeviceProfile.power_table`). `load_stage` stands in for the engine.
+    queue needs the device's `power` as well (`DeviceProfile.power_table`). `load_stage` stands in for the bundle's
+    engine: a vendor's simulator of a chip, say.
     """
 
     def __init__(

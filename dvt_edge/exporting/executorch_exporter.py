@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -60,7 +61,8 @@ def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInpu
         with quiet(), torch.no_grad():
             exported = trace(stage)
             if recipe.quantization is not None:
-                exported = quantize(exported, stage, recipe.quantization, calibration)
+                kept = partial(recipe.keeps_float, stage.name)
+                exported = quantize(exported, stage, recipe.quantization, calibration, kept)
             lowered = to_edge_transform_and_lower(exported, partitioner=[partitioner(recipe.backend)])
             program = lowered.to_executorch()
             operators = count_operators(program)
@@ -92,7 +94,7 @@ class WeightQuantizer(XNNPACKQuantizer):  # type: ignore[misc, unused-ignore]
     SUPPORTED_PATTERNS = [p for p in XNNPACKQuantizer.SUPPORTED_PATTERNS if p.name in ("linear", "conv", "conv_relu")]  # noqa: RUF012
 
 
-def is_quantized(node: torch.fx.Node) -> bool:
+def is_quantized(node: torch.fx.Node, keeps_float: Callable[[str], bool]) -> bool:
     """Whether the quantizer may annotate a node: products only where they are a layer's, not means and resampling.
 
     The parent's filters by module would leave out each convolution with a folded batch norm, whose bias has no module.
@@ -100,11 +102,16 @@ def is_quantized(node: torch.fx.Node) -> bool:
     if node.target not in (torch.ops.aten.linear.default, torch.ops.aten.conv2d.default):
         return True
     layers = {f"{kind.__module__}.{kind.__qualname__}" for kind in (nn.Linear, nn.Conv2d, Patches)}
-    return any(name in layers for _, name in node.meta["nn_module_stack"].values())
+    inside = [path for path, name in node.meta["nn_module_stack"].values() if name in layers]
+    return bool(inside) and not keeps_float(inside[-1].removeprefix("stage."))
 
 
 def quantize(
-    exported: torch.export.ExportedProgram, stage: StageGraph, recipe: Quantization, calibration: CalibrationInputs
+    exported: torch.export.ExportedProgram,
+    stage: StageGraph,
+    recipe: Quantization,
+    calibration: CalibrationInputs,
+    keeps_float: Callable[[str], bool],
 ) -> torch.export.ExportedProgram:
     """int8: weights symmetric per output channel, inputs of each layer per tensor, and outputs where ranges are static.
 
@@ -116,7 +123,7 @@ def quantize(
     dynamic = recipe.activations == "dynamic"
     quantizer = WeightQuantizer()
     quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic))
-    quantizer.set_filter_function(is_quantized)
+    quantizer.set_filter_function(lambda node: is_quantized(node, keeps_float))
     observed = prepare_pt2e(exported.module(check_guards=False), quantizer)
     images = 0
     if dynamic:  # the observers want one pass; what they see sets no range

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from dvt_edge.device.manifest import Operators
+from dvt_edge.device.manifest import Compiled, Operators
 from dvt_edge.errors import packages
 from dvt_edge.exporting.recipes import Recipe
 
@@ -25,6 +25,7 @@ CalibrationInputs = Callable[[], Iterator[tuple["Tensor", ...]]]
 class Converted:
     artifact: Path  # a file, or the folder of an .mlpackage
     operators: Operators
+    compiled: tuple[Compiled, ...] = ()  # for one chip each, beside the artifact
 
 
 class ExportStage(Protocol):
@@ -34,6 +35,7 @@ class ExportStage(Protocol):
 
 
 def exporter_for(recipe: Recipe) -> ExportStage:
-    """The `export_stage` of the recipe's engine. Raises MissingPackageError naming the extra to install."""
+    """The `export_stage` of the recipe's engine, or backend. Raises MissingPackageError naming the extra to install."""
+    module = {"QNNExecutionProvider": "qnn"}.get(recipe.backend, recipe.engine)
     with packages(f"target {recipe.name}", recipe.extra):
-        return import_module(f"dvt_edge.exporting.{recipe.engine}_exporter").export_stage
+        return import_module(f"dvt_edge.exporting.{module}_exporter").export_stage

@@ -13,6 +13,7 @@ from dvt_edge import machine
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.manifest import Manifest, Operators, Verification
 from dvt_edge.errors import ExportError
+from dvt_edge.exporting.qnn_simulator import simulator_of
 from dvt_edge.exporting.recipes import Recipe, recipe_for
 from dvt_edge.validation.compare import Comparison
 
@@ -45,7 +46,8 @@ def judge(comparison: Comparison, recipe: Recipe, manifest: Manifest, accepted: 
         raise ExportError(
             f"target {recipe.name} disagrees with PyTorch: {broken}; --accept-degraded writes it all the same"
         )
-    found = verification(comparison, manifest)
+    simulated = recipe.proof == "simulated"
+    found = verification(comparison, manifest, simulator_of(recipe) if simulated else manifest.backend)
     if broken:
         return dataclasses.replace(found, verified=False, reason=f"degraded and accepted: {broken}")
     if recipe.proof in UNVERIFIED:
@@ -59,11 +61,11 @@ def disagreement(comparison: Comparison, recipe: Recipe, manifest: Manifest) -> 
     return f"{'; '.join(broken)}; worst tensor {comparison.worst_tensor()}" if broken else ""
 
 
-def verification(comparison: Comparison, manifest: Manifest) -> Verification:
+def verification(comparison: Comparison, manifest: Manifest, ran_on: str) -> Verification:
     """Of a comparison that kept its bounds."""
     return Verification(
         verified=True,
-        reason=f"compared with PyTorch on {manifest.backend}",
+        reason=f"compared with PyTorch on {ran_on}",
         images=comparison.images,
         data=comparison.data,
         machine=machine.describe(),
@@ -79,5 +81,6 @@ def record_verification(bundle: CascadeBundle, comparison: Comparison) -> Cascad
     """
     if broken := disagreement(comparison, recipe_for(bundle.manifest.target), bundle.manifest):
         raise ExportError(f"{bundle.manifest.name} disagrees with PyTorch: {broken}")
-    manifest = dataclasses.replace(bundle.manifest, verification=verification(comparison, bundle.manifest))
+    proved = verification(comparison, bundle.manifest, bundle.manifest.backend)
+    manifest = dataclasses.replace(bundle.manifest, verification=proved)
     return bundle.rewrite(manifest)

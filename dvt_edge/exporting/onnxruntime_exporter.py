@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from dvt_edge.network.cascade import attend, patch_tokens
 from dvt_edge.network.stages import StageGraph
 from dvt_edge.quiet import quiet
 
+WEIGHTED = ("Gemm", "MatMul", "Conv")
 OPSET = 23  # the first with Attention; ONNX Runtime has its quantizers since 1.24, its float operators since 1.23
 
 
@@ -43,20 +46,23 @@ def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInpu
                 float_file = folder / f"{stage.name}.float.onnx"
                 onnx.save(model, float_file)
                 reader = StreamedCalibration(stage, calibration, recipe.quantization.calibration_images)
-                quantize(float_file, artifact, reader)
+                quantize(float_file, artifact, reader, partial(recipe.keeps_float, stage.name))
                 float_file.unlink()
     except Exception as error:  # the exporter, the checker and the quantizer each raise their own types
         raise ExportError(f"{stage.name}: target {recipe.name} failed ({cause(error)})") from error
     return Converted(artifact, count_operators(artifact, recipe.backend))
 
 
-def to_onnx(stage: StageGraph) -> onnx.ModelProto:
-    with Rewriting({attend: onnx_attend, patch_tokens: patch_linear, torch.conv2d: conv1x1}):
+def to_onnx(
+    stage: StageGraph, rewrites: Mapping[Any, Callable[..., Any]] | None = None, opset: int = OPSET
+) -> onnx.ModelProto:
+    """The stage in float32, traced with `rewrites` (default: `REWRITES`). Raises what the exporter or checker raise."""
+    with Rewriting(REWRITES if rewrites is None else rewrites):
         exported = torch.export.export(stage, stage.example_inputs(), strict=False)
     program = torch.onnx.export(
         exported,
         dynamo=True,
-        opset_version=OPSET,
+        opset_version=opset,
         input_names=[t.name for t in stage.inputs],
         output_names=[t.name for t in stage.outputs],
         optimize=True,
@@ -65,9 +71,23 @@ def to_onnx(stage: StageGraph) -> onnx.ModelProto:
     assert program is not None
     model = program.model_proto
     onnx.checker.check_model(model, full_check=True)
-    for node in model.graph.node:  # traces of where each node came from in Python: larger than the graph itself
-        del node.metadata_props[:]
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED:
+            node.name = f"{module_of(node)}/{node.name}"
+        del node.metadata_props[:]  # traces of where it came from in Python: larger than the graph itself
     return model
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    """The innermost module of the stage that an exported node comes from, by its name there."""
+    scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
+    inside = [scope for scope in ast.literal_eval(scopes)[:-1] if scope.startswith("stage.")]
+    return inside[-1].removeprefix("stage.") if inside else ""
+
+
+def layer_of(node: onnx.NodeProto) -> str:
+    """The same, of a node of a model of `to_onnx`, fused or not."""
+    return node.name.split("/")[0]
 
 
 def onnx_attend(qkv: Tensor, heads: int, reused: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -78,6 +98,9 @@ def onnx_attend(qkv: Tensor, heads: int, reused: Tensor | None) -> tuple[Tensor,
         q, k, v, bias, q_num_heads=heads, kv_num_heads=heads, qk_matmul_output_mode=0 if bias is None else 2
     )
     return y.squeeze(0), relation.squeeze(0)
+
+
+REWRITES: dict[Any, Callable[..., Any]] = {attend: onnx_attend, patch_tokens: patch_linear, torch.conv2d: conv1x1}
 
 
 class StreamedCalibration(CalibrationDataReader):
@@ -96,8 +119,8 @@ class StreamedCalibration(CalibrationDataReader):
         return {name: tensor.numpy() for name, tensor in zip(self.names, inputs, strict=True)}
 
 
-def quantize(float_file: Path, artifact: Path, reader: StreamedCalibration) -> None:
-    """QDQ around the linears and convolutions; everything between them stays float.
+def quantize(float_file: Path, artifact: Path, reader: StreamedCalibration, keeps_float: Callable[[str], bool]) -> None:
+    """QDQ around the linears and convolutions but those that are kept; everything between them stays float.
 
     The linears are fused into Gemm first: ONNX Runtime runs a quantized Gemm with a float output in one kernel,
     so that only inputs are rounded. Weights take 7 of the 8 bits (`reduce_range`): x86 without VNNI adds pairs
@@ -117,7 +140,9 @@ def quantize(float_file: Path, artifact: Path, reader: StreamedCalibration) -> N
         reduce_range=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_quantize=[n.name for n in model.graph.node if n.op_type in ("Gemm", "Conv")],
+        nodes_to_quantize=[
+            n.name for n in model.graph.node if n.op_type in ("Gemm", "Conv") and not keeps_float(layer_of(n))
+        ],
         extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "Conv"]},
     )
     fused.unlink()

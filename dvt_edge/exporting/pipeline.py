@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,7 +30,6 @@ from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images, sample
 from dvt_edge.data.shipped import with_clone
 from dvt_edge.device.bundle import CascadeBundle, list_files, why_not_replaceable
-from dvt_edge.device.engines import LoadStage
 from dvt_edge.device.manifest import (
     FORMAT,
     MANIFEST,
@@ -48,7 +48,9 @@ from dvt_edge.device.runtime import Runtime
 from dvt_edge.errors import DataError, EngineError, ExportError, packages
 from dvt_edge.exporting.exporters import Converted, exporter_for
 from dvt_edge.exporting.gate import UNVERIFIED, judge, keep_promise
-from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, recipe_for
+from dvt_edge.exporting.qnn_chips import for_chips
+from dvt_edge.exporting.qnn_simulator import QNN_TOOLS, simulated
+from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, keeping, recipe_for
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade
 from dvt_edge.network.stages import StageChain, StageGraph, split
@@ -77,20 +79,23 @@ def export(
     limit: int = DRAWN_IMAGES,
     checkpoint_sha256: str | None = None,
     name: str | None = None,
+    socs: Sequence[str] = (),
+    keep_float: Sequence[str] = (),
     accept_degraded: bool = False,
     report: Report | None = None,
 ) -> CascadeBundle:
     """Export `cascade` for `target` into the folder `out`, replacing a bundle that was there.
 
     `calibration` are real images, as an object or a path: `calibration_images`. At most `limit` are drawn of them; the
-    first set the quantization ranges, the others measure quality and operating points. `report` is told of progress.
-    Nothing is left at `out` unless every check passed; `accept_degraded` writes a bundle that breaks its recipe's
-    bounds all the same, not verified and with the reason in its manifest.
+    first set the quantization ranges, the others measure quality and operating points. `socs` are chips that an NPU's
+    target is compiled for, in place of its recipe's; `keep_float` are layers left out of its quantization. `report`
+    is told of progress. Nothing is left at `out` unless every check passed; `accept_degraded` writes a bundle that
+    breaks its recipe's bounds all the same, not verified and with the reason in its manifest.
 
     Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch or
     something else than a bundle is at `out`.
     """
-    recipe, out = recipe_for(target), Path(out)
+    recipe, out = for_chips(keeping(recipe_for(target), keep_float), socs), Path(out)
     check_replaceable(out)
     images = calibration_images(cascade, calibration).shuffled().first(limit)
     made = Export(cascade, recipe, images, checkpoint_sha256, name or cascade.config.name, report, accept_degraded)
@@ -144,6 +149,7 @@ def stage_spec(stage: StageGraph, converted: Converted, inputs: tuple[TensorSpec
         inputs=inputs,
         outputs=stage.outputs,
         operators=converted.operators,
+        compiled=converted.compiled,
     )
 
 
@@ -164,7 +170,8 @@ class Export:
         self.convert = exporter_for(recipe)
         wanted = recipe.quantization.calibration_images if recipe.quantization else 0
         used = min(wanted, len(images) // 2)
-        self.calibration, self.measured = images.first(used), images.take(range(used, len(images)))
+        self.calibration = images.first(used)
+        self.measured = images.take(range(used, len(images))[: recipe.measured_images])
         self.classes = class_names(cascade.trained_on, images, cascade.config.num_classes)
 
     def run(self, out: Path) -> CascadeBundle:
@@ -172,7 +179,11 @@ class Export:
             stages = tuple(self.export_stage(folder, k) for k in range(self.cascade.config.num_exits))
             draft = self.draft(folder, stages)
             bundle = CascadeBundle(folder, draft)
-            manifest = self.measure_with_pytorch(bundle) if self.recipe.proof == "lowered" else self.measure(bundle)
+            if self.recipe.proof == "lowered":
+                manifest = self.measure_with_pytorch(bundle)
+            else:
+                with self.runtime(bundle) as runtime:
+                    manifest = self.measure(bundle, runtime)
             manifest = dataclasses.replace(manifest, files=list_files(folder))
             (folder / MANIFEST).write_text(to_json(manifest))
             check_replaceable(out)  # once more: an export takes minutes
@@ -240,16 +251,14 @@ class Export:
             verification=Verification(False, "not checked yet", 0, self.measured.source, machine.describe()),
             labels="labels.json",
             golden=Golden(0, (), (), "artifact", 0.0),
-            tools=tool_versions(recipe.engine),
+            tools=tool_versions(recipe.engine) | (QNN_TOOLS if recipe.proof == "simulated" else {}),
             files=list_files(folder),
         )
 
-    def measure(self, bundle: CascadeBundle) -> Manifest:
+    def measure(self, bundle: CascadeBundle, runtime: Runtime) -> Manifest:
         """Run the artifacts, hold them against PyTorch, and find the operating points on their own outputs."""
-        images = self.measured
-        if interpreted := self.recipe.proof == "interpreted":
-            images = images.first(INTERPRETED_IMAGES)
-        runtime = Runtime(bundle, load_stage=self.interpreter() if interpreted else None)
+        interpreted = self.recipe.proof == "interpreted"
+        images = self.measured.first(INTERPRETED_IMAGES) if interpreted else self.measured
         checked = images.first(CHECKED_IMAGES)
         comparison = compare(self.cascade, runtime, checked, self.report)
         rest = images.take(range(len(checked), len(images)))
@@ -273,10 +282,18 @@ class Export:
             manifest, verification=said, golden=self.golden(bundle.folder, images, logits, "artifact", tolerance)
         )
 
-    def interpreter(self) -> LoadStage:
-        """In place of an engine that does not run here."""
-        with packages(f"target {self.recipe.name}", self.recipe.extra):
-            return import_module("dvt_edge.exporting.coreml_check").load_stage
+    @contextmanager
+    def runtime(self, bundle: CascadeBundle) -> Iterator[Runtime]:
+        """Of the bundle's engine, or of what stands in for one that does not run here."""
+        if self.recipe.proof == "simulated":
+            with simulated(bundle, self.recipe) as runtime:
+                yield runtime
+        elif self.recipe.proof == "interpreted":
+            with packages(f"target {self.recipe.name}", self.recipe.extra):
+                interpreter = import_module("dvt_edge.exporting.coreml_check").load_stage
+            yield Runtime(bundle, load_stage=interpreter)
+        else:
+            yield Runtime(bundle)
 
     def measure_with_pytorch(self, bundle: CascadeBundle) -> Manifest:
         """For a backend that nothing here runs: everything from PyTorch, and marked as not verified."""

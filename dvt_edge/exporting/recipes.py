@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Literal
 
-from dvt_edge.errors import UnknownTargetError
+from dvt_edge.errors import ExportError, UnknownTargetError
 from dvt_edge.validation.bounds import Bounds, DeviceBounds
 
 Engine = Literal["onnxruntime", "executorch", "coreml"]
@@ -28,6 +29,7 @@ class Quantization:
     activations: Literal["static", "dynamic", "float"] = "static"
     calibration_images: int = 128
     weights: Literal["linear", "palette"] = "linear"
+    smooth: float | None = None  # strength with which outliers go into weights first: outliers.py; None: they stay
     block: int | None = None  # weights that share a scale, along the inputs; None: all of an output channel
     first_layer: bool = True  # the one that reads the pixels too, whose error all others take
 
@@ -54,12 +56,25 @@ class Recipe:
     quantization: Quantization | None = None
     layout: Literal["NHWC", "image"] = "NHWC"
     device: DeviceBounds = FLOAT_DEVICE
-    keep_float: tuple[str, ...] = ()  # layers with weights that are not quantized: module names in a stage, or patterns
+    keep_float: tuple[str, ...] = ()  # layers with weights that are not quantized: `inside`
     status: Status = "ready"
+    socs: tuple[str, ...] = ()  # the chips that stages are compiled for, by names of `qnn_chips.py`
+    least_soc: str | None = None  # the first chip that can run it
+    measured_images: int | None = None  # at most, of those that set no ranges; a simulator takes a second for each
     proof: Proof = "run"
     undelegated: tuple[str, ...] = ()  # kinds of operators that the backend may leave to others, each once in a stage
     packages: tuple[str, ...] = ()  # import names that it needs beyond its extra's
     about: str = ""  # what becomes of a stage, and what stays in float
+
+    def keeps_float(self, stage: str, layer: str) -> bool:
+        """Whether `keep_float` names a layer, in every stage ("blocks.0.fc2") or in one ("stage1.blocks.*.fc2")."""
+        return any(inside(name, p) for p in self.keep_float for name in (layer, f"{stage}.{layer}"))
+
+
+def inside(layer: str, pattern: str) -> bool:
+    """Whether a layer is what a pattern names, or inside of it: "*" stands for one part between dots, or some of it."""
+    parts, wanted = layer.split("."), pattern.split(".")
+    return len(wanted) <= len(parts) and all(map(fnmatchcase, parts, wanted))
 
 
 WEIGHTS = "linears and convolutions"
@@ -75,14 +90,18 @@ XNNPACK_DYNAMIC = Bounds(min_sqnr_db=38.0, min_top1_agreement=0.99, min_exit_agr
 COREML_FLOAT16 = Bounds(min_sqnr_db=47.0, min_top1_agreement=0.99, min_exit_agreement=0.99)
 COREML_WEIGHTS8 = Bounds(min_sqnr_db=34.0, min_top1_agreement=0.98, min_exit_agreement=0.97)
 COREML_PALETTE6 = Bounds(min_sqnr_db=24.0, min_top1_agreement=0.97, min_exit_agreement=0.95)
+QNN_FLOAT16 = Bounds(min_sqnr_db=45.0, min_top1_agreement=0.99, min_exit_agreement=0.97)
+QNN_A16W8 = Bounds(min_sqnr_db=25.0, min_top1_agreement=0.97, min_exit_agreement=0.95)
+QNN_A8W8 = Bounds(min_sqnr_db=20.0, min_top1_agreement=0.96, min_exit_agreement=0.94)
 INT8_DEVICE = DeviceBounds(0.25)  # ARM's and x86's int8 kernels are within 0.15 on the shipped cascade
 FLOAT16_DEVICE = DeviceBounds(0.1)
 
 STATIC8 = Quantization()
+STATIC16 = Quantization(activation_bits=16)
 DYNAMIC8 = Quantization(activations="dynamic", calibration_images=0)
 BLOCKS8 = Quantization(activations="float", calibration_images=0, block=32)
 CHANNELS8 = Quantization(activations="float", calibration_images=0, first_layer=False)
-PALETTE6 = dataclasses.replace(CHANNELS8, weight_bits=6, weights="palette")
+PALETTE6 = replace(CHANNELS8, weight_bits=6, weights="palette")
 
 RECIPES = (
     Recipe(
@@ -216,7 +235,64 @@ RECIPES = (
         packages=("coremltools",),
         about="float16 in Core ML, from ExecuTorch's runtime",
     ),
+    Recipe(
+        name="onnx-qnn-fp16",
+        engine="onnxruntime",
+        backend="QNNExecutionProvider",
+        extra="onnx",
+        precision="float16",
+        bounds=QNN_FLOAT16,
+        device=FLOAT16_DEVICE,
+        status="simulator",
+        proof="simulated",
+        socs=("sm8550",),
+        least_soc="sm8450",
+        measured_images=128,
+        about="float16 on Snapdragon's NPU, a context binary for each chip",
+    ),
+    Recipe(
+        name="onnx-qnn-a16w8",
+        engine="onnxruntime",
+        backend="QNNExecutionProvider",
+        extra="onnx",
+        precision="float32",
+        bounds=QNN_A16W8,
+        quantization=STATIC16,
+        device=INT8_DEVICE,
+        status="simulator",
+        proof="simulated",
+        socs=("sm8550",),
+        least_soc="sm8550",
+        measured_images=128,
+        about="everything quantized (QDQ) on Snapdragon's NPU: weights int8, activations 16 bits",
+    ),
+    Recipe(
+        name="onnx-qnn-a8w8",
+        engine="onnxruntime",
+        backend="QNNExecutionProvider",
+        extra="onnx",
+        precision="float32",
+        bounds=QNN_A8W8,
+        quantization=STATIC8,
+        device=INT8_DEVICE,
+        status="simulator",
+        proof="simulated",
+        socs=("sm8550",),
+        least_soc="sm8350",
+        measured_images=128,
+        about="everything quantized (QDQ) on Snapdragon's NPU: weights and activations int8",
+    ),
 )
+
+
+def keeping(recipe: Recipe, layers: Sequence[str]) -> Recipe:
+    """The recipe with more layers in float. Raises ExportError for one that quantizes everything, or nothing."""
+    if not layers:
+        return recipe
+    found = recipe.quantization
+    if found is None or found.activations == "float" or recipe.backend == "QNNExecutionProvider":
+        raise ExportError(f"target {recipe.name} keeps no single layer in float; leave {', '.join(layers)} out")
+    return replace(recipe, keep_float=(*recipe.keep_float, *layers))
 
 
 def recipe_for(target: str) -> Recipe:

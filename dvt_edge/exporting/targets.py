@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from dvt_edge.errors import PACKAGES
+from dvt_edge.exporting.qnn_chips import chip_of
+from dvt_edge.exporting.qnn_simulator import why_not
 from dvt_edge.exporting.recipes import RECIPES, Recipe
 from dvt_edge.validation.bounds import Bounds
 
@@ -54,7 +56,8 @@ def bounds(kept: Bounds) -> str:
 
 def about(recipe: Recipe) -> str:
     left = f"; in float: {', '.join(recipe.keep_float)}" if recipe.keep_float else ""
-    return recipe.about + left
+    least = f"; {chip_of(recipe.least_soc).name} ({recipe.least_soc}) or later" if recipe.least_soc else ""
+    return recipe.about + left + least
 
 
 def on_this_machine(recipe: Recipe) -> str:
@@ -63,6 +66,8 @@ def on_this_machine(recipe: Recipe) -> str:
         if find_spec(package) is None:
             name, extra = PACKAGES[package]
             return f"needs {name}: pip install 'dvt-edge[{extra or recipe.extra}]'"
+    if recipe.proof == "simulated":
+        return f"needs {why}" if (why := why_not()) else "ready, on the simulator"
     if recipe.proof == "lowered":
         return "lowers only"
     if recipe.proof == "interpreted":

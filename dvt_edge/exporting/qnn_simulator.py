@@ -1,0 +1,184 @@
+"""Qualcomm's simulator of the HTP, the NPU of Snapdragon: compiles stages for a chip and runs them, on Linux x86-64.
+
+It comes with onnxruntime-qnn, whose versions are not ours, so it lives in an environment of its own (`install` makes
+it, once, in the user's cache folder) and runs as a process of its own, `qnn_worker.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Self
+
+from dvt_edge.atomic import new_folder
+from dvt_edge.data.identity import cache_root
+from dvt_edge.device.bundle import CascadeBundle
+from dvt_edge.device.engines import Arrays, Artifact, LoadStage, StageProgram
+from dvt_edge.device.manifest import StageSpec
+from dvt_edge.device.runtime import Runtime
+from dvt_edge.errors import EngineError
+from dvt_edge.exporting import qnn_worker
+from dvt_edge.exporting.qnn_chips import chip_of
+from dvt_edge.exporting.qnn_worker import PROVIDER, receive, send
+from dvt_edge.exporting.recipes import Recipe
+
+PINNED = {"onnxruntime": "1.31.1", "onnxruntime-qnn": "2.7.0", "numpy": "2.4.6"}
+QNN_TOOLS = {"onnxruntime-qnn": PINNED["onnxruntime-qnn"]}
+INSTALL = "dvt-edge targets --install qnn"
+LAST_WORDS = 4096  # bytes of what a worker that died said
+
+
+def environment() -> Path:
+    """Where the simulator's environment is, or will be. Raises RuntimeError where the user has no home."""
+    if given := os.environ.get("DVT_EDGE_QNN"):
+        return Path(given)
+    return cache_root() / f"qnn-{PINNED['onnxruntime-qnn']}"
+
+
+def why_not() -> str | None:
+    """Why the simulator cannot run here, in words that follow "needs"; None where it can."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        return f"Qualcomm's simulator, which there is for Linux on x86-64 only; this is {sys.platform}"
+    if not (environment() / "bin/python").exists():
+        return f"Qualcomm's simulator in an environment of its own: {INSTALL} (550 MB, once)"
+    return None
+
+
+def install() -> Path:
+    """Make the environment, whole or not at all; one that is there stays. Raises EngineError with pip's last line."""
+    place = environment()
+    if why_not() is None:
+        return place
+    if (why := why_not()) and "only" in why:
+        raise EngineError(f"this needs {why}")
+    with new_folder(place) as folder:
+        venv.create(folder, with_pip=True)
+        wanted = [f"{name}=={version}" for name, version in PINNED.items()]
+        pip = [str(folder / "bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, "install", *wanted], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            raise EngineError(f"{' '.join(wanted)} cannot be installed ({said[-1] if said else done.returncode})")
+    return place
+
+
+class Simulator:
+    """The simulator's process, with any number of stages in it. Use it in a `with`; safe to call from several threads.
+
+    Raises EngineError, each in one line: where it is not installed, where a stage does not compile or run, and where
+    the process ends.
+    """
+
+    def __init__(self) -> None:
+        if why := why_not():
+            raise EngineError(f"this needs {why}")
+        self.folder = Path(tempfile.mkdtemp(prefix="dvt-edge-qnn-"))
+        self.lock, self.errors = threading.Lock(), (self.folder / "stderr").open("w+b")
+        self.process = subprocess.Popen(
+            [environment() / "bin/python", "-I", qnn_worker.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},
+            cwd=self.folder,  # the libraries leave files where they run
+        )
+        self.loaded = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin and self.process.stdout
+        try:
+            self.process.stdin.close()
+            self.process.wait(timeout=5)
+        except (OSError, subprocess.TimeoutExpired):
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def ask(self, request: dict[str, Any], arrays: Arrays | None = None) -> tuple[dict[str, Any], Arrays]:
+        requests, answers = self.process.stdin, self.process.stdout
+        assert requests and answers
+        with self.lock:
+            try:
+                send(requests, request, arrays)
+                answer, found = receive(answers)
+            except (OSError, EOFError) as error:
+                raise EngineError(f"Qualcomm's simulator ended ({last_line(self.errors)})") from error
+        if "error" in answer:
+            raise EngineError(str(answer["error"])[:300])
+        return answer, found
+
+    def load(self, model: Path, soc: str, half: bool) -> StageProgram:
+        """An ONNX file, compiled or not, as a function on named arrays."""
+        self.loaded += 1
+        name = str(self.loaded)
+        chip = chip_of(soc).model
+        answer, _ = self.ask({"do": "load", "name": name, "model": str(model), "chip": chip, "half": half})
+        if answer["providers"][0] != PROVIDER:
+            raise EngineError(f"{model.name}: runs on {answer['providers'][0]}; expected {PROVIDER}")
+
+        def run(inputs: Arrays) -> Arrays:
+            return self.ask({"do": "run", "name": name}, inputs)[1]
+
+        return run
+
+    def load_stage(self, bundle: CascadeBundle, soc: str, half: bool) -> LoadStage:
+        """An engine's `load_stage` that runs what a bundle has compiled for one chip."""
+
+        def load(artifact: Artifact, stage: StageSpec, backend: str, threads: int) -> StageProgram:
+            for compiled in stage.compiled:
+                if (compiled.soc, compiled.backend) == (soc, backend):
+                    path = self.folder / f"{stage.name}.onnx"
+                    path.write_bytes(bundle.read(compiled.file))
+                    return self.load(path, soc, half)
+            has = ", ".join(c.soc for c in stage.compiled) or "nothing"
+            raise EngineError(f"{stage.name}: nothing compiled for {soc}; the bundle has: {has}")
+
+        return load
+
+
+@contextmanager
+def simulated(bundle: CascadeBundle, recipe: Recipe) -> Iterator[Runtime]:
+    """A runtime of what the bundle has compiled for the recipe's first chip, on that chip's simulator."""
+    with Simulator() as simulator:
+        load = simulator.load_stage(bundle, recipe.socs[0], recipe.precision == "float16")
+        yield Runtime(bundle, load_stage=load)
+
+
+def simulator_of(recipe: Recipe) -> str:
+    """Where `simulated` runs, in words."""
+    return f"{recipe.backend}, Qualcomm's simulator of {recipe.socs[0]} and no phone"
+
+
+def compile_context(model: bytes, soc: str, half: bool) -> bytes:
+    """An ONNX file as a context binary for a chip, wrapped in ONNX; the same bytes each time.
+
+    In a process of its own, under names of its own: the compiler counts what it compiled, and hashes where it lies.
+    """
+    with Simulator() as simulator:
+        (simulator.folder / "model.onnx").write_bytes(model)
+        chip = chip_of(soc).model
+        ask = {"do": "compile", "model": "model.onnx", "compiled": "context.onnx", "chip": chip, "half": half}
+        simulator.ask(ask)
+        return (simulator.folder / "context.onnx").read_bytes()
+
+
+def last_line(stream: IO[bytes]) -> str:
+    """What a process said last, in one line."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - LAST_WORDS))
+    lines = stream.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].strip()[:200] if lines else "it said nothing"
