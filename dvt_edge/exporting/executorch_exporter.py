@@ -44,6 +44,12 @@ PARTITIONERS = {
     "VulkanBackend": "executorch.backends.vulkan.partitioner.vulkan_partitioner.VulkanPartitioner",
     "CoreMLBackend": "executorch.backends.apple.coreml.partition.CoreMLPartitioner",
 }
+# Core ML has no uint8 input: the image's cast stays outside.
+PARTITIONER_OPTIONS = {
+    "CoreMLBackend": {
+        "skip_ops_for_coreml_delegation": ["dim_order_ops._to_dim_order_copy.default", "aten._to_copy.default"]
+    }
+}
 
 
 def partitioner(backend: str) -> Any:
@@ -51,7 +57,7 @@ def partitioner(backend: str) -> Any:
     if backend == "XnnpackBackend":
         return XnnpackPartitioner()
     module, name = PARTITIONERS[backend].rsplit(".", 1)
-    return getattr(import_module(module), name)()
+    return getattr(import_module(module), name)(**PARTITIONER_OPTIONS.get(backend, {}))
 
 
 def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInputs, folder: Path) -> Converted:
