@@ -20,7 +20,8 @@ fi
 PYTHONPATH="$PWD" "$python" tests/support/golden_bundles.py build/android/bundles onnx-int8 onnx-fp32
 mkdir -p build/android/assets/bundles # of the app under test
 cp build/android/bundles/*.zip build/android/assets/bundles
-cp dvt_edge/simulation/profiles/phone-cpu.json build/android/assets/profile.json
+PYTHONPATH="$PWD" "$python" -c 'from dvt_edge.simulation.device_profile import open_profile
+print(open_profile("phone-cpu").for_phone().to_json())' >build/android/assets/profile.json
 rm -rf android_demo/*/target/surefire-reports
 log="build/android/maven.log"
 status=0

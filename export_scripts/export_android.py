@@ -14,11 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from dvt_edge.atomic import write_text
 from dvt_edge.cli.process import run
+from dvt_edge.simulation.device_profile import open_profile
 
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "android_demo/app/src/main/assets"
-PROFILE = ROOT / "dvt_edge/simulation/profiles/phone-cpu.json"
+PROFILE = "phone-cpu"
 TARGETS = ("onnx-int8", "onnx-fp32")
 
 
@@ -34,7 +36,8 @@ def main() -> int:
         (ASSETS / "bundles").mkdir(parents=True, exist_ok=True)
         for path in sorted(Path(folder).glob("*.zip")):
             print(shutil.copy(path, ASSETS / "bundles"))
-        print(shutil.copyfile(PROFILE, ASSETS / "profile.json"))
+        write_text(ASSETS / "profile.json", open_profile(PROFILE).for_phone().to_json())
+        print(ASSETS / "profile.json")
     return 0
 
 

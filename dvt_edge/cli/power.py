@@ -176,12 +176,11 @@ def profile(
     from dvt_edge.atomic import write_text
     from dvt_edge.cli.options import console
     from dvt_edge.device.log_reader import LogReader
-    from dvt_edge.device.schema import dump_json
     from dvt_edge.simulation.device_profile import open_profile
     from dvt_edge.simulation.measured_profile import measured_profile
 
     made = measured_profile(open_profile(base), LogReader(log), spread)
-    write_text(out, dump_json(made))
+    write_text(out, made.to_json())
     stages = made.measured[0]
     console.print(
         f"{out}: {stages.images} images of {stages.target} artifacts {stages.artifact_sha256[:12]}..., measured: "

@@ -50,10 +50,20 @@ class InstructionTable:
             if (c.target, c.processor) == (target, processor):
                 if tuple(stage_macs) == self.macs:
                     return tuple(map(float, c.stages))
-                rate = sum(c.stages) / sum(self.macs)
+                rate = self.per_mac(target, processor)
                 return tuple(rate * macs for macs in stage_macs)
+        raise self.not_counted(target, processor)
+
+    def per_mac(self, target: str, processor: str) -> float:
+        """The mean of the counted cascade's stages together. Raises SchemaError as `instructions` does."""
+        for c in self.counts:
+            if (c.target, c.processor) == (target, processor):
+                return sum(c.stages) / sum(self.macs)
+        raise self.not_counted(target, processor)
+
+    def not_counted(self, target: str, processor: str) -> SchemaError:
         known = ", ".join(f"{c.target} on {c.processor}" for c in self.counts)
-        raise SchemaError(f"{target} on {processor}: no instructions were counted; counted are {known}")
+        return SchemaError(f"{target} on {processor}: no instructions were counted; counted are {known}")
 
 
 @functools.cache

@@ -7,9 +7,10 @@ the shipped examples and states the model. Standard library only, so that an app
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -167,6 +168,13 @@ class CountedEstimate:
         rate = self.clock_ghz * 1e9 / self.cycles_per_instruction
         return tuple(count / rate + self.call_ms / 1e3 for count in counts)
 
+    def by_macs(self) -> ComputeEstimate:
+        """The same by the mean instructions of a MAC: rougher, and needs no table."""
+        instructions = self.cycles_per_instruction * instruction_table().per_mac(self.target, self.processor)
+        source = f"{self.source}; the mean instructions of a MAC"
+        gmacs_per_s = self.clock_ghz / instructions
+        return ComputeEstimate(self.target, gmacs_per_s, self.busy_w, self.call_ms, self.image_ms, source)
+
 
 @dataclass(frozen=True)
 class MeasuredStages:
@@ -239,6 +247,15 @@ class DeviceProfile:
     @property
     def estimates(self) -> tuple[CountedEstimate | ComputeEstimate, ...]:
         return (*self.counted, *self.estimated)
+
+    def for_phone(self) -> DeviceProfile:
+        """Without `counted` costs, which rest on a table that phones have not: those estimated from MACs instead."""
+        estimated = (*(e.by_macs() for e in self.counted), *self.estimated)
+        return replace(self, counted=(), estimated=estimated)
+
+    def to_json(self) -> str:
+        """Sections of stage costs that are empty are left out: a phone knows no `counted` one."""
+        return json.dumps({k: v for k, v in asdict(self).items() if v != ()}, indent=1, allow_nan=False) + "\n"
 
     def costs(self, stage_macs: Sequence[int], artifact_sha256: str, target: str) -> StageCosts:
         """Of an artifact: measured ones if the profile has them for exactly these files, else an estimate, from counted

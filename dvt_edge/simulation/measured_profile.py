@@ -35,7 +35,7 @@ def measured_profile(base: DeviceProfile, log: LogReader, spread: float = SPREAD
     measured = MeasuredStages(header.target, header.artifact_sha256, *stages, images=len(work.end), source=source)
     kept = tuple(m for m in base.measured if m.artifact_sha256 != header.artifact_sha256)
     power = base_power(base.power, energy.idle_w, where)
-    return dataclasses.replace(base, name=header.device, power=power, measured=(*kept, measured))
+    return dataclasses.replace(base.for_phone(), name=header.device, power=power, measured=(*kept, measured))
 
 
 def stage_costs(

@@ -255,3 +255,14 @@ def test_an_empty_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("")
     with pytest.raises(SchemaError, match="empty"):
         LogReader(tmp_path / "log.jsonl")
+
+
+def test_a_phone_s_profile_has_counted_costs_by_the_mean_instructions_of_a_mac() -> None:
+    """Where each stage was counted that is rougher; for another cascade it is the same."""
+    profile = open_profile("phone-cpu")
+    flat = profile.for_phone()
+    assert profile.counted and not flat.counted and "counted" not in json.loads(flat.to_json())
+    for target in (e.target for e in profile.counted):
+        ours, theirs = (p.costs((5_000_000, 7_000_000), "", target) for p in (profile, flat))
+        assert theirs.stage_s == pytest.approx(ours.stage_s) and theirs.stage_j == pytest.approx(ours.stage_j)
+        assert theirs.basis == "estimated" and "mean instructions of a MAC" in theirs.source
