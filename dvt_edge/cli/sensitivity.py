@@ -24,7 +24,9 @@ def sensitivity(
     data: Annotated[str | None, typer.Option(help="Real images, as `export --calibration` takes them.")] = None,
     by: Annotated[str, typer.Option(help="What is switched together: layer, block, or kind of layer.")] = "layer",
     images: Annotated[int, typer.Option(min=1, max=MOST, help="Images that losses are measured on.")] = 64,
-    aim: Annotated[float | None, typer.Option(help="dB that every exit should have; default: the recipe's.")] = None,
+    aim: Annotated[
+        float | None, typer.Option(min=1, max=200, help="dB that every exit should have; default: the recipe's.")
+    ] = None,
     json_: Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write all figures here.")] = None,
     plot: Annotated[Path | None, typer.Option(dir_okay=False, help="Draw the layers here, .png or .svg.")] = None,
     model: Model = None,

@@ -59,6 +59,8 @@ def words(zoo_bundle: CascadeBundle, tmp_path_factory: pytest.TempPathFactory) -
         name: [name, *(str(word) for word in given)]
         for name, given in {
             "backbones": [],
+            "targets": [],
+            "sensitivity": ["zoo:dvt_cifar10", "onnx-int8"],
             "upgrade": [bundle],
             "train": [folder, out, *tiny],
             "export": ["zoo:dvt_cifar10", out, "-t", "onnx-fp32"],

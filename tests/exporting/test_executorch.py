@@ -123,7 +123,8 @@ def test_int8_covers_every_layer_with_weights_and_nothing_else() -> None:
 
     stage = split(Cascade(PRESETS["dvt_cifar10"]))[1]
     assert INT8.quantization
-    graph = quantize(trace(stage), stage, INT8.quantization, lambda: iter([stage.example_inputs()])).graph
+    given = [stage.example_inputs()]
+    graph = quantize(trace(stage), stage, INT8.quantization, lambda: iter(given), lambda layer: False).graph
     products = [n for n in graph.nodes if str(n.target) in ("aten.linear.default", "aten.conv2d.default")]
     int8 = [n for n in products if "dequantize_per_channel" in str(n.args[1])]
     assert len(int8) == sum(isinstance(m, torch.nn.Linear | torch.nn.Conv2d) for m in stage.modules())
