@@ -42,20 +42,17 @@ def run_demo(checkpoint: str, out: Path, report: Report, data: str | None = None
 
     Raises DataError where the images at `data`, or the package's, are of other classes or have no labels.
     """
-    cascade = load_cascade(checkpoint)
+    cascade, digest = load_cascade(checkpoint), checkpoint_sha256(checkpoint)
     calibration = calibration_images(cascade, data)
-    images = task_images(
-        data, class_names(cascade.trained_on, calibration, cascade.config.num_classes), cascade.config.name
-    )
+    classes = class_names(cascade.trained_on, calibration, cascade.config.num_classes)
+    images = task_images(data, classes, cascade.config.name)
     if images.labels is None:
         raise no_labels(images.source)
     images = images.shuffled().first(IMAGES) if data else images
     targets, shown = [], None
     for recipe in (recipe for recipe in RECIPES if recipe.status == "ready"):
         try:
-            bundle = exported(
-                recipe, cascade, checkpoint_sha256(checkpoint), out / recipe.name, report, calibration if data else None
-            )
+            bundle = exported(recipe, cascade, digest, out / recipe.name, report, calibration)
         except MissingPackageError as error:
             targets.append({"target": recipe.name, "ran": False, "megabytes": 0.0, "reason": str(error)})
             continue
@@ -68,7 +65,7 @@ def run_demo(checkpoint: str, out: Path, report: Report, data: str | None = None
         shown = shown or results
     summary = {
         "model": cascade.config.name,
-        "checkpoint_sha256": checkpoint_sha256(checkpoint),
+        "checkpoint_sha256": digest,
         "data": images.source,
         "images": len(images),
         "machine": machine.describe(),
@@ -88,18 +85,24 @@ def exported(
     report: Report,
     calibration: LabelledImages | None = None,
 ) -> CascadeBundle:
-    """An earlier run's bundle, where it is whole, made from this checkpoint by these tools, and no older than this
-    package's code; else a new one."""
+    """An earlier run's bundle, where it is whole, made from this checkpoint and these images by these tools, and no
+    older than this package's code; else a new one."""
     if folder.is_dir():
         try:
             bundle = CascadeBundle.open(folder)
             made_by = bundle.manifest.tools, bundle.manifest.model.checkpoint_sha256
-            code = max(path.stat().st_mtime for path in Path(dvt_edge.__file__).parent.rglob("*.py"))
-            if made_by == (tool_versions(recipe.engine), digest) and (folder / MANIFEST).stat().st_mtime > code:
+            same = calibration is None or bundle.manifest.verification.data == calibration.source
+            newer = (folder / MANIFEST).stat().st_mtime > last_change()
+            if made_by == (tool_versions(recipe.engine), digest) and same and newer:
                 return bundle
         except DvtEdgeError:
             pass  # damaged or of another release: made anew
     return export(cascade, recipe.name, folder, calibration=calibration, checkpoint_sha256=digest, report=report)
+
+
+def last_change() -> float:
+    """When this package's code last changed, in seconds since 1970."""
+    return max(path.stat().st_mtime for path in Path(dvt_edge.__file__).parent.rglob("*.py"))
 
 
 def described(bundle: CascadeBundle) -> dict[str, Any]:

@@ -180,10 +180,9 @@ def unfuse_linears(model: onnx.ModelProto) -> None:
         if node.op_type != "Gemm" or node.input[1] not in constants:
             nodes.append(node)
             continue
-        transposed = any(a.name == "transB" and a.i for a in node.attribute)
         weight = onnx.numpy_helper.to_array(constants[node.input[1]])
         name, product = f"{node.output[0]}.weight", f"{node.output[0]}.product"
-        columns = np.ascontiguousarray(weight.T if transposed else weight)
+        columns = np.ascontiguousarray(weight.T if outputs_first(node) else weight)
         graph.initializer.append(onnx.numpy_helper.from_array(columns, name))
         biased = len(node.input) > 2
         output = product if biased else node.output[0]
@@ -195,6 +194,11 @@ def unfuse_linears(model: onnx.ModelProto) -> None:
     used = {name for node in nodes for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
+
+
+def outputs_first(node: onnx.NodeProto) -> bool:
+    """Whether the first axis of a convolution's or Gemm's weights is that of its outputs."""
+    return node.op_type == "Conv" or any(a.name == "transB" and a.i for a in node.attribute)
 
 
 def session_options(optimized: Path) -> ort.SessionOptions:

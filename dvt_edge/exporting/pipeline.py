@@ -55,14 +55,12 @@ from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade
 from dvt_edge.network.stages import StageChain, StageGraph, split
 from dvt_edge.quiet import Report
-from dvt_edge.validation.bounds import Bounds
 from dvt_edge.validation.compare import artifact_logits, compare, pytorch_logits
 from dvt_edge.version import __version__
 
 GOLDEN_IMAGES = 4
 SHIPPED, SAMPLE = "dvt_cifar10", "cifar10-calibration"  # images that the shipped cascade was not trained on
 CHECKED_IMAGES = 256  # compared with PyTorch, output by output
-INTERPRETED_IMAGES = 512  # at most, where a program is interpreted
 TOOLS = {
     "onnxruntime": ("torch", "onnx", "onnxscript", "onnxruntime"),
     "executorch": ("torch", "torchao", "executorch"),
@@ -195,8 +193,7 @@ class Export:
         stage = split(self.cascade, self.recipe.layout)[index]
         self.report(f"{self.recipe.name}: converting {stage.name}", index, self.cascade.config.num_exits)
         with packages(f"target {self.recipe.name}", self.recipe.extra):
-            recipe = dataclasses.replace(self.recipe, bounds=Bounds()) if self.accept_degraded else self.recipe
-            converted = self.convert(stage, recipe, self.calibration_inputs(stage), folder)
+            converted = self.convert(stage, self.recipe, self.calibration_inputs(stage), folder)
         keep_promise(self.recipe, stage.name, converted.operators)
         if self.recipe.layout == "image":  # the runtime hands pixels over; the engine makes the picture
             inputs = (split(self.cascade)[index].inputs[0], *stage.inputs[1:])
@@ -258,7 +255,7 @@ class Export:
     def measure(self, bundle: CascadeBundle, runtime: Runtime) -> Manifest:
         """Run the artifacts, hold them against PyTorch, and find the operating points on their own outputs."""
         interpreted = self.recipe.proof == "interpreted"
-        images = self.measured.first(INTERPRETED_IMAGES) if interpreted else self.measured
+        images = self.measured
         checked = images.first(CHECKED_IMAGES)
         comparison = compare(self.cascade, runtime, checked, self.report)
         rest = images.take(range(len(checked), len(images)))

@@ -23,7 +23,7 @@ from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config,
 from dvt_edge.device.manifest import Compiled, Operators
 from dvt_edge.errors import EngineError, ExportError, cause
 from dvt_edge.exporting.exporters import CalibrationInputs, Converted
-from dvt_edge.exporting.onnxruntime_exporter import StreamedCalibration, to_onnx
+from dvt_edge.exporting.onnxruntime_exporter import StreamedCalibration, outputs_first, to_onnx
 from dvt_edge.exporting.qnn_simulator import compile_context
 from dvt_edge.exporting.recipes import Recipe
 from dvt_edge.exporting.rewriting import conv1x1, patch_linear
@@ -142,7 +142,6 @@ def per_channel(graph: onnx.GraphProto) -> dict[str, list[dict[str, object]]]:
     found: dict[str, list[dict[str, object]]] = {}
     for node in graph.node:
         if node.op_type in ("Gemm", "Conv") and node.input[1] in weights:
-            turned = any(a.name == "transB" and a.i for a in node.attribute)
-            axis = 0 if node.op_type == "Conv" or turned else 1
+            axis = 0 if outputs_first(node) else 1
             found[node.input[1]] = [{"quant_type": QuantType.QInt8, "axis": axis, "symmetric": True}]
     return found

@@ -60,7 +60,7 @@ class Recipe:
     status: Status = "ready"
     socs: tuple[str, ...] = ()  # the chips that stages are compiled for, by names of `qnn_chips.py`
     least_soc: str | None = None  # the first chip that can run it
-    measured_images: int | None = None  # at most, of those that set no ranges; a simulator takes a second for each
+    measured_images: int | None = None  # at most, of those that set no ranges: interpreters and simulators are slow
     proof: Proof = "run"
     undelegated: tuple[str, ...] = ()  # kinds of operators that the backend may leave to others, each once in a stage
     packages: tuple[str, ...] = ()  # import names that it needs beyond its extra's
@@ -179,6 +179,7 @@ RECIPES = (
         layout="image",
         device=FLOAT16_DEVICE,
         proof="interpreted",
+        measured_images=512,
         about="float16 ML program for iOS 17, one .mlpackage a stage",
     ),
     Recipe(
@@ -192,6 +193,7 @@ RECIPES = (
         layout="image",
         device=FLOAT16_DEVICE,
         proof="interpreted",
+        measured_images=512,
         about="the same with int8 weights, symmetric per output channel; the first layer, and all else, float16",
     ),
     Recipe(
@@ -206,6 +208,7 @@ RECIPES = (
         device=FLOAT16_DEVICE,
         status="experimental",
         proof="interpreted",
+        measured_images=512,
         packages=("sklearn",),
         about="the same with weights of 64 values a tensor (k-means); the first layer, and all else, float16",
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -18,7 +17,9 @@ from dvt_edge.exporting.outliers import smoothed
 from dvt_edge.exporting.recipes import Recipe, inside
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.config import CascadeConfig
+from dvt_edge.network.pixels import normalise
 from dvt_edge.quiet import Report
+from dvt_edge.validation.compare import ErrorMeter, sort_key
 
 By = Literal["layer", "block", "kind"]
 BATCH = 16
@@ -65,10 +66,9 @@ class Sensitivity:
 
 def tensors(images: LabelledImages, config: CascadeConfig) -> list[Tensor]:
     """Batches (B, 3, size, size), normalised."""
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (config.mean, config.std))
-    pixels = [torch.from_numpy(preprocess(image, config.image_size, config.resize)) for image in images]
-    whole = [(p.permute(2, 0, 1).float() / 255 - mean) / std for p in pixels]
-    return [torch.stack(whole[i : i + BATCH]) for i in range(0, len(whole), BATCH)]
+    pixels = [preprocess(image, config.image_size, config.resize) for image in images]
+    starts = range(0, len(pixels), BATCH)
+    return [normalise(torch.from_numpy(np.stack(pixels[i : i + BATCH])), config) for i in starts]
 
 
 def patterns(layers: Sequence[str], by: By) -> list[str]:
@@ -127,7 +127,7 @@ def sensitivity(
         left = [g for g in groups if g.name not in keep and g.alone[exit_].sqnr_db is not None]
         if not left:
             break
-        keep.append(min(left, key=lambda g: decibels(g.alone[exit_])).name)
+        keep.append(min(left, key=lambda g: sort_key(g.alone[exit_].sqnr_db)).name)
         still = every - {layer for name in keep for layer in members[name]}
         kept = losses(answers(emulation, images, still, rounded))
         if report:
@@ -148,18 +148,14 @@ def sensitivity(
     )
 
 
-def decibels(found: ExitLoss) -> float:
-    return math.inf if found.sqnr_db is None else found.sqnr_db
-
-
 def worst(found: Sequence[ExitLoss]) -> tuple[int, float]:
     """The exit of the lowest SQNR, and that."""
-    return min(((k, decibels(one)) for k, one in enumerate(found)), key=lambda pair: pair[1])
+    return min(((k, sort_key(one.sqnr_db)) for k, one in enumerate(found)), key=lambda pair: pair[1])
 
 
 def loss(found: Tensor, exact: Tensor, labels: Sequence[int] | None) -> ExitLoss:
-    noise, signal = float((found - exact).double().square().sum()), float(exact.double().square().sum())
+    meter = ErrorMeter()
+    meter.add(found.numpy(), exact.numpy())
     ours, theirs = found.argmax(1).numpy(), exact.argmax(1).numpy()
     change = None if labels is None else float(np.mean(ours == labels) - np.mean(theirs == labels))
-    sqnr = None if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)
-    return ExitLoss(sqnr, float(np.mean(ours == theirs)), change)
+    return ExitLoss(meter.sqnr_db, float(np.mean(ours == theirs)), change)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dvt_edge.data.images import LabelledImages
@@ -22,7 +22,7 @@ def exit_accuracies(
 ) -> dict[str, list[float]]:
     """ "top1" and, where the images have coarse classes, 'coarse_top1' per exit: fractions, in float32.
 
-    The probability of a coarse class is that of its fine classes together.
+    Coarse answers are `coarse_answers`.
     """
     device = next(model.parameters()).device
     coarse = None if images.coarse is None else torch.tensor(images.coarse.of)
@@ -33,7 +33,14 @@ def exit_accuracies(
             exits = [z.cpu() for z in model(normalise(pixels.to(device), config))]
             correct["top1"] += torch.tensor([(z.argmax(dim=-1) == labels).sum() for z in exits])
             if coarse is not None:
-                groups = F.one_hot(coarse).float()  # (fine, coarse)
-                answers = [(z.softmax(dim=-1) @ groups).argmax(dim=-1) for z in exits]
+                answers = [coarse_answers(z, coarse) for z in exits]
                 correct["coarse_top1"] += torch.tensor([(z == coarse[labels]).sum() for z in answers])
     return {name: [round(c / len(images), 4) for c in found.tolist()] for name, found in correct.items()}
+
+
+def coarse_answers(logits: Tensor, of: Tensor) -> Tensor:
+    """(..., fine) logits -> (...) coarse classes. The probability of one is that of its fine classes together.
+
+    `of` (fine,) int64 is the coarse class of each fine one.
+    """
+    return (logits.softmax(dim=-1) @ F.one_hot(of).float()).argmax(dim=-1)

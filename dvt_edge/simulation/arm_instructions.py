@@ -44,26 +44,25 @@ class InstructionTable:
     def instructions(self, target: str, processor: str, stage_macs: Sequence[int]) -> tuple[float, ...]:
         """Of each stage: counted ones for the counted cascade; for another, its MACs by the counted one's mean rate.
 
-        Raises SchemaError where target and processor were not counted together.
+        Raises SchemaError as `count` does.
         """
-        for c in self.counts:
-            if (c.target, c.processor) == (target, processor):
-                if tuple(stage_macs) == self.macs:
-                    return tuple(map(float, c.stages))
-                rate = self.per_mac(target, processor)
-                return tuple(rate * macs for macs in stage_macs)
-        raise self.not_counted(target, processor)
+        counted = self.count(target, processor)
+        if tuple(stage_macs) == self.macs:
+            return tuple(map(float, counted.stages))
+        rate = self.per_mac(target, processor)
+        return tuple(rate * macs for macs in stage_macs)
 
     def per_mac(self, target: str, processor: str) -> float:
-        """The mean of the counted cascade's stages together. Raises SchemaError as `instructions` does."""
+        """The mean of the counted cascade's stages together. Raises SchemaError as `count` does."""
+        return sum(self.count(target, processor).stages) / sum(self.macs)
+
+    def count(self, target: str, processor: str) -> Count:
+        """Raises SchemaError where target and processor were not counted together."""
         for c in self.counts:
             if (c.target, c.processor) == (target, processor):
-                return sum(c.stages) / sum(self.macs)
-        raise self.not_counted(target, processor)
-
-    def not_counted(self, target: str, processor: str) -> SchemaError:
+                return c
         known = ", ".join(f"{c.target} on {c.processor}" for c in self.counts)
-        return SchemaError(f"{target} on {processor}: no instructions were counted; counted are {known}")
+        raise SchemaError(f"{target} on {processor}: no instructions were counted; counted are {known}")
 
 
 @functools.cache

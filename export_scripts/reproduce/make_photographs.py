@@ -17,7 +17,6 @@ from typing import Annotated, Any
 import matplotlib
 import numpy as np
 import torch
-import torch.nn.functional as F
 import typer
 from make_results import RUNNABLE, plot_budget, plot_examples
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ from dvt_edge.cli.tables import print_study
 from dvt_edge.data.reading import open_images
 from dvt_edge.evaluation.study import Study, run_study
 from dvt_edge.exporting.pipeline import calibration_images
+from dvt_edge.network.accuracy import coarse_answers
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 
 matplotlib.use("Agg")
@@ -40,10 +40,9 @@ TIMED = 200  # photographs
 
 
 def coarse_right(logits: ExitLogits, of: tuple[int, ...]) -> NDArray[np.bool_]:
-    """(images, exits): whether the coarse class, whose probability is that of its fine ones together, is right."""
+    """(images, exits): whether the coarse class is right."""
     assert logits.labels is not None
-    groups = F.one_hot(torch.tensor(of)).float()
-    answers = (torch.from_numpy(np.array(logits.logits)).softmax(dim=-1) @ groups).argmax(dim=-1).numpy()
+    answers = coarse_answers(torch.from_numpy(np.array(logits.logits)), torch.tensor(of)).numpy()
     found: NDArray[np.bool_] = answers == np.asarray(of)[logits.labels][:, None]
     return found
 

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from dvt_edge import machine
 from dvt_edge.atomic import write_text
 from dvt_edge.calibration.confidence import wilson
+from dvt_edge.calibration.exit_logits import BundleSource, LogitSource, compute
+from dvt_edge.cli.demo import exported
 from dvt_edge.cli.options import progress
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images
@@ -30,15 +32,14 @@ from dvt_edge.device.runtime import Runtime
 from dvt_edge.evaluation.curves import TorchSource
 from dvt_edge.evaluation.intervals import paired_difference
 from dvt_edge.exporting.coreml_check import load_stage as interpret
-from dvt_edge.exporting.pipeline import export
 from dvt_edge.exporting.recipes import RECIPES, Recipe, recipe_for
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.quiet import Report
-from dvt_edge.validation.compare import Comparison, ErrorMeter, artifact_logits
+from dvt_edge.validation.compare import Comparison, ErrorMeter
 
 CHECKPOINT = "zoo:dvt_cifar10"
 ROOT = Path(__file__).parents[2]
-INTERPRETED, BATCH, TURNS = 1000, 250, 60
+INTERPRETED, TURNS = 1000, 60
 Logits = NDArray[np.float32]  # (images, exits, classes)
 
 
@@ -51,17 +52,19 @@ def main(
     images = open_images(data, "test")
     drawn = images.shuffled().first(INTERPRETED)
     recipes = [recipe_for(name) for name in only or ()] or [r for r in RECIPES if r.proof in ("run", "interpreted")]
-    bundles = {r.name: bundle_of(r, work / "bundles" / r.name) for r in recipes}
+    cascade, digest = load_cascade(CHECKPOINT), checkpoint_sha256(CHECKPOINT)
+    in_torch = TorchSource(cascade, digest)
     rows = []
     with progress() as report:
-        reference = {id(some): torch_logits(some, work / "logits", report) for some in (images, drawn)}
+        bundles = {r.name: exported(r, cascade, digest, work / "bundles" / r.name, report) for r in recipes}
+        reference = {id(some): kept_logits(in_torch, some, work / "logits", report) for some in (images, drawn)}
         for recipe in recipes:
             some = drawn if recipe.proof == "interpreted" else images
-            found = logits_of(bundles[recipe.name], recipe, some, work / "logits", report)
+            found = kept_logits(source_of(bundles[recipe.name], recipe), some, work / "logits", report)
             rows.append(figures(bundles[recipe.name], found, reference[id(some)], some))
         ratios = latency({name: b for name, b in bundles.items() if recipe_for(name).proof == "run"}, images, report)
     rows = [row | {"latency": ratios.get(row["target"])} for row in rows]
-    summary = {"checkpoint_sha256": checkpoint_sha256(CHECKPOINT), "machine": machine.describe(), "recipes": rows}
+    summary = {"checkpoint_sha256": digest, "machine": machine.describe(), "recipes": rows}
     write_text(docs / "results/recipes.json", json.dumps(summary, indent=1) + "\n")
     write_text(docs / "recipes.md", page(summary))
 
@@ -69,46 +72,14 @@ def main(
 # -- logits ----------------------------------------------------------------------------------------------------------
 
 
-def bundle_of(recipe: Recipe, folder: Path) -> CascadeBundle:
-    if folder.is_dir():
-        return CascadeBundle.open(folder)
-    with progress() as report:
-        digest = checkpoint_sha256(CHECKPOINT)
-        return export(load_cascade(CHECKPOINT), recipe.name, folder, checkpoint_sha256=digest, report=report)
+def source_of(bundle: CascadeBundle, recipe: Recipe) -> LogitSource:
+    """The artifacts, on their engine or interpreted."""
+    return BundleSource(Runtime(bundle, load_stage=interpret if recipe.proof == "interpreted" else None))
 
 
-def torch_logits(images: LabelledImages, kept: Path, report: Report) -> Logits:
-    """Float32 in PyTorch."""
-    source = TorchSource(load_cascade(CHECKPOINT), checkpoint_sha256(CHECKPOINT))
-
-    def compute() -> Logits:
-        rows = []
-        for first in range(0, len(images), BATCH):
-            report("PyTorch's answers", first, len(images))
-            batch = images.take(range(first, min(first + BATCH, len(images))))
-            rows.append(source.logits(np.stack([source.pixels(image) for image in batch]))[0])
-        return np.concatenate(rows)
-
-    return cached(kept / f"pytorch-{source.artifact_sha256[:12]}-{len(images)}.npy", compute)
-
-
-def logits_of(bundle: CascadeBundle, recipe: Recipe, images: LabelledImages, kept: Path, report: Report) -> Logits:
-    """Of the artifacts, on their engine or interpreted."""
-
-    def compute() -> Logits:
-        runtime = Runtime(bundle, load_stage=interpret if recipe.proof == "interpreted" else None)
-        return np.stack(artifact_logits(runtime, images, report), axis=1)
-
-    return cached(kept / f"{recipe.name}-{bundle.artifacts_sha256[:12]}-{len(images)}.npy", compute)
-
-
-def cached(file: Path, compute: Any) -> Logits:
-    if not file.is_file():
-        found = compute()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file.with_suffix(".part.npy"), found)
-        file.with_suffix(".part.npy").replace(file)
-    return np.load(file)
+def kept_logits(source: LogitSource, images: LabelledImages, kept: Path, report: Report) -> Logits:
+    """Computed once for an artifact and these images."""
+    return compute(source, images, kept / f"{source.target}-{source.artifact_sha256[:12]}-{len(images)}", report).logits
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------

@@ -66,6 +66,19 @@ def test_a_bundle_is_kept_unless_the_code_is_newer(
     assert made == [folder]
 
 
+def test_a_bundle_of_other_images_is_made_anew(
+    zoo_bundle: CascadeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ranges and thresholds are of those."""
+    folder = shutil.copytree(zoo_bundle.folder, tmp_path / "bundle")
+    recipe, digest = recipe_for(zoo_bundle.manifest.target), zoo_bundle.manifest.model.checkpoint_sha256
+    made: list[Path] = []
+    monkeypatch.setattr(demo, "export", lambda cascade, target, folder, **options: made.append(folder))
+    for name, expected in (("cifar10-calibration", []), ("cifar10-test", [folder])):
+        demo.exported(recipe, load_cascade("zoo:dvt_cifar10"), digest, folder, lambda *args: None, sample(name))
+        assert made == expected
+
+
 def test_demo_takes_a_user_s_own_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They calibrate and are shown; the page has what the cascade saw of them, not the files."""
     needs("onnxruntime")

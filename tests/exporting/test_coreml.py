@@ -33,7 +33,6 @@ from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.presets import PRESETS
 from dvt_edge.network.stages import StageChain, StageGraph, split
 from dvt_edge.quiet import quiet
-from dvt_edge.validation.bounds import Bounds
 
 if importlib.util.find_spec("coremltools") is None and not os.environ.get("CI"):  # in CI the import below fails
     reason = "coremltools is not installed: pip install 'dvt-edge[coreml]'"
@@ -359,8 +358,12 @@ def test_export_holds_the_bound_on_every_output(
     """On the first calibration input, and where the program is not finite it is out of any bound."""
     stage = stages("tiny")[1]
     reuse(monkeypatch, exported("tiny", 1).artifact)
-    with pytest.raises(ExportError, match=r"stage1, target coreml-fp16: logits has .* dB .* at least 200.0"):
-        export_stage(stage, dataclasses.replace(RECIPE, bounds=Bounds(min_sqnr_db=200)), no_calibration, tmp_path)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ExportError, match=r"stage1, target coreml-fp16: logits has .* dB .* at least 200.0"),
+    ):
+        patch.setattr(coreml_exporter, "CONVERTED_DB", 200.0)
+        export_stage(stage, RECIPE, no_calibration, tmp_path)
     image, tokens, relations = stage.example_inputs(3)
     with pytest.raises(ExportError, match="-inf dB"):
         export_stage(stage, RECIPE, lambda: iter([(image, tokens, relations * 1e6)]), tmp_path)

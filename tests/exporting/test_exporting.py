@@ -59,6 +59,18 @@ def zoo() -> Cascade:
     return load_cascade("zoo:dvt_cifar10")
 
 
+@pytest.mark.parametrize("target", [recipe.name for recipe in RECIPES if recipe.status == "ready"])
+def test_every_ready_recipe_keeps_its_promise_of_the_shipped_cascade(zoo: Cascade, tmp_path: Path, target: str) -> None:
+    """By the gate, as a user exports: what `make demo` and `export_all.py` take for granted."""
+    recipe = recipe_for(target)
+    needs(recipe.engine if recipe.engine != "coreml" else "coremltools")
+    said = export(zoo, target, tmp_path / "b", limit=256).manifest.verification
+    assert said.images == (128 if recipe.quantization and recipe.quantization.calibration_images else 256)
+    assert said.verified is (recipe.proof == "run")
+    least = recipe.bounds.min_sqnr_db
+    assert least is None or all(exit_.sqnr_db >= least for exit_ in said.exits)
+
+
 @pytest.fixture(scope="module")
 def int8_bundle(zoo: Cascade, tmp_path_factory: pytest.TempPathFactory) -> CascadeBundle:
     needs("onnxruntime")

@@ -10,6 +10,8 @@ import pytest
 
 from dvt_edge import CascadeBundle
 from dvt_edge.data.reading import sample
+from dvt_edge.errors import DataError
+from dvt_edge.exporting.recipes import recipe_for
 
 SCRIPTS = Path(__file__).parents[2] / "export_scripts/reproduce"
 
@@ -43,13 +45,14 @@ def test_figures_and_page(script: ModuleType, zoo_bundle: CascadeBundle) -> None
     assert any(line.startswith("|  | 2 | 8 | 75.00 | -25.00 (") and line.endswith("| 1.00 |") for line in lines)
 
 
-def test_logits_are_kept(script: ModuleType, tmp_path: Path) -> None:
-    calls = []
-
-    def compute() -> np.ndarray:
-        calls.append(1)
-        return np.ones((2, 3, 4), np.float32)
-
+def test_logits_are_kept(script: ModuleType, tmp_path: Path, zoo_bundle: CascadeBundle) -> None:
+    """For an artifact and these images: as many others are refused."""
+    calls, images = [], sample("cifar10-test")
+    source = script.source_of(zoo_bundle, recipe_for("onnx-fp32"))
+    plain = source.logits
+    source.logits = lambda pixels: calls.append(1) or plain(pixels)
     for _ in range(2):
-        assert script.cached(tmp_path / "a" / "z.npy", compute).shape == (2, 3, 4)
-    assert calls == [1] and [p.name for p in (tmp_path / "a").iterdir()] == ["z.npy"]
+        assert script.kept_logits(source, images.first(2), tmp_path / "a", lambda *_: None).shape == (2, 3, 10)
+    assert calls == [1] and len(list((tmp_path / "a").iterdir())) == 1
+    with pytest.raises(DataError, match="not of these images"):
+        script.kept_logits(source, images.take([5, 6]), tmp_path / "a", lambda *_: None)

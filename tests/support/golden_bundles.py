@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 from dvt_edge import CascadeBundle
+from dvt_edge.cli.demo import last_change
 from dvt_edge.cli.process import run
 from dvt_edge.errors import BundleError
 from dvt_edge.exporting.pipeline import tool_versions
 
 GOLDEN = Path(__file__).parents[1] / "golden/runs"
-PACKAGE = Path(__file__).parents[2] / "dvt_edge"
 
 
 def fits(path: Path, target: str) -> bool:
@@ -29,9 +29,8 @@ def fits(path: Path, target: str) -> bool:
     golden = json.loads((GOLDEN / f"{target}.json").read_text())
     expected = golden["artifact_sha256"], tuple(golden["temperature"])
     same = (found.artifacts_sha256, found.manifest.confidence.temperature) == expected
-    changed = max(source.stat().st_mtime for source in PACKAGE.rglob("*.py"))
     ours = found.manifest.tools == tool_versions(found.manifest.engine)
-    return same or (ours and path.stat().st_mtime > changed)
+    return same or (ours and path.stat().st_mtime > last_change())
 
 
 def main(folder: Path, targets: list[str]) -> int:
