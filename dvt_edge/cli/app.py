@@ -42,6 +42,7 @@ COMMANDS = {
     "calibrate": Command(calibrate.calibrate),
     "eval": Command(measure.evaluate, "train"),
     "bench": Command(measure.bench),
+    "footprint": Command(measure.footprint),
     "demo": Command(measure.demo, "demo"),
     "simulate": Command(power.simulate),
     "policy": Command(power.policy),

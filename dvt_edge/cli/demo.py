@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-import dvt_edge
 from dvt_edge import machine
 from dvt_edge.atomic import write_text
 from dvt_edge.data.classes import class_names
@@ -21,11 +20,10 @@ from dvt_edge.data.images import LabelledImages, no_labels
 from dvt_edge.data.reading import task_images
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.exit_rule import confidences, simulate_exits
-from dvt_edge.device.manifest import MANIFEST
 from dvt_edge.device.preprocess import preprocess
 from dvt_edge.device.runtime import Result, Runtime
-from dvt_edge.errors import DvtEdgeError, MissingPackageError
-from dvt_edge.exporting.pipeline import calibration_images, export, tool_versions
+from dvt_edge.errors import MissingPackageError
+from dvt_edge.exporting.pipeline import calibration_images, export
 from dvt_edge.exporting.recipes import RECIPES, Recipe
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
@@ -52,7 +50,15 @@ def run_demo(checkpoint: str, out: Path, report: Report, data: str | None = None
     targets, shown = [], None
     for recipe in (recipe for recipe in RECIPES if recipe.status == "ready"):
         try:
-            bundle = exported(recipe, cascade, digest, out / recipe.name, report, calibration)
+            bundle = export(
+                cascade,
+                recipe.name,
+                out / recipe.name,
+                calibration=calibration,
+                checkpoint_sha256=digest,
+                cached=True,
+                report=report,
+            )
         except MissingPackageError as error:
             targets.append({"target": recipe.name, "ran": False, "megabytes": 0.0, "reason": str(error)})
             continue
@@ -75,34 +81,6 @@ def run_demo(checkpoint: str, out: Path, report: Report, data: str | None = None
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     write_report(out / "report.html", summary, examples(cascade, images, shown or []))
     return summary
-
-
-def exported(
-    recipe: Recipe,
-    cascade: Cascade,
-    digest: str,
-    folder: Path,
-    report: Report,
-    calibration: LabelledImages | None = None,
-) -> CascadeBundle:
-    """An earlier run's bundle, where it is whole, made from this checkpoint and these images by these tools, and no
-    older than this package's code; else a new one."""
-    if folder.is_dir():
-        try:
-            bundle = CascadeBundle.open(folder)
-            made_by = bundle.manifest.tools, bundle.manifest.model.checkpoint_sha256
-            same = calibration is None or bundle.manifest.verification.data == calibration.source
-            newer = (folder / MANIFEST).stat().st_mtime > last_change()
-            if made_by == (tool_versions(recipe.engine), digest) and same and newer:
-                return bundle
-        except DvtEdgeError:
-            pass  # damaged or of another release: made anew
-    return export(cascade, recipe.name, folder, calibration=calibration, checkpoint_sha256=digest, report=report)
-
-
-def last_change() -> float:
-    """When this package's code last changed, in seconds since 1970."""
-    return max(path.stat().st_mtime for path in Path(dvt_edge.__file__).parent.rglob("*.py"))
 
 
 def described(bundle: CascadeBundle) -> dict[str, Any]:

@@ -57,6 +57,9 @@ def export(
     accept_degraded: Annotated[
         bool, typer.Option("--accept-degraded", help="Write a bundle that breaks its recipe's bounds, marked so.")
     ] = False,
+    cached: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Copy an earlier export of the same, from the user's cache.")
+    ] = True,
     zip_: Annotated[bool, typer.Option("--zip", help="Also write <out>/<target>.zip.")] = False,
 ) -> None:
     """Export a cascade into verified bundles, one a target (default: onnx-int8)."""
@@ -82,6 +85,7 @@ def export(
                 socs=soc or (),
                 keep_float=keep_float or (),
                 accept_degraded=accept_degraded,
+                cached=cached,
                 report=report,
             )
         if zip_:

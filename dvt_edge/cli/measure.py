@@ -1,4 +1,4 @@
-"""The commands `dvt-edge eval`, `bench` and `demo`: what a cascade and its bundles are worth."""
+"""The commands `dvt-edge eval`, `bench`, `footprint` and `demo`: what a cascade and its bundles are worth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dvt_edge.cli.options import MOST, Checkpoint, Model, Threads, console, progress
+from dvt_edge.cli.options import MOST, BundlePath, Checkpoint, Model, Threads, console, progress
 from dvt_edge.errors import packages
 
 
@@ -72,6 +72,29 @@ def bench(
     with progress() as report:
         timings = benchmark(cascade, recipes, calibration, threads, rounds, stage, report)
     print_benchmark(console, cascade.config.name, timings, threads, rounds)
+
+
+def footprint(bundle: BundlePath, threads: Threads = 1) -> None:
+    """Measure what each stage takes on this machine: size, first load, memory; kept beside the bundle."""
+    import dataclasses
+    import json
+
+    from dvt_edge import machine
+    from dvt_edge.atomic import write_text
+    from dvt_edge.cli.tables import print_footprints
+    from dvt_edge.device.bundle import CascadeBundle
+    from dvt_edge.evaluation.footprint import LOADS, footprints
+
+    opened = CascadeBundle.open(bundle)
+    with progress() as report:
+        found = footprints(opened, threads, report)
+    print_footprints(console, opened.manifest.target, found, threads, LOADS)
+    about = {"target": opened.manifest.target, "artifacts_sha256": opened.artifacts_sha256}
+    how = {"machine": machine.describe(), "threads": threads, "loads": LOADS}
+    beside = bundle.resolve().with_name(f"{bundle.resolve().name}.footprint.json")
+    stages = [dataclasses.asdict(stage) for stage in found]
+    write_text(beside, json.dumps(about | how | {"stages": stages}, indent=1) + "\n")
+    console.print(f"kept: {beside}", highlight=False, soft_wrap=True)
 
 
 def demo(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.text import Text
 
@@ -78,17 +78,23 @@ Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]
 
 @contextmanager
 def progress() -> Iterator[Any]:
-    """A `report(what, done, total)` that draws a bar on stderr, one line a step where that is no terminal."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    """A `report(what, done, total)` that draws a bar on stderr, one line a step where that is no terminal.
+
+    The time left is that of the step, then the time that it took.
+    """
+    left = TimeRemainingColumn(elapsed_when_finished=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), left)
     with Progress(*columns, console=notes, disable=not notes.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=None)
-        said = ""
+        said, before = "", (0, 0)
 
         def report(what: str, done: int, total: int) -> None:
-            nonlocal said
+            nonlocal said, before
             if what != said and not notes.is_terminal:
                 notes.print(what, highlight=False)
-            said = what
+            if (total, done) < before or total != before[0]:  # another step, with a speed of its own
+                bar.reset(task)
+            said, before = what, (total, done)
             bar.update(task, description=what, completed=done, total=total)
 
         yield report

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dvt_edge.calibration.confidence import MeasureQuality
     from dvt_edge.calibration.thresholds import Calibration
     from dvt_edge.evaluation.benchmark import Timing
+    from dvt_edge.evaluation.footprint import Footprint
     from dvt_edge.validation.compare import Comparison
 
 SHOWN_ROWS = 40
@@ -231,6 +232,15 @@ def print_benchmark(console: Console, name: str, timings: Sequence[Timing], thre
     )
     for t in timings:
         made.add_row(t.stage, t.engine, f"{t.ms:.2f}", f"{t.ratio_published:.3f}", f"{t.ratio_eager:.3f}")
+    console.print(made)
+
+
+def print_footprints(console: Console, target: str, found: Sequence[Footprint], threads: int, loads: int) -> None:
+    how = f"each stage in processes of its own, median of {loads}, {threads} thread(s), {machine.describe()}"
+    made = table(f"{target}: {how}", "stage", "MB", "load ms", "first run ms", "peak memory MB")
+    for f in found:
+        size, peak = f.artifact_bytes / 1e6, f.peak_bytes / 1e6
+        made.add_row(f.stage, f"{size:.2f}", f"{f.load_ms:.1f}", f"{f.first_run_ms:.1f}", f"{peak:.1f}")
     console.print(made)
 
 

@@ -46,6 +46,7 @@ from dvt_edge.device.manifest import (
 from dvt_edge.device.preprocess import preprocess
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.errors import DataError, EngineError, ExportError, packages
+from dvt_edge.exporting import cache
 from dvt_edge.exporting.exporters import Converted, exporter_for
 from dvt_edge.exporting.gate import UNVERIFIED, judge, keep_promise
 from dvt_edge.exporting.qnn_chips import for_chips
@@ -80,6 +81,7 @@ def export(
     socs: Sequence[str] = (),
     keep_float: Sequence[str] = (),
     accept_degraded: bool = False,
+    cached: bool = False,
     report: Report | None = None,
 ) -> CascadeBundle:
     """Export `cascade` for `target` into the folder `out`, replacing a bundle that was there.
@@ -88,7 +90,8 @@ def export(
     first set the quantization ranges, the others measure quality and operating points. `socs` are chips that an NPU's
     target is compiled for, in place of its recipe's; `keep_float` are layers left out of its quantization. `report`
     is told of progress. Nothing is left at `out` unless every check passed; `accept_degraded` writes a bundle that
-    breaks its recipe's bounds all the same, not verified and with the reason in its manifest.
+    breaks its recipe's bounds all the same, not verified and with the reason in its manifest. Where `cached`, an earlier
+    export of the same is copied from the user's cache folder, or this one is kept there: `cache.py`.
 
     Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch or
     something else than a bundle is at `out`.
@@ -96,8 +99,17 @@ def export(
     recipe, out = for_chips(keeping(recipe_for(target), keep_float), socs), Path(out)
     check_replaceable(out)
     images = calibration_images(cascade, calibration).shuffled().first(limit)
-    made = Export(cascade, recipe, images, checkpoint_sha256, name or cascade.config.name, report, accept_degraded)
-    return made.run(out)
+    name = name or cascade.config.name
+    made = Export(cascade, recipe, images, checkpoint_sha256, name, report, accept_degraded)
+    if not cached:
+        return made.run(out)
+    key = cache.key_of(cascade, recipe, images, made.tools, name, checkpoint_sha256, accept_degraded)
+    if kept := cache.copied(key, out):
+        made.report(f"{recipe.name}: as exported before", 1, 1)
+        return kept
+    bundle = made.run(out)
+    cache.keep(key, bundle)
+    return bundle
 
 
 def check_replaceable(out: Path) -> None:
@@ -166,6 +178,7 @@ class Export:
         self.cascade, self.recipe, self.name, self.checkpoint = cascade.eval(), recipe, name, checkpoint_sha256
         self.report = report or (lambda what, done, of: None)
         self.convert = exporter_for(recipe)
+        self.tools = tool_versions(recipe.engine) | (QNN_TOOLS if recipe.proof == "simulated" else {})
         wanted = recipe.quantization.calibration_images if recipe.quantization else 0
         used = min(wanted, len(images) // 2)
         self.calibration = images.first(used)
@@ -248,7 +261,7 @@ class Export:
             verification=Verification(False, "not checked yet", 0, self.measured.source, machine.describe()),
             labels="labels.json",
             golden=Golden(0, (), (), "artifact", 0.0),
-            tools=tool_versions(recipe.engine) | (QNN_TOOLS if recipe.proof == "simulated" else {}),
+            tools=self.tools,
             files=list_files(folder),
         )
 

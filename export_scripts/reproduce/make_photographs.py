@@ -26,12 +26,11 @@ from rich.console import Console
 
 from dvt_edge.atomic import write_text
 from dvt_edge.calibration.exit_logits import ExitLogits, open_logits
-from dvt_edge.cli.demo import exported
 from dvt_edge.cli.options import progress
 from dvt_edge.cli.tables import print_study
 from dvt_edge.data.reading import open_images
 from dvt_edge.evaluation.study import Study, run_study
-from dvt_edge.exporting.pipeline import calibration_images
+from dvt_edge.exporting.pipeline import calibration_images, export
 from dvt_edge.network.accuracy import coarse_answers
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 
@@ -66,7 +65,15 @@ def main(
             cascade = load_cascade(checkpoint)
             given, digest = calibration_images(cascade, str(data)), checkpoint_sha256(checkpoint)
             for recipe in RUNNABLE:
-                exported(recipe, cascade, digest, out / name / recipe.name, report, given)
+                export(
+                    cascade,
+                    recipe.name,
+                    out / name / recipe.name,
+                    calibration=given,
+                    checkpoint_sha256=digest,
+                    cached=True,
+                    report=report,
+                )
         compared = [path for n, c in statics.items() for path in (Path(c), *(out / n / r.name for r in RUNNABLE))]
         bundles = tuple(out / "bundles" / r.name for r in RUNNABLE)
         study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=tuple(compared), timed=TIMED)

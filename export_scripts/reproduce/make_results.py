@@ -36,13 +36,13 @@ from rich.console import Console
 from train_baselines import SCHEDULE, keep_figures, train_variant
 
 from dvt_edge.atomic import write_text
-from dvt_edge.cli.demo import exported
 from dvt_edge.cli.options import progress
 from dvt_edge.cli.tables import print_study
 from dvt_edge.data.reading import open_images
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.preprocess import preprocess
 from dvt_edge.evaluation.study import Study, run_study
+from dvt_edge.exporting.pipeline import export
 from dvt_edge.exporting.recipes import recipe_for
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
@@ -205,7 +205,8 @@ def main(
         for recipe in RUNNABLE:
             for name, checkpoint in {"bundles": CHECKPOINT, **weights}.items():
                 cascade, digest = load_cascade(checkpoint), checkpoint_sha256(checkpoint)
-                exported(recipe, cascade, digest, out / name / recipe.name, report)
+                folder = out / name / recipe.name
+                export(cascade, recipe.name, folder, checkpoint_sha256=digest, cached=True, report=report)
         bundles = tuple(out / "bundles" / r.name for r in RUNNABLE)
         statics = [path for v in STATICS for path in (Path(weights[v]), *(out / v / r.name for r in RUNNABLE))]
         study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=tuple(statics), timed=TIMED)

@@ -23,7 +23,6 @@ from dvt_edge import machine
 from dvt_edge.atomic import write_text
 from dvt_edge.calibration.confidence import wilson
 from dvt_edge.calibration.exit_logits import BundleSource, LogitSource, compute
-from dvt_edge.cli.demo import exported
 from dvt_edge.cli.options import progress
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images
@@ -32,6 +31,7 @@ from dvt_edge.device.runtime import Runtime
 from dvt_edge.evaluation.curves import TorchSource
 from dvt_edge.evaluation.intervals import paired_difference
 from dvt_edge.exporting.coreml_check import load_stage as interpret
+from dvt_edge.exporting.pipeline import export
 from dvt_edge.exporting.recipes import RECIPES, Recipe, recipe_for
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.quiet import Report
@@ -56,7 +56,12 @@ def main(
     in_torch = TorchSource(cascade, digest)
     rows = []
     with progress() as report:
-        bundles = {r.name: exported(r, cascade, digest, work / "bundles" / r.name, report) for r in recipes}
+        bundles = {
+            r.name: export(
+                cascade, r.name, work / "bundles" / r.name, checkpoint_sha256=digest, cached=True, report=report
+            )
+            for r in recipes
+        }
         reference = {id(some): kept_logits(in_torch, some, work / "logits", report) for some in (images, drawn)}
         for recipe in recipes:
             some = drawn if recipe.proof == "interpreted" else images

@@ -24,12 +24,12 @@ from results_tables import read_answers
 from dvt_edge import machine
 from dvt_edge.atomic import write_text
 from dvt_edge.calibration.exit_logits import LogitSource, compute
-from dvt_edge.cli.demo import exported
 from dvt_edge.cli.options import progress
 from dvt_edge.data.classes import class_names, in_classes
 from dvt_edge.errors import DataError
 from dvt_edge.evaluation.curves import Evidence, Point, TorchSource, search_and_test
 from dvt_edge.evaluation.study import TIMED_LOSSES, answers_of, bundle_source, equal_run, write_answers
+from dvt_edge.exporting.pipeline import export
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.quiet import Report
 
@@ -45,7 +45,7 @@ def evidences(data: Path, out: Path, report: Report) -> dict[str, tuple[LogitSou
     sources: list[LogitSource] = [TorchSource(cascade, digest, classes)]
     for recipe in RUNNABLE:
         folder = out / "bundles" / recipe.name
-        exported(recipe, cascade, digest, folder, report)
+        export(cascade, recipe.name, folder, checkpoint_sha256=digest, cached=True, report=report)
         sources.append(bundle_source(folder, cascade, digest))
     pairs = {}
     for source in sources:

@@ -70,6 +70,7 @@ def words(zoo_bundle: CascadeBundle, tmp_path_factory: pytest.TempPathFactory) -
             "calibrate": [bundle, "--data", "sample:cifar10-test", "--dry-run"],
             "eval": ["zoo:dvt_cifar10", "--data", "sample:cifar10-test", "--out", out],
             "bench": ["random:dvt_tiny", "-t", "onnx-fp32", "--rounds", "3"],
+            "footprint": [bundle],
             "demo": ["--checkpoint", "nowhere", "--out", out],
             "simulate": [bundle, "--hours", "0.1"],
             "policy": [bundle],

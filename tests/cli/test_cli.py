@@ -198,7 +198,7 @@ def test_folders_named_as_classes_are_those_classes(
 
 def test_every_command_has_help_and_stands_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    for command in ("train", "export", "calibrate", "inspect", "run", "validate", "bench", "demo"):
+    for command in ("train", "export", "calibrate", "inspect", "run", "validate", "bench", "footprint", "demo"):
         assert "Usage: dvt-edge " + command in ok(capsys, command, "--help")
         assert f"dvt-edge {command}" in readme
 

@@ -1,11 +1,9 @@
-"""The demo: summary.json and report.html hold the same measured figures; a second run reuses whole bundles."""
+"""The demo: summary.json and report.html hold the same measured figures; a second run exports nothing anew."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +11,9 @@ import pytest
 from PIL import Image
 from support.needs import needs
 
-from dvt_edge import CascadeBundle, load_cascade
+from dvt_edge import CascadeBundle
 from dvt_edge.cli import demo
 from dvt_edge.data.reading import sample
-from dvt_edge.device.manifest import MANIFEST
 from dvt_edge.errors import DataError
 from dvt_edge.exporting.recipes import recipe_for
 from dvt_edge.report import demo_page
@@ -25,6 +22,7 @@ from dvt_edge.report import demo_page
 def test_demo_measures_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needs("onnxruntime")
     needs("matplotlib")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(demo, "RECIPES", (recipe_for("onnx-fp32"),))
     said: list[str] = []
     summary = demo.run_demo("zoo:dvt_cifar10", tmp_path, lambda what, done, total: said.append(what))
@@ -44,39 +42,7 @@ def test_demo_measures_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     demo.run_demo("zoo:dvt_cifar10", tmp_path, lambda what, done, total: said.append(what))
     assert not any("converting" in s for s in said)
     (tmp_path / "onnx-fp32/stage0.onnx").write_bytes(b"damaged")
-    demo.run_demo("zoo:dvt_cifar10", tmp_path, lambda what, done, total: said.append(what))
-    assert any("converting" in s for s in said)
-
-
-def test_a_bundle_is_kept_unless_the_code_is_newer(
-    zoo_bundle: CascadeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = shutil.copytree(zoo_bundle.folder, tmp_path / "bundle")
-    recipe, digest = recipe_for(zoo_bundle.manifest.target), zoo_bundle.manifest.model.checkpoint_sha256
-    made: list[Path] = []
-    monkeypatch.setattr(demo, "export", lambda cascade, target, folder, **options: made.append(folder))
-
-    def ask() -> None:
-        demo.exported(recipe, load_cascade("zoo:dvt_cifar10"), digest, folder, lambda *args: None)
-
-    ask()
-    assert made == []
-    os.utime(folder / MANIFEST, (0, 0))
-    ask()
-    assert made == [folder]
-
-
-def test_a_bundle_of_other_images_is_made_anew(
-    zoo_bundle: CascadeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its ranges and thresholds are of those."""
-    folder = shutil.copytree(zoo_bundle.folder, tmp_path / "bundle")
-    recipe, digest = recipe_for(zoo_bundle.manifest.target), zoo_bundle.manifest.model.checkpoint_sha256
-    made: list[Path] = []
-    monkeypatch.setattr(demo, "export", lambda cascade, target, folder, **options: made.append(folder))
-    for name, expected in (("cifar10-calibration", []), ("cifar10-test", [folder])):
-        demo.exported(recipe, load_cascade("zoo:dvt_cifar10"), digest, folder, lambda *args: None, sample(name))
-        assert made == expected
+    assert demo.run_demo("zoo:dvt_cifar10", tmp_path, lambda *_: None)["targets"][0]["ran"]
 
 
 def test_demo_takes_a_user_s_own_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

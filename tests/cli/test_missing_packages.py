@@ -49,6 +49,7 @@ def python(absent: list[str], code: str, *words: object) -> subprocess.Completed
         ("validate BUNDLE zoo:dvt_cifar10", "onnx"),
         ("calibrate BUNDLE --data sample:cifar10-test --cache cache", "onnx"),
         ("bench zoo:dvt_cifar10", "onnx"),
+        ("footprint BUNDLE", "onnx"),
         ("eval zoo:dvt_cifar10 --data data", "train"),
         ("train data out", "train"),
         ("demo --out out", "demo"),
