@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dvt_edge.cli.options import BundlePath, Checkpoint, Limit, Model, console, load, one_of, progress
+from dvt_edge.cli.options import BundlePath, Checkpoint, Limit, Model, Smooth, console, load, one_of, progress
 from dvt_edge.errors import packages
 from dvt_edge.exporting.recipes import DRAWN_IMAGES, recipe_for
 
@@ -51,6 +51,7 @@ def export(
     keep_float: Annotated[
         list[str] | None, typer.Option(help="A layer that is not quantized: `dvt-edge sensitivity`; may be repeated.")
     ] = None,
+    smooth: Smooth = None,
     soc: Annotated[
         list[str] | None, typer.Option(help="A Snapdragon that an onnx-qnn target is compiled for; may be repeated.")
     ] = None,
@@ -84,6 +85,7 @@ def export(
                 checkpoint_sha256=checkpoint_sha256(checkpoint),
                 socs=soc or (),
                 keep_float=keep_float or (),
+                smooth=smooth,
                 accept_degraded=accept_degraded,
                 cached=cached,
                 report=report,

@@ -76,6 +76,12 @@ Limit = Annotated[int, typer.Option(min=1, max=MOST, help="At most this many ima
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]
 
 
+Smooth = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Move outliers of activations into weights first, with this strength; 0.5, say."),
+]
+
+
 @contextmanager
 def progress() -> Iterator[Any]:
     """A `report(what, done, total)` that draws a bar on stderr, one line a step where that is no terminal.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dvt_edge.cli.options import MOST, Checkpoint, Model, console, load, one_of, progress
+from dvt_edge.cli.options import MOST, Checkpoint, Model, Smooth, console, load, one_of, progress
 from dvt_edge.errors import packages
-from dvt_edge.exporting.recipes import recipe_for
+from dvt_edge.exporting.recipes import recipe_for, smoothing
 
 if TYPE_CHECKING:
     from dvt_edge.exporting.sensitivity import ExitLoss, Sensitivity
@@ -27,6 +27,7 @@ def sensitivity(
     aim: Annotated[
         float | None, typer.Option(min=1, max=200, help="dB that every exit should have; default: the recipe's.")
     ] = None,
+    smooth: Smooth = None,
     json_: Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write all figures here.")] = None,
     plot: Annotated[Path | None, typer.Option(dir_okay=False, help="Draw the layers here, .png or .svg.")] = None,
     model: Model = None,
@@ -36,7 +37,7 @@ def sensitivity(
     from dvt_edge.exporting import sensitivity as steps
     from dvt_edge.exporting.pipeline import calibration_images
 
-    recipe, group = recipe_for(target), one_of(by, steps.By, "--by")
+    recipe, group = smoothing(recipe_for(target), smooth), one_of(by, steps.By, "--by")
     cascade = load(checkpoint, model)
     given = calibration_images(cascade, data).shuffled()
     wanted = recipe.quantization.calibration_images if recipe.quantization else 0

@@ -2,9 +2,9 @@
 
     python -m dvt_edge.evaluation.footprint BUNDLE STAGE THREADS        one measurement, as a line of JSON
 
-A first load is measured in a process of its own that has imported the engine and loaded nothing, several times; files come
-from the system's cache. Memory is what the process's peak of resident memory rises by from there until a stage has run
-once. Other stages are not loaded: the sum over stages is more than one process with all of them takes.
+A first load is measured in a process of its own that has imported the engine and loaded nothing, several times; files
+come from the system's cache. Memory is what the process's peak of resident memory rises by from there until a stage has
+run once. Other stages are not loaded: the sum over stages is more than one process with all of them takes.
 """
 
 from __future__ import annotations

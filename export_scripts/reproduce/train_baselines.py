@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -59,12 +60,18 @@ def train_variant(data: Path, runs: Path, model: str, variant: str, schedule: Sc
         options = RECIPE | {"--model": model, "--epochs": str(epochs), "--lr": str(lr), "--seed": str(seed)}
         if folders:
             options["--init"] = str(folders[-1] / "cascade.safetensors")
-        if not (folder / "result.json").exists():
-            words = [word for option in options.items() for word in option]
-            command = [sys.executable, "-m", "dvt_edge", "train", str(data), str(folder), *words, *VARIANTS[variant]]
-            subprocess.run(command, check=True)
+        train(data, folder, options, VARIANTS[variant])
         folders.append(folder)
     return folders
+
+
+def train(data: Path, folder: Path, options: Mapping[str, str], more: Sequence[str]) -> None:
+    """`dvt-edge train` into a run's folder, from where it stopped; a finished run is left as it is."""
+    if (folder / "result.json").exists():
+        return
+    words = [word for option in options.items() for word in option]
+    command = [sys.executable, "-m", "dvt_edge", "train", str(data), str(folder), *words, *more]
+    subprocess.run(command, check=True)
 
 
 def keep_figures(folder: Path, results: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +13,10 @@ from dvt_edge.cli.app import main
 from dvt_edge.data.reading import sample
 from dvt_edge.errors import ExportError
 from dvt_edge.exporting.emulation import Emulation, answers
-from dvt_edge.exporting.outliers import scalable, smoothed
-from dvt_edge.exporting.recipes import inside, keeping, recipe_for
-from dvt_edge.exporting.sensitivity import patterns, sensitivity, tensors
+from dvt_edge.exporting.outliers import normalised, scalable, smoothed
+from dvt_edge.exporting.pipeline import export
+from dvt_edge.exporting.recipes import inside, keeping, recipe_for, smoothing
+from dvt_edge.exporting.sensitivity import patterns, sensitivity
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.presets import PRESETS
 
@@ -37,7 +38,7 @@ def tiny(outlier: float = 1.0) -> Cascade:
 
 
 def test_smoothing_is_exact_bit_by_bit_and_leaves_the_given_cascade_alone() -> None:
-    cascade, images = tiny(60.0), tensors(sample("cifar10-test").first(8), PRESETS["dvt_tiny"])
+    cascade, images = tiny(60.0), list(normalised(sample("cifar10-test").first(8), PRESETS["dvt_tiny"]))
     before = {name: value.clone() for name, value in cascade.state_dict().items()}
     made = smoothed(cascade, images)
     assert all(torch.equal(value, before[name]) for name, value in cascade.state_dict().items())
@@ -55,9 +56,20 @@ def test_an_outlier_is_found_and_smoothing_takes_it_away() -> None:
     found = sensitivity(tiny(300.0), INT8, cal, measured)
     assert found.groups[0].name == "stage1.blocks.0.fc1"
     assert found.groups[0].without[1].sqnr_db > found.everything[1].sqnr_db + 3
-    smooth = dataclasses.replace(INT8, quantization=dataclasses.replace(INT8.quantization, smooth=0.5))
-    after = sensitivity(tiny(300.0), smooth, cal, measured)
+    after = sensitivity(tiny(300.0), smoothing(INT8, 0.5), cal, measured)
     assert after.everything[1].sqnr_db > found.everything[1].sqnr_db + 3
+
+
+def test_an_export_moves_outliers_too(tmp_path: Path) -> None:
+    needs("onnxruntime")
+    options: dict[str, Any] = {"calibration": sample("cifar10-test").first(48), "accept_degraded": True}
+    plain = export(tiny(300.0), "onnx-int8", tmp_path / "plain", **options)
+    moved = export(tiny(300.0), "onnx-int8", tmp_path / "moved", smooth=0.5, **options)
+    before, after = (b.manifest.verification.exits[1].sqnr_db for b in (plain, moved))
+    assert before is not None and after is not None and after > before + 3
+    for target in ("onnx-fp32", "executorch-xnnpack-int8-dynamic", "coreml-w8"):
+        with pytest.raises(ExportError, match=f"target {target} sets no ranges of activations"):
+            export(tiny(), target, tmp_path / "none", smooth=0.5)
 
 
 def test_what_is_proposed_reaches_the_aim_and_no_more_is_kept_than_needed() -> None:
@@ -72,7 +84,7 @@ def test_what_is_proposed_reaches_the_aim_and_no_more_is_kept_than_needed() -> N
 
 
 def test_stages_that_are_not_touched_are_not_run_again_and_come_out_the_same() -> None:
-    images = tensors(sample("cifar10-test").first(4), PRESETS["dvt_tiny"])
+    images = list(normalised(sample("cifar10-test").first(4), PRESETS["dvt_tiny"]))
     emulation = Emulation(tiny(), recipe_for("executorch-xnnpack-int8"), images)
     exact = answers(emulation, images, ())
     last = [name for name in emulation.layers if name.startswith("stage2.")]

@@ -1,6 +1,6 @@
 """Logits of the zoo's cascades on made-up images, for a test that needs no data set.
 
-    python tests/support/zoo_logits.py          writes tests/golden/zoo.json
+python tests/support/zoo_logits.py          writes tests/golden/zoo.json
 """
 
 from __future__ import annotations
