@@ -39,6 +39,6 @@ def test_a_stage_that_does_not_load_is_one_line(zoo_bundle: CascadeBundle, tmp_p
     (folder / "stage1.onnx").write_bytes(b"no ONNX file")
     manifest = dataclasses.replace(zoo_bundle.manifest, files=list_files(folder))
     (folder / MANIFEST).write_text(to_json(manifest))
-    with pytest.raises(EngineError, match=r"^stage1: stage1\.onnx cannot be loaded \(") as told:
+    with pytest.raises(EngineError, match=r"^stage1: onnxruntime cannot load stage1\.onnx \(") as told:
         footprint.in_its_own_process(folder, 1, 1)
     assert "\n" not in str(told.value)
