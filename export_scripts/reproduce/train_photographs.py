@@ -5,7 +5,7 @@
     python export_scripts/reproduce/train_photographs.py GroceryStoreDataset --variant cascade
 
 A killed run goes on where it stopped, a finished one is skipped. Logs and figures, not the weights, are copied to
-docs/results/runs/dvt_grocery/; `add_to_zoo.py` ships the cascade, `make_photographs.py --static` compares the others.
+docs/results/photographs/runs/; `add_to_zoo.py` ships the cascade, `make_photographs.py --static` compares the others.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main(
     ),
     amp: Annotated[str, typer.Option(help="bf16 on processors that have it.")] = "off",
     runs: Path = Path("runs"),
-    results: Path = Path("docs/results/runs"),
+    results: Path = Path("docs/results/photographs/runs"),
 ) -> None:
     if unknown := set(variant or ()) - set(VARIANTS):
         raise typer.BadParameter(f"{min(unknown)}: expected one of {', '.join(VARIANTS)}")
