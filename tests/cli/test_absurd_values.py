@@ -26,7 +26,7 @@ LISTS = {  # text options that hold numbers: how
     ("simulate", "--charge"): ["{0}-{0}@{0}", "1-2@{0}"],
 }
 GOOD_ZEROS = ("--mixup", "--lr", "--seed", "--skip", "--screen", "--battery", "--max-stage", "--stage")
-WHOLE = {("fleet", "--seed"), ("eval", "--seed")}  # with 0 these take minutes
+WHOLE = {("fleet", "--seed"), ("eval", "--seed"), ("sensitivity", "--smooth")}  # with 0 these take minutes
 COST = {("calibrate", "--stage-cost"): ["--cost", "mJ"]}  # what an option needs beside it
 
 
