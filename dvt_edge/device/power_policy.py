@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from dvt_edge.device.device_state import THERMAL, Thermal
 from dvt_edge.device.schema import require
@@ -124,8 +124,7 @@ class Choice:
     uncertified: bool
 
 
-@dataclass(frozen=True)
-class Drain:
+class Drain(NamedTuple):
     """What the battery showed: from it the watts beside inference are learned."""
 
     shown_j: float | None = None  # the joules left at the last call
@@ -136,8 +135,7 @@ class Drain:
     base_s: float = 0.0  # seconds of it
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """What the policy remembers; the caller keeps it. Start with `Memory()`. Times are seconds since the first call."""
 
     choice: Choice | None = None
@@ -150,7 +148,7 @@ class Memory:
     images: int = 0  # images since the last call
     used_j: float = 0.0  # joules they took
     queue_j: float | None = None
-    drain: Drain = field(default_factory=Drain)
+    drain: Drain = Drain()
 
 
 def power_table(
@@ -176,7 +174,7 @@ def power_table(
 def used(memory: Memory, images: int, energy_j: float) -> Memory:
     """The memory after `images` more images that took `energy_j` joules together: 0 where that is no number above."""
     energy_j = energy_j if math.isfinite(energy_j) and energy_j > 0 else 0.0
-    return replace(memory, seen=memory.seen + images, images=memory.images + images, used_j=memory.used_j + energy_j)
+    return memory._replace(seen=memory.seen + images, images=memory.images + images, used_j=memory.used_j + energy_j)
 
 
 def choose(policy: PowerPolicy, table: PowerTable, state: DeviceState, memory: Memory) -> tuple[Choice, Memory]:
@@ -321,9 +319,9 @@ def follow_queue(
 ) -> tuple[float | None, int | None]:
     """The energy queue in joules after what was used, and the row it asks for: None where it cannot decide."""
     left_j, left = drain.shown_j, state.known_lifetime
-    rows = [(i, table.rows[i].accuracy, table.rows[i].energy_j) for i in allowed]
-    known = [(i, accuracy, energy) for i, accuracy, energy in rows if energy is not None]
-    if policy.queue is None or left_j is None or left is None or len(known) < len(rows):
+    rows = table.rows
+    known = [(i, rows[i].accuracy, energy) for i in allowed if (energy := rows[i].energy_j) is not None]
+    if policy.queue is None or left_j is None or left is None or len(known) < len(allowed):
         return memory.queue_j, None
     rate = policy.queue.images_per_s or (memory.seen / now_s if now_s > 0 else 0.0)
     cheapest, best = min(known, key=lambda r: (r[2], -r[1])), max(known, key=lambda r: (r[1], -r[2]))

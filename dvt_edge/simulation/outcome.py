@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,11 @@ class Tally:
         )
 
 
+@lru_cache(maxsize=1024)  # of one exit it is the same for hours
+def bin_of(seconds: float) -> int:
+    return int(BINS_PER_DECADE * math.log10(max(seconds, SHORTEST_S) / SHORTEST_S))
+
+
 class Latency:
     """A histogram of seconds with bins 1 % wide from 1 microsecond to a day."""
 
@@ -156,8 +162,7 @@ class Latency:
         self.counts += np.bincount(places.astype(np.int64).clip(0, len(self.counts) - 1), minlength=len(self.counts))
 
     def add_equal(self, seconds: float, images: int) -> None:
-        place = int(BINS_PER_DECADE * math.log10(max(seconds, SHORTEST_S) / SHORTEST_S))
-        self.counts[min(place, len(self.counts) - 1)] += images
+        self.counts[min(bin_of(seconds), len(self.counts) - 1)] += images
 
     def percentiles(self) -> dict[str, float | None]:
         """Seconds within 0.5 %, at the middle of a bin; None where there was no image."""

@@ -48,13 +48,12 @@ class Stream:
 
     def stretch(self, first: int, count: int) -> tuple[list[int], int]:
         """Of images `first` to `first + count` of the endless stream: leaving at each exit, and right."""
-        sums = self.upto(first + count) - self.upto(first)
+        (before, start), (cycles, end) = divmod(first, self.size), divmod(first + count, self.size)
+        sums = self.sums[end] - self.sums[start]
+        if cycles > before:
+            sums = sums + (cycles - before) * self.sums[-1]
         *exits, right = sums.tolist()
         return exits, right
-
-    def upto(self, position: int) -> NDArray[np.int64]:
-        cycles, rest = divmod(position, self.size)
-        return self.sums[rest] + cycles * self.sums[-1]
 
     def upto_each(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n,) positions -> (n, stages + 1) counts by exit and right ones before them."""

@@ -10,6 +10,7 @@ prefix sums where no image can wait, so that memory depends neither on the numbe
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -269,7 +270,7 @@ class Device:
         self.charged_j += taken_j
 
     def joules(self, exits: list[int], exit_j: list[float]) -> float:
-        return sum(n * j for n, j in zip(exits, exit_j, strict=True))
+        return sum(map(operator.mul, exits, exit_j))
 
     def never_waits(self, tick: Tick, slow: float) -> bool:
         """Whether even the slowest image is done before the next one comes."""

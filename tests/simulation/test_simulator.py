@@ -498,33 +498,32 @@ def test_a_shift_to_harder_images_costs_energy_and_accuracy(camera: Scenario) ->
         assert (plain.series[name][before] == shifted.series[name][before]).all()
 
 
-def best_of(runs: int, work: object) -> float:
-    """Processor seconds of the fastest of `runs`: other work on the machine does not count."""
+def best_of(runs: int, work: object, enough: float = 0.0) -> float:
+    """Processor seconds of the fastest of `runs`, or of the first that takes no more than `enough`."""
     times = []
     for _ in range(runs):
         start = time.process_time()
         work()  # type: ignore[operator]
         times.append(time.process_time() - start)
+        if times[-1] <= enough:
+            break
     return min(times)
 
 
-def test_eight_million_decisions_a_second_and_a_day_of_six_policies_in_four_seconds(
+def test_twenty_million_decisions_a_second_and_a_day_of_six_policies_in_two_seconds(
     camera: Scenario, zoo_bundle: CascadeBundle
 ) -> None:
-    """On a device that keeps up with 30 images a second, whatever the cascade, and whose battery lasts the day.
-
-    Floors for slow machines: one with AVX-512 had 20 million and 2 seconds, one with AVX2 alone 16 million.
-    """
+    """On a device that keeps up with 30 images a second, whatever the cascade, and whose battery lasts the day."""
     default = zoo_bundle.manifest.default_operating_point
     estimate = dataclasses.replace(camera.profile.counted[0], clock_ghz=25.0)
     battery = dataclasses.replace(camera.profile.battery, capacity_mah=8000.0)
     day = dataclasses.replace(camera, profile=dataclasses.replace(camera.profile, counted=(estimate,), battery=battery))
     queue = standard_policies(day.power_table, default, True)["energy-queue"]
     assert simulate(day, queue).total.answered == 2_592_000
-    assert 2_592_000 / best_of(5, lambda: simulate(day, queue)) >= 8e6
+    assert 2_592_000 / best_of(100, lambda: simulate(day, queue), enough=2_592_000 / 20e6) >= 20e6
     six = compare_policies(day, default)
     assert len(six.outcomes) == 6 and all(o.total.answered == 2_592_000 for o in six.outcomes.values())
-    assert best_of(2, lambda: compare_policies(day, default)) < 4
+    assert best_of(2, lambda: compare_policies(day, default)) < 2
 
 
 def test_logits_of_another_bundle_are_refused(zoo_bundle: CascadeBundle) -> None:
