@@ -1,9 +1,11 @@
-"""The machine in words, for figures that mean nothing without it."""
+"""The machine in words, for figures that mean nothing without it; and the memory that a process took."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
+import sys
 from pathlib import Path
 
 
@@ -23,3 +25,13 @@ def cpu_flags() -> set[str]:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
+
+
+def peak_memory() -> int:
+    """The most resident memory so far, in bytes; on Linux this program's, not that of what started it."""
+    status = Path("/proc/self/status")
+    if status.is_file() and (kib := re.search(r"VmHWM:\s*(\d+)", status.read_text())):
+        return 1024 * int(kib[1])
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -92,15 +92,15 @@ def progress() -> Iterator[Any]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), left)
     with Progress(*columns, console=notes, disable=not notes.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=None)
-        said, before = "", (0, 0)
+        said, reached, out_of = "", 0, 0
 
         def report(what: str, done: int, total: int) -> None:
-            nonlocal said, before
+            nonlocal said, reached, out_of
             if what != said and not notes.is_terminal:
                 notes.print(what, highlight=False)
-            if (total, done) < before or total != before[0]:  # another step, with a speed of its own
+            if done < reached or total != out_of:  # another step, with a speed of its own
                 bar.reset(task)
-            said, before = what, (total, done)
+            said, reached, out_of = what, done, total
             bar.update(task, description=what, completed=done, total=total)
 
         yield report

@@ -10,7 +10,6 @@ run once. Other stages are not loaded: the sum over stages is more than one proc
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.engines import engine_for
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.errors import DvtEdgeError, EngineError
+from dvt_edge.machine import peak_memory
 from dvt_edge.quiet import Report
 
 LOADS = 3  # of which the median counts
@@ -81,16 +81,6 @@ def measure(path: Path, index: int, threads: int) -> dict[str, float]:
         "run_ms": (ran - loaded) * 1e3,
         "peak_bytes": peak_memory() - before,
     }
-
-
-def peak_memory() -> int:
-    """The most resident memory so far, in bytes; on Linux this program's, not that of what started it."""
-    status = Path("/proc/self/status")
-    if status.is_file() and (kib := re.search(r"VmHWM:\s*(\d+)", status.read_text())):
-        return 1024 * int(kib[1])
-    import resource  # not on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main(words: Sequence[str]) -> int:

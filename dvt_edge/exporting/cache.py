@@ -13,9 +13,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import dvt_edge
@@ -32,18 +32,26 @@ LARGEST = 2 * 2**30  # bytes of all that is kept
 
 
 def key_of(
-    cascade: Cascade, recipe: Recipe, images: LabelledImages, tools: Mapping[str, str], *others: str | bool | None
+    cascade: Cascade, recipe: Recipe, images: LabelledImages, tools: Sequence[str], *others: str | bool | None
 ) -> str:
     """SHA-256 of what a bundle is made from; `others` are what it is called. Raises DataError: an unreadable image."""
     trained_on = cascade.trained_on and dataclasses.asdict(cascade.trained_on)
     pictures = images.fingerprint, images.source, images.names, images.classes
-    versions = {**tools, "numpy": version("numpy"), "pillow": version("pillow")}
+    versions = [installed(name) for name in (*tools, "numpy", "pillow")]
     described = cascade.config.to_dict(), trained_on, repr(recipe), pictures, versions, machine.describe(), others
     digest = hashlib.sha256(json.dumps([*described, code_sha256()], sort_keys=True).encode())
     for name, tensor in cascade.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def installed(package: str) -> str | None:
+    """Its version, without importing it; None where it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 @cache
@@ -59,11 +67,11 @@ def copied(key: str, out: Path) -> CascadeBundle | None:
     """The kept bundle of this key, verified, as a copy at `out`; None where there is none that is whole."""
     with contextlib.suppress(OSError, RuntimeError, BundleError):
         kept = folder_of(key)
-        CascadeBundle.open(kept)
         with new_folder(out) as folder:
             shutil.copytree(kept, folder, dirs_exist_ok=True)
+            manifest = CascadeBundle.open(folder).manifest
         os.utime(kept)  # used just now
-        return CascadeBundle.open(out)
+        return CascadeBundle(out, manifest)
     return None
 
 

@@ -47,7 +47,7 @@ from dvt_edge.device.preprocess import preprocess
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.errors import DataError, EngineError, ExportError, packages
 from dvt_edge.exporting import cache
-from dvt_edge.exporting.exporters import Converted, exporter_for
+from dvt_edge.exporting.exporters import Converted, ExportStage, exporter_for
 from dvt_edge.exporting.gate import UNVERIFIED, judge, keep_promise
 from dvt_edge.exporting.outliers import normalised, smoothed
 from dvt_edge.exporting.qnn_chips import for_chips
@@ -106,7 +106,7 @@ def export(
     made = Export(cascade, recipe, images, checkpoint_sha256, name, report, accept_degraded)
     if not cached:
         return made.run(out)
-    key = cache.key_of(cascade, recipe, images, made.tools, name, checkpoint_sha256, accept_degraded)
+    key = cache.key_of(cascade, recipe, images, TOOLS[recipe.engine], name, checkpoint_sha256, accept_degraded)
     if kept := cache.copied(key, out):
         made.report(f"{recipe.name}: as exported before", 1, 1)
         return kept
@@ -180,21 +180,18 @@ class Export:
         self.accept_degraded = accept_degraded
         self.cascade, self.recipe, self.name, self.checkpoint = cascade.eval(), recipe, name, checkpoint_sha256
         self.report = report or (lambda what, done, of: None)
-        self.convert = exporter_for(recipe)
-        self.tools = tool_versions(recipe.engine) | (QNN_TOOLS if recipe.proof == "simulated" else {})
         wanted = recipe.quantization.calibration_images if recipe.quantization else 0
         used = min(wanted, len(images) // 2)
         self.calibration = images.first(used)
         self.measured = images.take(range(used, len(images))[: recipe.measured_images])
-        self.quantized = self.cascade  # what is converted: the same in float
-        if recipe.quantization and recipe.quantization.smooth is not None:
-            seen = normalised(self.calibration, cascade.config)
-            self.quantized = smoothed(self.cascade, seen, recipe.quantization.smooth)
         self.classes = class_names(cascade.trained_on, images, cascade.config.num_classes)
 
     def run(self, out: Path) -> CascadeBundle:
+        convert = exporter_for(self.recipe)
+        converted = self.outliers_moved()
         with new_folder(out) as folder:
-            stages = tuple(self.export_stage(folder, k) for k in range(self.cascade.config.num_exits))
+            parts = split(converted, self.recipe.layout)
+            stages = tuple(self.export_stage(folder, stage, convert) for stage in parts)
             draft = self.draft(folder, stages)
             bundle = CascadeBundle(folder, draft)
             if self.recipe.proof == "lowered":
@@ -209,14 +206,20 @@ class Export:
 
     # -- stages ------------------------------------------------------------------------------------------------
 
-    def export_stage(self, folder: Path, index: int) -> StageSpec:
-        stage = split(self.quantized, self.recipe.layout)[index]
-        self.report(f"{self.recipe.name}: converting {stage.name}", index, self.cascade.config.num_exits)
+    def outliers_moved(self) -> Cascade:
+        """What is converted: the same in float, with outliers in the weights where the recipe says so."""
+        quantization = self.recipe.quantization
+        if quantization is None or quantization.smooth is None:
+            return self.cascade
+        return smoothed(self.cascade, normalised(self.calibration, self.cascade.config), quantization.smooth)
+
+    def export_stage(self, folder: Path, stage: StageGraph, convert: ExportStage) -> StageSpec:
+        self.report(f"{self.recipe.name}: converting {stage.name}", stage.index, self.cascade.config.num_exits)
         with packages(f"target {self.recipe.name}", self.recipe.extra):
-            converted = self.convert(stage, self.recipe, self.calibration_inputs(stage), folder)
+            converted = convert(stage, self.recipe, self.calibration_inputs(stage), folder)
         keep_promise(self.recipe, stage.name, converted.operators)
         if self.recipe.layout == "image":  # the runtime hands pixels over; the engine makes the picture
-            inputs = (split(self.cascade)[index].inputs[0], *stage.inputs[1:])
+            inputs = (split(self.cascade)[stage.index].inputs[0], *stage.inputs[1:])
         else:
             inputs = stage.inputs
         return stage_spec(stage, converted, inputs)
@@ -268,7 +271,7 @@ class Export:
             verification=Verification(False, "not checked yet", 0, self.measured.source, machine.describe()),
             labels="labels.json",
             golden=Golden(0, (), (), "artifact", 0.0),
-            tools=self.tools,
+            tools=tool_versions(recipe.engine) | (QNN_TOOLS if recipe.proof == "simulated" else {}),
             files=list_files(folder),
         )
 

@@ -9,7 +9,6 @@ estimates.
 from __future__ import annotations
 
 import dataclasses
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -137,7 +136,7 @@ def speed(bundle: CascadeBundle, case: Scenario) -> None:
     for days in (1, 40):
         load = FixedRate(30, days * DAY, (ChargeWindow(0, days * DAY, 3.0),))
         outcome = simulate(dataclasses.replace(case, workload=load), policies["energy-queue"])
-        megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        megabytes = machine.peak_memory() / 2**20
         print(f"{days} days, {outcome.total.arrived:,} images: {megabytes:.0f} MiB at most so far")
 
 

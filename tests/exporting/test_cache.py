@@ -82,7 +82,7 @@ def test_anything_else_is_made_anew(made: Exports, tmp_path: Path, monkeypatch: 
         patch.setattr(cache, "code_sha256", lambda: "other code")
         assert made(tmp_path / "b")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "tool_versions", lambda engine: {"onnxruntime": "0"})
+        patch.setattr(cache, "installed", lambda package: "0")
         assert made(tmp_path / "b")
     with torch.no_grad():
         next(iter(made.cascade.parameters())).view(-1)[0] += 1

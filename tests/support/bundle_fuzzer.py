@@ -34,11 +34,12 @@ ROOT = Path(__file__).parents[2]
 Random = random.Random
 Files = dict[str, bytes]
 
-OPENER = r'''
-import json, re, resource, sys, time
+OPENER = r"""
+import json, sys, time
 from pathlib import Path
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.errors import BundleError
+from dvt_edge.machine import peak_memory
 
 def read(path):
     bundle = CascadeBundle.open(path)
@@ -48,12 +49,6 @@ def read(path):
             bundle.golden(stage)
     for stage in range(len(bundle.manifest.stages)):
         bundle.artifact(stage)
-
-def peak():
-    """Bytes; on Linux of this program alone: ru_maxrss goes on from that of the process that started it."""
-    status = Path("/proc/self/status")
-    kib = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.is_file() else None
-    return 1024 * (int(kib[1]) if kib else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 for line in sys.stdin:
     path, start = json.loads(line), time.process_time()
@@ -66,8 +61,8 @@ for line in sys.stdin:
         said, message = "ESCAPED " + type(error).__name__, str(error)[:300]
     if said != "opens" and not (message.isprintable() and 0 < len(message) < 1000 and path in message):
         said = "UNREADABLE " + said
-    print(json.dumps([said, message, time.process_time() - start, peak()]), flush=True)
-'''
+    print(json.dumps([said, message, time.process_time() - start, peak_memory()]), flush=True)
+"""
 
 
 class Opener:
