@@ -15,7 +15,8 @@ demo: $(READY)
 
 # The Kotlin and Swift sides first, since tests/android and tests/ios read what they log.
 test: $(READY) lint android ios
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not timed"
+	$(BIN)/python -m pytest -m timed
 
 # On a JVM; skipped where Maven or Java is missing.
 android: $(READY)

@@ -92,6 +92,7 @@ def test_the_device_room_needs_numpy_and_the_standard_library_only() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.timed
 def test_importing_dvt_edge_takes_no_time() -> None:
     """Within 0.05 s of an empty interpreter; the best of several, as machines are noisy."""
 

@@ -197,7 +197,7 @@ class Export:
             if self.recipe.proof == "lowered":
                 manifest = self.measure_with_pytorch(bundle)
             else:
-                with self.runtime(bundle) as runtime:
+                with runtime_of(bundle, self.recipe) as runtime:
                     manifest = self.measure(bundle, runtime)
             manifest = dataclasses.replace(manifest, files=list_files(folder))
             (folder / MANIFEST).write_text(to_json(manifest))
@@ -302,19 +302,6 @@ class Export:
             manifest, verification=said, golden=self.golden(bundle.folder, images, logits, "artifact", tolerance)
         )
 
-    @contextmanager
-    def runtime(self, bundle: CascadeBundle) -> Iterator[Runtime]:
-        """Of the bundle's engine, or of what stands in for one that does not run here."""
-        if self.recipe.proof == "simulated":
-            with simulated(bundle, self.recipe) as runtime:
-                yield runtime
-        elif self.recipe.proof == "interpreted":
-            with packages(f"target {self.recipe.name}", self.recipe.extra):
-                interpreter = import_module("dvt_edge.exporting.coreml_check").load_stage
-            yield Runtime(bundle, load_stage=interpreter)
-        else:
-            yield Runtime(bundle)
-
     def measure_with_pytorch(self, bundle: CascadeBundle) -> Manifest:
         """For a backend that nothing here runs: everything from PyTorch, and marked as not verified."""
         logits = pytorch_logits(self.cascade, self.measured, self.report)
@@ -357,6 +344,20 @@ class Export:
         for name, z in zip(names, logits, strict=True):
             (folder / name).write_bytes(z[:count].astype("<f4").tobytes())
         return Golden(count, ("golden/image.bin",) * len(names), names, source, tolerance)  # type: ignore[arg-type]
+
+
+@contextmanager
+def runtime_of(bundle: CascadeBundle, recipe: Recipe) -> Iterator[Runtime]:
+    """Of the bundle's engine, or of what stands in for one that does not run here."""
+    if recipe.proof == "simulated":
+        with simulated(bundle, recipe) as runtime:
+            yield runtime
+    elif recipe.proof == "interpreted":
+        with packages(f"target {recipe.name}", recipe.extra):
+            interpreter = import_module("dvt_edge.exporting.coreml_check").load_stage
+        yield Runtime(bundle, load_stage=interpreter)
+    else:
+        yield Runtime(bundle)
 
 
 def half_tolerance(logits: list[NDArray[np.float32]]) -> float:

@@ -164,9 +164,10 @@ def simulator_of(recipe: Recipe) -> str:
 
 
 def compile_context(model: bytes, soc: str, half: bool) -> bytes:
-    """An ONNX file as a context binary for a chip, wrapped in ONNX; the same bytes each time.
+    """An ONNX file as a context binary for a chip, wrapped in ONNX.
 
-    In a process of its own, under names of its own: the compiler counts what it compiled, and hashes where it lies.
+    In a process of its own, under names of its own: the compiler counts what it compiled, and hashes where it lies. The
+    bytes are mostly the same each time; on a busy machine some hundred of them are not.
     """
     with Simulator() as simulator:
         (simulator.folder / "model.onnx").write_bytes(model)

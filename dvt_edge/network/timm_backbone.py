@@ -24,7 +24,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from dvt_edge.errors import CheckpointError, ConfigError, one_line
-from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.cascade import Cascade, Stage
 from dvt_edge.network.config import CascadeConfig
 
 Vit = Any  # timm's VisionTransformer, whose parts have no types that mypy could follow
@@ -333,8 +333,11 @@ def plain_weights(model: Vit) -> dict[str, Tensor]:
 def copy_backbone(model: Vit, cascade: Cascade) -> None:
     """Copy a timm ViT into every stage, resampled to the stage's patch size and token grid.
 
-    Blocks beyond the cascade's depth are left out. Where feature reuse makes norm2 and fc1 wider, the extra norm
-    weights are one, the extra biases and fc1 columns zero. A head of another class count is left as it is.
+    Blocks beyond the cascade's depth are left out. Each stage begins as that ViT on its own grid, whatever it reuses.
+    Relations that are handed on add nothing at first: the last layer of their mixing is zero. Where feature reuse makes
+    norm2 and fc1 wider, the extra norm weights are one, the extra biases and fc1 columns zero; the norm's own weights
+    make up for statistics over more features, so far as tokens have mean 0 and reused features are small. A head of
+    another class count is left as it is.
     """
     config, ours = cascade.config, cascade.state_dict()
     left_out = tuple(f"blocks.{index}." for index in range(config.depth, len(model.blocks)))
@@ -354,5 +357,12 @@ def copy_backbone(model: Vit, cascade: Cascade) -> None:
                         old_size=list(model.patch_embed.grid_size),
                         num_prefix_tokens=config.prefix_tokens,
                     )
-                target.fill_(1.0 if name.endswith(".norm2.weight") else 0.0)
-                target[..., : tensor.shape[-1]] = tensor
+                kept = tensor.shape[-1]
+                widened = name.endswith(".norm2.weight")
+                target.fill_(1.0 if widened else 0.0)
+                target[..., :kept] = tensor * math.sqrt(kept / target.shape[-1]) if widened else tensor
+        for stage in cascade.stages:
+            assert isinstance(stage, Stage)
+            if stage.relation_reuse is not None:
+                nn.init.zeros_(stage.relation_reuse.conv2.weight)
+                nn.init.zeros_(stage.relation_reuse.conv2.bias)

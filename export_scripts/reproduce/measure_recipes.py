@@ -1,11 +1,13 @@
-"""docs/recipes.md: what each recipe keeps of the shipped cascade's accuracy on CIFAR-10's test images, at what size.
+"""docs/recipes.md and docs/recipes-photographs.md: what each recipe keeps of a cascade's accuracy, at what size.
 
     python export_scripts/reproduce/measure_recipes.py data build/recipes
+    python export_scripts/reproduce/measure_recipes.py GroceryStoreDataset build/recipes --checkpoint zoo:dvt_grocery
 
 `data` holds CIFAR-10 in torchvision's layout. Bundles and logits under `build/recipes` are made once and reused, by the
-hash of the artifacts; the page and docs/results/recipes.json come from them. Recipes whose programs are interpreted
-answer 1,000 images drawn at random. Latency is the fastest of many turns of one thread, as a ratio to float32 in the
-same engine and the same run: other programs on the machine only add time.
+hash of the artifacts; the page and its figures under docs/results/ come from them. Recipes whose programs are
+interpreted or simulated (where Qualcomm's simulator is installed: `dvt-edge targets`) answer `--sampled` images drawn
+at random. Latency is the fastest of many turns of one thread, as a ratio to float32 in the same engine and run: other
+programs on the machine only add time. A recipe that its gate refuses is measured all the same, and said so.
 """
 
 from __future__ import annotations
@@ -30,16 +32,18 @@ from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.evaluation.curves import TorchSource
 from dvt_edge.evaluation.intervals import paired_difference
-from dvt_edge.exporting.coreml_check import load_stage as interpret
-from dvt_edge.exporting.pipeline import export
+from dvt_edge.exporting import qnn_simulator
+from dvt_edge.exporting.pipeline import calibration_images, export, runtime_of
 from dvt_edge.exporting.recipes import RECIPES, Recipe, recipe_for
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.quiet import Report
+from dvt_edge.simulation.arm_instructions import instruction_table
 from dvt_edge.validation.compare import Comparison, ErrorMeter
 
-CHECKPOINT = "zoo:dvt_cifar10"
+PAGES = {"zoo:dvt_cifar10": "recipes", "zoo:dvt_grocery": "recipes-photographs"}
 ROOT = Path(__file__).parents[2]
-INTERPRETED, TURNS = 1000, 60
+TURNS = 60
+ARM = "cortex-a76"
 Logits = NDArray[np.float32]  # (images, exits, classes)
 
 
@@ -47,39 +51,56 @@ def main(
     data: Path,
     work: Path,
     docs: Annotated[Path, typer.Option(help="Where the page and its figures go.")] = ROOT / "docs",
+    checkpoint: Annotated[str, typer.Option(help=" or ".join(PAGES))] = "zoo:dvt_cifar10",
+    sampled: Annotated[int, typer.Option(help="Images for recipes that are interpreted or simulated.")] = 1000,
     only: Annotated[list[str] | None, typer.Option(help="These recipes; default: all that can be measured.")] = None,
 ) -> None:
     images = open_images(data, "test")
-    drawn = images.shuffled().first(INTERPRETED)
-    recipes = [recipe_for(name) for name in only or ()] or [r for r in RECIPES if r.proof in ("run", "interpreted")]
-    cascade, digest = load_cascade(CHECKPOINT), checkpoint_sha256(CHECKPOINT)
+    drawn = images.shuffled().first(sampled)
+    recipes = [recipe_for(name) for name in only or ()] or [r for r in RECIPES if measurable(r)]
+    cascade, digest = load_cascade(checkpoint), checkpoint_sha256(checkpoint)
     in_torch = TorchSource(cascade, digest)
     rows = []
     with progress() as report:
+        given = calibration_images(cascade, data if checkpoint != "zoo:dvt_cifar10" else None)
         bundles = {
             r.name: export(
-                cascade, r.name, work / "bundles" / r.name, checkpoint_sha256=digest, cached=True, report=report
+                cascade,
+                r.name,
+                work / PAGES[checkpoint] / r.name,
+                calibration=given,
+                checkpoint_sha256=digest,
+                accept_degraded=True,
+                cached=True,
+                report=report,
             )
             for r in recipes
         }
         reference = {id(some): kept_logits(in_torch, some, work / "logits", report) for some in (images, drawn)}
         for recipe in recipes:
-            some = drawn if recipe.proof == "interpreted" else images
-            found = kept_logits(source_of(bundles[recipe.name], recipe), some, work / "logits", report)
+            some = images if recipe.proof == "run" else drawn
+            with runtime_of(bundles[recipe.name], recipe) as runtime:
+                found = kept_logits(BundleSource(runtime), some, work / "logits", report)
             rows.append(figures(bundles[recipe.name], found, reference[id(some)], some))
         ratios = latency({name: b for name, b in bundles.items() if recipe_for(name).proof == "run"}, images, report)
     rows = [row | {"latency": ratios.get(row["target"])} for row in rows]
-    summary = {"checkpoint_sha256": digest, "machine": machine.describe(), "recipes": rows}
-    write_text(docs / "results/recipes.json", json.dumps(summary, indent=1) + "\n")
-    write_text(docs / "recipes.md", page(summary))
+    summary = {
+        "checkpoint": checkpoint,
+        "checkpoint_sha256": digest,
+        "data": images.source,
+        "machine": machine.describe(),
+        "recipes": rows,
+    }
+    write_text(docs / f"results/{PAGES[checkpoint]}.json", json.dumps(summary, indent=1) + "\n")
+    write_text(docs / f"{PAGES[checkpoint]}.md", page(summary))
+
+
+def measurable(recipe: Recipe) -> bool:
+    """Whether this machine can run what the recipe makes, on its engine or on what stands in for one."""
+    return recipe.proof in ("run", "interpreted") or (recipe.proof == "simulated" and qnn_simulator.why_not() is None)
 
 
 # -- logits ----------------------------------------------------------------------------------------------------------
-
-
-def source_of(bundle: CascadeBundle, recipe: Recipe) -> LogitSource:
-    """The artifacts, on their engine or interpreted."""
-    return BundleSource(Runtime(bundle, load_stage=interpret if recipe.proof == "interpreted" else None))
 
 
 def kept_logits(source: LogitSource, images: LabelledImages, kept: Path, report: Report) -> Logits:
@@ -120,7 +141,9 @@ def figures(bundle: CascadeBundle, found: Logits, reference: Logits, images: Lab
         "exit_agreement": taken,
         "exit_agreement_interval": wilson(round(taken * len(labels)), len(labels)),
         "delegated": delegated / (delegated + left),
-        "interpreted": recipe_for(manifest.target).proof == "interpreted",
+        "proof": recipe_for(manifest.target).proof,
+        "refused": None if manifest.verification.verified else manifest.verification.reason,
+        "arm": arm_ratios(bundle),
         "tools": manifest.tools,
     }
 
@@ -148,37 +171,62 @@ def latency(bundles: dict[str, CascadeBundle], images: LabelledImages, report: R
     }
 
 
+def arm_ratios(bundle: CascadeBundle) -> list[float] | None:
+    """Of each stage, counted instructions over those of float32 in the same engine; None where none were counted."""
+    target, table = bundle.manifest.target, instruction_table()
+    base = next(r.name for r in RECIPES if r.engine == recipe_for(target).engine and r.quantization is None)
+    counts = {c.target: c.stages for c in table.counts if c.processor == ARM}
+    if bundle.manifest.name != table.model or not {target, base} <= counts.keys():
+        return None
+    return [ours / theirs for ours, theirs in zip(counts[target], counts[base], strict=True)]
+
+
 # -- the page --------------------------------------------------------------------------------------------------------
 
 
 def page(summary: dict[str, Any]) -> str:
     rows = summary["recipes"]
     many, few = max(row["images"] for row in rows), min(row["images"] for row in rows)
-    drawn = f"\nRows of {few:,} images: drawn at random, interpreted (Core ML)." if few < many else ""
+    drawn = (
+        f"\nRows of {few:,} images: drawn at random, interpreted (Core ML) or simulated (QNN)." if few < many else ""
+    )
+    counted = any(row["arm"] for row in rows)
+    arm = (
+        f"\nARM: counted instructions of a {ARM} over float32's in the same engine (`make arm-counts`)."
+        if counted
+        else ""
+    )
+    heading = "| recipe | exit | images | top-1 % | change, points | agreement % | SQNR dB | kB | latency |"
+    heading += " ARM |" * counted
     lines = [
-        "# What each recipe keeps",
+        f"# What each recipe keeps: {summary['checkpoint']}",
         "",
-        "Made by `export_scripts/reproduce/measure_recipes.py`, not by hand. The shipped `dvt_cifar10` against PyTorch",
-        f"in float32 on CIFAR-10's {many:,} test images, which set no range and no threshold.{drawn}",
+        "Made by `export_scripts/reproduce/measure_recipes.py`, not by hand. Against PyTorch in float32 on the",
+        f"{many:,} images of {summary['data']}, which set no range and no threshold.{drawn}",
         "Intervals are of 95 %: of the top-1 change by a paired bootstrap, of agreement by Wilson. SQNR is of the",
         f"logits of the chained artifacts. Latency: the fastest of {TURNS} turns of one thread over float32 in the",
-        f"same engine and run, on {summary['machine']}; a phone's is another matter.",
+        f"same engine and run, on {summary['machine']}; a phone's is another matter.{arm}",
         "",
-        "| recipe | exit | images | top-1 % | change, points | agreement % | SQNR dB | kB | latency ratio |",
-        "|---|---|---|---|---|---|---|---|---|",
+        heading,
+        "|---" * heading.count(" | ") + "|---|",
     ]
     for row in rows:
         for k, e in enumerate(row["exits"]):
             change, (low, high) = 100 * (e["top1"] - e["float_top1"]), (100 * v for v in e["change"])
             agrees = " to ".join(f"{100 * v:.2f}" for v in e["agreement_interval"])
-            name = f"`{row['target']}`"
-            ratio = f"{row['latency'][k]:.2f}" if row["latency"] else ""
             sqnr = "exact" if e["sqnr_db"] is None else f"{e['sqnr_db']:.1f}"
-            lines.append(
-                f"| {name if k == 0 else ''} | {k} | {row['images']:,} | {100 * e['top1']:.2f} | "
-                f"{change:+.2f} ({low:+.2f} to {high:+.2f}) | {100 * e['agreement']:.2f} ({agrees}) | {sqnr} | "
-                f"{e['bytes'] / 1000:.0f} | {ratio} |"
-            )
+            cells = [
+                f"`{row['target']}`" if k == 0 else "",
+                f"{k}",
+                f"{row['images']:,}",
+                f"{100 * e['top1']:.2f}",
+                f"{change:+.2f} ({low:+.2f} to {high:+.2f})",
+                f"{100 * e['agreement']:.2f} ({agrees})",
+                sqnr,
+                f"{e['bytes'] / 1000:.0f}",
+                *(f"{row[ratio][k]:.2f}" if row[ratio] else "" for ratio in ("latency", "arm")[: 1 + counted]),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         "Exits taken as in PyTorch, at the worst of the recipe's own operating points, and what its backend takes:",
@@ -194,6 +242,14 @@ def page(summary: dict[str, Any]) -> str:
             f"{100 * row['delegated']:.1f} | {total:.0f} |"
         )
     lines += ["", "For Core ML all operators count as delegated by convention: the device decides."]
+    refused = [f"- `{row['target']}`: {row['refused']}" for row in rows if row["refused"]]
+    if refused:
+        lines += [
+            "",
+            "Not verified by their export (`--accept-degraded` writes those that break a bound):",
+            "",
+            *refused,
+        ]
     return "\n".join(lines) + "\n"
 
 

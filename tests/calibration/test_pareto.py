@@ -238,6 +238,7 @@ def test_on_real_logits_of_the_shipped_cascade_too(zoo_bundle: CascadeBundle, tm
     assert np.mean(gaps) > -0.2 * noise
 
 
+@pytest.mark.timed
 def test_a_front_of_50000_images_takes_at_most_a_third_of_a_second() -> None:
     values, right = cascade(50_000, 0.7)
     taken = []

@@ -236,6 +236,7 @@ def test_an_upgrade_rewrites_folders_and_zips_of_format_1(tmp_path: Path, capsys
         assert main(["upgrade", str(path)]) == 0 and "already format 2" in capsys.readouterr().out
 
 
+@pytest.mark.timed
 def test_verifying_takes_linear_time(tmp_path: Path) -> None:
     """9,000 files in one folder and 400 files 31 folders down, each with its own check of links and names."""
     bundle = write_bundle(tmp_path / "bundle")

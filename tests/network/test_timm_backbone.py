@@ -315,8 +315,21 @@ def test_what_reuse_adds_starts_without_effect(vit: Any, vit_file: Path) -> None
                 (block.fc1.weight, "mlp.fc1.weight", 0.0),
             ):
                 copied, added = split(tensor)
-                assert torch.equal(copied, source[f"blocks.{index}.{name}"])
+                scale = (dim / (dim + width)) ** 0.5 if name == "norm2.weight" else 1
+                assert torch.equal(copied, source[f"blocks.{index}.{name}"] * scale)
                 assert bool((added == filler).all())
+
+
+@pytest.mark.parametrize(("features", "atol"), [(False, 1e-4), (True, 0.05)], ids=["relations", "both"])
+def test_each_stage_starts_as_the_vit_on_its_grid(features: bool, atol: float, vit_file: Path) -> None:
+    """To float32's rounding with relations alone; wider norms, whose tokens have no mean of 0, come close."""
+    cascade = Cascade(config_from_timm(SMALL).replace(grids=(5, 10), feature_reuse=features)).eval()
+    load_backbone(cascade, SMALL, vit_file)
+    alone = cascade_from_timm(SMALL, grids=(10,), pretrained_file=vit_file).eval()
+    image = torch.randn(4, 3, 160, 160)
+    with torch.inference_mode():
+        found, expected = cascade(image)[1], alone(image)[0]
+    assert float((found - expected).norm() / expected.norm()) < atol
 
 
 def test_another_class_count_keeps_the_backbone_and_draws_the_heads(vit: Any, vit_file: Path) -> None:

@@ -8,10 +8,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from dvt_edge import CascadeBundle
+from dvt_edge import CascadeBundle, Runtime
+from dvt_edge.calibration.exit_logits import BundleSource
 from dvt_edge.data.reading import sample
 from dvt_edge.errors import DataError
-from dvt_edge.exporting.recipes import recipe_for
 
 SCRIPTS = Path(__file__).parents[2] / "export_scripts/reproduce"
 
@@ -40,15 +40,20 @@ def test_figures_and_page(script: ModuleType, zoo_bundle: CascadeBundle) -> None
     assert last["sqnr_db"] == pytest.approx(10 * np.log10(8 / (2 * 2)))
     assert row["exit_agreement"] == 1 and row["delegated"] == 1
     assert [e["bytes"] for e in row["exits"]] == [zoo_bundle.artifact_size(k) for k in range(3)]
-    lines = script.page({"machine": "a desk", "recipes": [row | {"latency": [1, 1, 1]}]}).splitlines()
+    assert row["refused"] is None and row["arm"] == [1, 1, 1]
+    about = {"checkpoint": "zoo:dvt_cifar10", "data": "eight images", "machine": "a desk"}
+    lines = script.page(about | {"recipes": [row | {"latency": [1, 1, 0.5], "refused": "too far"}]}).splitlines()
     assert sum(line.startswith("| `onnx-fp32`") for line in lines) == 2
-    assert any(line.startswith("|  | 2 | 8 | 75.00 | -25.00 (") and line.endswith("| 1.00 |") for line in lines)
+    assert any(line.startswith("|  | 2 | 8 | 75.00 | -25.00 (") and line.endswith("| 0.50 | 1.00 |") for line in lines)
+    assert "- `onnx-fp32`: too far" in lines
+    lines = script.page(about | {"recipes": [row | {"latency": None, "arm": None}]}).splitlines()
+    assert not any("ARM" in line or "too far" in line for line in lines)
 
 
 def test_logits_are_kept(script: ModuleType, tmp_path: Path, zoo_bundle: CascadeBundle) -> None:
     """For an artifact and these images: as many others are refused."""
     calls, images = [], sample("cifar10-test")
-    source = script.source_of(zoo_bundle, recipe_for("onnx-fp32"))
+    source = BundleSource(Runtime(zoo_bundle))
     plain = source.logits
     source.logits = lambda pixels: calls.append(1) or plain(pixels)
     for _ in range(2):

@@ -510,6 +510,7 @@ def best_of(runs: int, work: object, enough: float = 0.0) -> float:
     return min(times)
 
 
+@pytest.mark.timed
 def test_twenty_million_decisions_a_second_and_a_day_of_six_policies_in_two_seconds(
     camera: Scenario, zoo_bundle: CascadeBundle
 ) -> None:
