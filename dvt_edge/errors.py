@@ -55,6 +55,10 @@ class ExportError(DvtEdgeError):
     """A stage that could not be converted, or whose artifact disagrees with PyTorch."""
 
 
+class DegradedError(ExportError):
+    """Artifacts that run, and break a bound of their recipe."""
+
+
 class UnknownTargetError(ExportError):
     """A target name that is not in the recipe table."""
 

@@ -22,7 +22,7 @@ from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.exit_rule import confidences, simulate_exits
 from dvt_edge.device.preprocess import preprocess
 from dvt_edge.device.runtime import Result, Runtime
-from dvt_edge.errors import MissingPackageError
+from dvt_edge.errors import DegradedError, MissingPackageError
 from dvt_edge.exporting.pipeline import calibration_images, export
 from dvt_edge.exporting.recipes import RECIPES, Recipe
 from dvt_edge.network.cascade import Cascade
@@ -36,7 +36,8 @@ IMAGES = 256  # that are shown to each target, at most
 
 
 def run_demo(checkpoint: str, out: Path, report: Report, data: str | None = None) -> dict[str, Any]:
-    """Returns what summary.json holds. A target whose package is missing is listed as not run, with the reason.
+    """Returns what summary.json holds. A target whose package is missing, and one whose artifacts its export refuses,
+    is listed as not run, with the reason; `refused` tells the second.
 
     Raises DataError where the images at `data`, or the package's, are of other classes or have no labels.
     """
@@ -59,8 +60,10 @@ def run_demo(checkpoint: str, out: Path, report: Report, data: str | None = None
                 cached=True,
                 report=report,
             )
-        except MissingPackageError as error:
-            targets.append({"target": recipe.name, "ran": False, "megabytes": 0.0, "reason": str(error)})
+        except (MissingPackageError, DegradedError) as error:
+            refused = isinstance(error, DegradedError)
+            not_run = {"ran": False, "refused": refused, "megabytes": 0.0, "reason": str(error)}
+            targets.append({"target": recipe.name} | not_run)
             continue
         if not bundle.manifest.verification.verified:
             reason = bundle.manifest.verification.reason

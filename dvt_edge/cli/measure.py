@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dvt_edge.cli.exit_codes import FAILED
 from dvt_edge.cli.options import MOST, BundlePath, Checkpoint, Model, Threads, console, progress
 from dvt_edge.errors import packages
 
@@ -104,7 +105,10 @@ def demo(
     checkpoint: Annotated[str, typer.Option(help="The cascade to show.")] = "zoo:dvt_cifar10",
     data: Annotated[str | None, typer.Option(help="Its images, with labels; default: the package's CIFAR-10.")] = None,
 ) -> None:
-    """Export a cascade for every target, check it, run real images, and write a report."""
+    """Export a cascade for every target, check it, run real images, and write a report.
+
+    Exit code 1 where a target's export was refused: the report has the others, and why.
+    """
     from dvt_edge.cli.demo import run_demo
 
     with progress() as report:
@@ -113,3 +117,5 @@ def demo(
 
     print_summary(console, summary)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+    if any(target.get("refused") for target in summary["targets"]):
+        raise typer.Exit(FAILED)

@@ -50,8 +50,7 @@ class Emulation:
     """
 
     def __init__(self, cascade: Cascade, recipe: Recipe, images: Iterable[Tensor]) -> None:
-        found = recipe.quantization
-        if found is None or found.activations != "static" or (found.weight_bits, found.activation_bits) != (8, 8):
+        if not recipe.static_int8:
             raise ExportError(f"target {recipe.name} has no layers in static int8; expected one that has")
         bits = 7 if recipe.engine == "onnxruntime" else 8  # ONNX weights use 7: `reduce_range`
         self.outputs = recipe.engine == "executorch"  # XNNPACK rounds what a layer gives, too

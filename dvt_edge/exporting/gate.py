@@ -12,7 +12,7 @@ import dataclasses
 from dvt_edge import machine
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.manifest import Manifest, Operators, Verification
-from dvt_edge.errors import ExportError
+from dvt_edge.errors import DegradedError, ExportError
 from dvt_edge.exporting.qnn_simulator import simulator_of
 from dvt_edge.exporting.recipes import Recipe, recipe_for
 from dvt_edge.validation.compare import Comparison
@@ -40,11 +40,12 @@ def keep_promise(recipe: Recipe, stage: str, operators: Operators) -> None:
 
 
 def judge(comparison: Comparison, recipe: Recipe, manifest: Manifest, accepted: bool) -> Verification:
-    """What a comparison proves, here. Raises ExportError for a broken bound, unless it is accepted."""
+    """What a comparison proves, here. Raises DegradedError for a broken bound, unless it is accepted."""
     broken = disagreement(comparison, recipe, manifest)
     if broken and not accepted:
-        raise ExportError(
-            f"target {recipe.name} disagrees with PyTorch: {broken}; --accept-degraded writes it all the same"
+        layers = "`dvt-edge sensitivity` names the layers that do it, " if recipe.static_int8 else ""
+        raise DegradedError(
+            f"target {recipe.name} disagrees with PyTorch: {broken}; {layers}--accept-degraded writes it all the same"
         )
     simulated = recipe.proof == "simulated"
     found = verification(comparison, manifest, simulator_of(recipe) if simulated else manifest.backend)

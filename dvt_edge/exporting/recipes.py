@@ -66,6 +66,12 @@ class Recipe:
     packages: tuple[str, ...] = ()  # import names that it needs beyond its extra's
     about: str = ""  # what becomes of a stage, and what stays in float
 
+    @property
+    def static_int8(self) -> bool:
+        """Whether its layers are int8 with ranges from images: what `emulation.py` can round layer by layer."""
+        q = self.quantization
+        return q is not None and (q.activations, q.weight_bits, q.activation_bits) == ("static", 8, 8)
+
     def keeps_float(self, stage: str, layer: str) -> bool:
         """Whether `keep_float` names a layer, in every stage ("blocks.0.fc2") or in one ("stage1.blocks.*.fc2")."""
         return any(inside(name, p) for p in self.keep_float for name in (layer, f"{stage}.{layer}"))

@@ -364,5 +364,5 @@ def copy_backbone(model: Vit, cascade: Cascade) -> None:
         for stage in cascade.stages:
             assert isinstance(stage, Stage)
             if stage.relation_reuse is not None:
-                nn.init.zeros_(stage.relation_reuse.conv2.weight)
-                nn.init.zeros_(stage.relation_reuse.conv2.bias)
+                for parameter in stage.relation_reuse.conv2.parameters():
+                    nn.init.zeros_(parameter)

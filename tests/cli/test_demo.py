@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ from support.needs import needs
 
 from dvt_edge import CascadeBundle
 from dvt_edge.cli import demo
+from dvt_edge.cli.app import main
 from dvt_edge.data.reading import sample
 from dvt_edge.errors import DataError
+from dvt_edge.exporting import pipeline
 from dvt_edge.exporting.recipes import recipe_for
 from dvt_edge.report import demo_page
+from dvt_edge.validation.bounds import Bounds
 
 
 def test_demo_measures_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +70,23 @@ def test_demo_takes_a_user_s_own_photographs(tmp_path: Path, monkeypatch: pytest
     Image.fromarray(np.asarray(given[1])).save(loose / "b.png")
     with pytest.raises(DataError, match="no labels"):
         demo.run_demo("zoo:dvt_cifar10", tmp_path / "none", lambda *_: None, str(loose))
+
+
+def test_a_target_that_its_export_refuses_is_a_line_and_the_others_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The code is 1: a demo of the shipped cascade may refuse none."""
+    needs("onnxruntime")
+    needs("matplotlib")
+    strict = replace(recipe_for("onnx-fp32"), bounds=Bounds(max_abs_error=0.0))
+    monkeypatch.setattr(demo, "RECIPES", (strict, recipe_for("onnx-w8")))
+    monkeypatch.setattr(pipeline, "recipe_for", lambda name: strict if name == "onnx-fp32" else recipe_for(name))
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    refused, shown = json.loads((tmp_path / "summary.json").read_text())["targets"]
+    assert (refused["ran"], refused["refused"], shown["ran"]) == (False, True, True)
+    assert "onnx-fp32 did not run here: target onnx-fp32 disagrees with PyTorch" in said.out + said.err
+    assert not (tmp_path / "onnx-fp32").exists() and "disagrees" in (tmp_path / "report.html").read_text()
 
 
 def test_larger_images_are_thumbnails_and_small_ones_show_their_pixels() -> None:
