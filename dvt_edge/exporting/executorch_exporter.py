@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from itertools import islice
@@ -37,9 +38,12 @@ with quiet():
     )
     from executorch.exir import ExecutorchProgramManager, to_edge_transform_and_lower
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass
+    from torchao.quantization.pt2e import MinMaxObserver
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer.utils import QuantizationConfig
 logging.root.handlers[:] = handlers  # executorch calls logging.basicConfig
 
+LEAST_SCALE = 2**-12  # as the parent's
 PARTITIONERS = {
     "VulkanBackend": "executorch.backends.vulkan.partitioner.vulkan_partitioner.VulkanPartitioner",
     "CoreMLBackend": "executorch.backends.apple.coreml.partition.CoreMLPartitioner",
@@ -128,7 +132,8 @@ def quantize(
         raise ValueError(f"weights and activations of {bits} bits, {recipe.activations}; expected 8 and 8, quantized")
     dynamic = recipe.activations == "dynamic"
     quantizer = WeightQuantizer()
-    quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic))
+    config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
+    quantizer.set_global(config if dynamic else to_extremes(config))
     quantizer.set_filter_function(lambda node: is_quantized(node, keeps_float))
     observed = prepare_pt2e(exported.module(check_guards=False), quantizer)
     images = 0
@@ -141,6 +146,14 @@ def quantize(
     if images == 0:
         raise ValueError("no calibration images")
     return torch.export.export(convert_pt2e(observed), stage.example_inputs(), strict=False)
+
+
+def to_extremes(config: QuantizationConfig) -> QuantizationConfig:
+    """Ranges of activations from the least to the largest; the parent's histograms cut outliers off."""
+    spec = config.input_activation
+    assert spec is not None
+    spec = replace(spec, observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=LEAST_SCALE))
+    return replace(config, input_activation=spec, output_activation=spec)
 
 
 def count_operators(program: ExecutorchProgramManager) -> Operators:

@@ -17,6 +17,7 @@ from dvt_edge.exporting.qnn_simulator import simulator_of
 from dvt_edge.exporting.recipes import Recipe, recipe_for
 from dvt_edge.validation.compare import Comparison
 
+DEGRADED = "degraded and accepted"  # begins a manifest's reason
 UNVERIFIED = {
     "interpreted": "Core ML predicts on macOS only: run `dvt-edge validate --record` there; "
     "figures are of the program, interpreted",
@@ -50,10 +51,15 @@ def judge(comparison: Comparison, recipe: Recipe, manifest: Manifest, accepted: 
     simulated = recipe.proof == "simulated"
     found = verification(comparison, manifest, simulator_of(recipe) if simulated else manifest.backend)
     if broken:
-        return dataclasses.replace(found, verified=False, reason=f"degraded and accepted: {broken}")
+        return dataclasses.replace(found, verified=False, reason=f"{DEGRADED}: {broken}")
     if recipe.proof in UNVERIFIED:
         return dataclasses.replace(found, verified=False, reason=UNVERIFIED[recipe.proof])
     return found
+
+
+def is_degraded(manifest: Manifest) -> bool:
+    """Whether a bound was broken, and accepted."""
+    return manifest.verification.reason.startswith(DEGRADED)
 
 
 def disagreement(comparison: Comparison, recipe: Recipe, manifest: Manifest) -> str:

@@ -2,8 +2,9 @@
 
 A layer's input has one range for all its channels, so that a few wide ones leave the others few levels; its weights
 have a range for each output. Where what comes before a layer is a norm, or the values of attention, each channel can be
-divided by a scale there and multiplied in the layer's weights (SmoothQuant, arXiv 2211.10438). Scales here are powers
-of two, with which every float product stays what it was, bit by bit.
+divided by a scale there and multiplied in the layer's weights (SmoothQuant, arXiv 2211.10438). Queries and keys share
+out theirs between them, and values become as wide as these: where `qkv` gives all three in one range, none is left few
+levels. Scales here are powers of two, with which every float product stays what it was, bit by bit.
 """
 
 from __future__ import annotations
@@ -33,16 +34,38 @@ def smoothed(cascade: Cascade, images: Iterable[Tensor], strength: float = 0.5) 
     give what they did, bit by bit: what travels between them is not scaled.
     """
     made = copy.deepcopy(cascade).eval()
-    pairs = list(scalable(made))
-    with largest_inputs([layer for _, layer in pairs]) as seen, torch.no_grad():
+    pairs, attentions = list(scalable(made)), [m for m in made.modules() if isinstance(m, Attention)]
+    with largest([layer for _, layer in pairs], [a.qkv for a in attentions]) as (given, gave), torch.no_grad():
         for batch in images:
             made(batch)
     with torch.no_grad():
-        for before, layer in pairs:
-            scale = scales(seen[layer], layer.weight.abs().amax(0), strength)
-            before.div_(scale)
+        for norm, layer in pairs:
+            scale = scales(given[layer], layer.weight.abs().amax(0), strength)
+            norm.weight.div_(scale)
+            norm.bias.div_(scale)
             layer.weight.mul_(scale)
+        for attention in attentions:
+            even_out(attention, gave[attention.qkv], strength)
     return made
+
+
+def even_out(attention: Attention, widths: Tensor, strength: float) -> None:
+    """Scale what `qkv` gives, (3 D,) of which are the largest values: queries against keys, values against `proj`."""
+    q, k, v = widths.clamp_min(LEAST).chunk(3)
+    if isinstance(attention.qk_norm, nn.Identity):
+        queries = torch.round((torch.log2(q) - torch.log2(k)) / 2).exp2()
+    else:
+        queries = torch.ones_like(q)
+    values = torch.ones_like(v)
+    if isinstance(attention.norm, nn.Identity):  # attention mixes tokens, never channels
+        values = scales(v, attention.proj.weight.abs().amax(0), strength)
+        widest = torch.maximum(q / queries, k * queries).max()
+        values = values * torch.ceil(torch.log2((v / values).max() / widest)).exp2()
+        attention.proj.weight.mul_(values)
+    scale = torch.cat((queries, 1 / queries, values))
+    attention.qkv.weight.div_(scale[:, None])
+    if attention.qkv.bias is not None:
+        attention.qkv.bias.div_(scale)
 
 
 def normalised(images: LabelledImages, config: CascadeConfig) -> Iterator[Tensor]:
@@ -60,19 +83,8 @@ def scales(inputs: Tensor, weights: Tensor, strength: float) -> Tensor:
     return torch.where(left_alone, torch.zeros(()), exponent).exp2()
 
 
-class Producer:
-    """What gives a layer its input: parameters whose last or only axis, or rows, are the channels."""
-
-    def __init__(self, *parameters: Tensor) -> None:
-        self.parameters = parameters
-
-    def div_(self, scale: Tensor) -> None:
-        for parameter in self.parameters:
-            parameter.div_(scale if parameter.ndim == 1 else scale[:, None])
-
-
-def scalable(cascade: Cascade) -> Iterator[tuple[Producer, nn.Linear]]:
-    """Each linear whose input's channels can be scaled where they are made, and for nobody else."""
+def scalable(cascade: Cascade) -> Iterator[tuple[nn.LayerNorm, nn.Linear]]:
+    """Each linear whose input comes from a norm that gives it to nobody else."""
     for stage in cascade.stages:
         assert isinstance(stage, Stage)
         for module in stage.modules():
@@ -84,37 +96,33 @@ def scalable(cascade: Cascade) -> Iterator[tuple[Producer, nn.Linear]]:
                 yield from of_norm(module.norm, module.fc1)
             elif isinstance(module, Attention):
                 yield from of_norm(module.norm, module.proj)
-                if isinstance(module.norm, nn.Identity):
-                    yield of_values(module), module.proj
         if stage.pooling != "attention":  # the pool's linears share one input
             yield from of_norm(stage.norm, stage.head)
 
 
-def of_norm(norm: nn.Module, layer: nn.Linear) -> Iterator[tuple[Producer, nn.Linear]]:
+def of_norm(norm: nn.Module, layer: nn.Linear) -> Iterator[tuple[nn.LayerNorm, nn.Linear]]:
     if isinstance(norm, nn.LayerNorm):
-        yield Producer(norm.weight.data, norm.bias.data), layer
+        yield norm, layer
 
 
-def of_values(attention: Attention) -> Producer:
-    """The rows of `qkv` that make the values: attention mixes tokens, never channels."""
-    qkv, width = attention.qkv, attention.proj.in_features
-    rows = [qkv.weight.data[2 * width :]]
-    return Producer(*rows, *([] if qkv.bias is None else [qkv.bias.data[2 * width :]]))
+Widths = dict[nn.Linear, Tensor]  # the largest absolute value of each channel
 
 
 @contextmanager
-def largest_inputs(layers: list[nn.Linear]) -> Iterator[dict[nn.Linear, Tensor]]:
-    """The largest absolute input of each channel of each layer, of what runs inside the block."""
-    seen: dict[nn.Linear, Tensor] = {}
+def largest(of_inputs: list[nn.Linear], of_outputs: list[nn.Linear]) -> Iterator[tuple[Widths, Widths]]:
+    """Of what these layers are given, and of what those give, in all that runs inside the block."""
+    given: Widths = {}
+    gave: Widths = {}
 
-    def watch(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def note(widths: Widths, layer: nn.Module, x: Tensor) -> None:
         assert isinstance(layer, nn.Linear)
-        found = inputs[0].detach().abs().flatten(0, -2).amax(0)
-        seen[layer] = torch.maximum(seen[layer], found) if layer in seen else found
+        found = x.detach().abs().flatten(0, -2).amax(0)
+        widths[layer] = torch.maximum(widths[layer], found) if layer in widths else found
 
-    handles = [layer.register_forward_pre_hook(watch) for layer in layers]
+    handles = [layer.register_forward_pre_hook(lambda m, inputs: note(given, m, inputs[0])) for layer in of_inputs]
+    handles += [layer.register_forward_hook(lambda m, inputs, output: note(gave, m, output)) for layer in of_outputs]
     try:
-        yield seen
+        yield given, gave
     finally:
         for handle in handles:
             handle.remove()

@@ -48,7 +48,7 @@ from dvt_edge.device.runtime import Runtime
 from dvt_edge.errors import DataError, EngineError, ExportError, packages
 from dvt_edge.exporting import cache
 from dvt_edge.exporting.exporters import Converted, ExportStage, exporter_for
-from dvt_edge.exporting.gate import UNVERIFIED, judge, keep_promise
+from dvt_edge.exporting.gate import UNVERIFIED, is_degraded, judge, keep_promise
 from dvt_edge.exporting.outliers import normalised, smoothed
 from dvt_edge.exporting.qnn_chips import for_chips
 from dvt_edge.exporting.qnn_simulator import QNN_TOOLS, simulated
@@ -106,12 +106,14 @@ def export(
     made = Export(cascade, recipe, images, checkpoint_sha256, name, report, accept_degraded)
     if not cached:
         return made.run(out)
-    key = cache.key_of(cascade, recipe, images, TOOLS[recipe.engine], name, checkpoint_sha256, accept_degraded)
-    if kept := cache.copied(key, out):
-        made.report(f"{recipe.name}: as exported before", 1, 1)
-        return kept
+    key = cache.key_of(cascade, recipe, images, TOOLS[recipe.engine], name, checkpoint_sha256)
+    degraded = f"{key}-degraded"  # for those who accept it
+    for one in (key, degraded) if accept_degraded else (key,):
+        if kept := cache.copied(one, out):
+            made.report(f"{recipe.name}: as exported before", 1, 1)
+            return kept
     bundle = made.run(out)
-    cache.keep(key, bundle)
+    cache.keep(degraded if is_degraded(bundle.manifest) else key, bundle)
     return bundle
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -71,7 +72,6 @@ def test_anything_else_is_made_anew(made: Exports, tmp_path: Path, monkeypatch: 
         {"name": "other"},
         {"checkpoint_sha256": "0" * 64},
         {"limit": 6},
-        {"accept_degraded": True},
         {"target": "onnx-int8"},
         {"target": "onnx-int8", "keep_float": ["stage0.head"]},
         {"target": "onnx-int8", "smooth": 0.5},
@@ -87,6 +87,18 @@ def test_anything_else_is_made_anew(made: Exports, tmp_path: Path, monkeypatch: 
     with torch.no_grad():
         next(iter(made.cascade.parameters())).view(-1)[0] += 1
     assert made(tmp_path / "b") and not made(tmp_path / "b")
+
+
+def test_a_degraded_export_is_for_those_who_accept_it(made: Exports, tmp_path: Path) -> None:
+    """One that kept its bounds is for all."""
+    assert made(tmp_path / "a") and not made(tmp_path / "b", accept_degraded=True)
+    shutil.rmtree(tmp_path / "cache")
+    manifest = made.bundle.manifest
+    said = dataclasses.replace(manifest.verification, verified=False, reason="degraded and accepted: 3 dB")
+    copy = CascadeBundle.open(shutil.copytree(made.bundle.folder, tmp_path / "copy"))
+    made.bundle = copy.rewrite(dataclasses.replace(manifest, verification=said))
+    assert made(tmp_path / "a", accept_degraded=True) and not made(tmp_path / "b", accept_degraded=True)
+    assert made(tmp_path / "b")
 
 
 def test_a_damaged_or_unwritable_cache_is_as_if_there_were_none(made: Exports, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from support.needs import needs
+from torch import Tensor
 
 from dvt_edge.cli.app import main
 from dvt_edge.data.reading import sample
@@ -49,6 +50,34 @@ def test_smoothing_is_exact_bit_by_bit_and_leaves_the_given_cascade_alone() -> N
     with torch.inference_mode():
         for batch in images:
             assert all(torch.equal(a, b) for a, b in zip(cascade(batch), made(batch), strict=True))
+
+
+@pytest.mark.parametrize("norms", [{"qk_norm": True}, {"scale_norms": True}, {"qkv_bias": False}], ids=str)
+def test_smoothing_is_exact_whatever_attention_has(norms: dict[str, bool]) -> None:
+    config = PRESETS["dvt_tiny"].replace(**norms)
+    torch.manual_seed(0)
+    cascade, images = Cascade(config).eval(), list(normalised(sample("cifar10-test").first(4), config))
+    made = smoothed(cascade, images)
+    with torch.inference_mode():
+        assert all(torch.equal(a, b) for a, b in zip(cascade(images[0]), made(images[0]), strict=True))
+
+
+def test_values_become_as_wide_as_queries_and_keys_which_share_theirs_out() -> None:
+    """XNNPACK rounds what `qkv` gives in one range: narrow values beside wide queries had few levels."""
+    cascade, images = tiny(), list(normalised(sample("cifar10-test").first(8), PRESETS["dvt_tiny"]))
+    dim, attention = cascade.config.dim, cascade.stages[1].blocks[0].attn
+    with torch.no_grad():
+        for rows, factor in ((slice(dim), 16.0), (slice(dim, 2 * dim), 1 / 16), (slice(2 * dim, None), 1 / 64)):
+            attention.qkv.weight[rows] *= factor
+            attention.qkv.bias[rows] *= factor
+        attention.proj.weight *= 64
+    seen: list[Tensor] = []
+    made = smoothed(cascade, images)
+    made.stages[1].blocks[0].attn.qkv.register_forward_hook(lambda m, i, output: seen.append(output))
+    with torch.inference_mode():
+        made(images[0])
+    q, k, v = (part.abs().amax() for part in seen[0].chunk(3, dim=-1))
+    assert 1 / 4 < q / k < 4 and 1 / 4 < v / torch.maximum(q, k) < 1.1
 
 
 def test_an_outlier_is_found_and_smoothing_takes_it_away() -> None:
