@@ -37,9 +37,11 @@ swift-toolchain:
 results: $(READY)
 	$(BIN)/python export_scripts/reproduce/make_results.py $(DATA)
 
-# docs/results.md from a clone of the photographs' repository (docs/training.md) in the folder DATA.
+# docs/results.md from a clone of the photographs' repository (docs/training.md) in the folder DATA; static models are
+# compared where train_photographs.py has trained them.
 photographs: $(READY)
-	$(BIN)/python export_scripts/reproduce/make_photographs.py $(DATA)
+	$(BIN)/python export_scripts/reproduce/make_photographs.py $(DATA) \
+		$(addprefix --static ,$(wildcard runs/dvt_grocery/static*/cascade.safetensors))
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -88,11 +88,12 @@ REST = "softmax, GELU, norms and attention products float32"
 CAST = ("_to_dim_order_copy.out",)  # the uint8 image to float32: one operator of the portable kernels
 
 FLOAT = Bounds(max_abs_error=1e-3)
-# SQNR: some 7 dB under the worst exit of the shipped cascade; shares: what it keeps, or less (docs/recipes.md).
+# SQNR: some 2 dB under the worst exit of the shipped cascades, of which the ViT-S has the outliers of a pretrained one:
+# it tells a broken layer. Shares: what they keep, or less (docs/recipes.md, docs/recipes-photographs.md).
 ONNX_INT8 = Bounds(min_sqnr_db=20.0, min_top1_agreement=0.97, min_exit_agreement=0.95)
 ONNX_WEIGHTS8 = Bounds(min_sqnr_db=44.0, min_top1_agreement=0.99, min_exit_agreement=0.98)
-XNNPACK_INT8 = Bounds(min_sqnr_db=25.0, min_top1_agreement=0.98, min_exit_agreement=0.95)
-XNNPACK_DYNAMIC = Bounds(min_sqnr_db=38.0, min_top1_agreement=0.99, min_exit_agreement=0.98)
+XNNPACK_INT8 = Bounds(min_sqnr_db=22.0, min_top1_agreement=0.98, min_exit_agreement=0.95)
+XNNPACK_DYNAMIC = Bounds(min_sqnr_db=31.0, min_top1_agreement=0.99, min_exit_agreement=0.98)
 COREML_FLOAT16 = Bounds(min_sqnr_db=47.0, min_top1_agreement=0.99, min_exit_agreement=0.99)
 COREML_WEIGHTS8 = Bounds(min_sqnr_db=34.0, min_top1_agreement=0.98, min_exit_agreement=0.97)
 COREML_PALETTE6 = Bounds(min_sqnr_db=24.0, min_top1_agreement=0.97, min_exit_agreement=0.95)

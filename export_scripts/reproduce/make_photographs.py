@@ -18,7 +18,7 @@ import matplotlib
 import numpy as np
 import torch
 import typer
-from make_results import RUNNABLE, plot_budget, plot_examples
+from make_results import plot_budget, plot_examples
 from numpy.typing import NDArray
 from photographs_page import CHECKPOINT, page
 from results_tables import read_answers
@@ -36,6 +36,7 @@ from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 
 matplotlib.use("Agg")
 TIMED = 200  # photographs
+TARGETS = ("onnx-fp32", "onnx-int8", "executorch-xnnpack-int8-dynamic")  # all: docs/recipes-photographs.md
 
 
 def coarse_right(logits: ExitLogits, of: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -64,18 +65,18 @@ def main(
         for name, checkpoint in {"bundles": CHECKPOINT, **statics}.items():
             cascade = load_cascade(checkpoint)
             given, digest = calibration_images(cascade, str(data)), checkpoint_sha256(checkpoint)
-            for recipe in RUNNABLE:
+            for target in TARGETS:
                 export(
                     cascade,
-                    recipe.name,
-                    out / name / recipe.name,
+                    target,
+                    out / name / target,
                     calibration=given,
                     checkpoint_sha256=digest,
                     cached=True,
                     report=report,
                 )
-        compared = [path for n, c in statics.items() for path in (Path(c), *(out / n / r.name for r in RUNNABLE))]
-        bundles = tuple(out / "bundles" / r.name for r in RUNNABLE)
+        compared = [path for n, c in statics.items() for path in (Path(c), *(out / n / target for target in TARGETS))]
+        bundles = tuple(out / "bundles" / target for target in TARGETS)
         study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=tuple(compared), timed=TIMED)
         result: dict[str, Any] = run_study(study, report)
     print_study(Console(), result)
