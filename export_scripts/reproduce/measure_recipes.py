@@ -87,7 +87,7 @@ def main(
     summary = {
         "checkpoint": checkpoint,
         "checkpoint_sha256": digest,
-        "data": images.source,
+        "data": images.source.removeprefix(str(data)).strip("/"),
         "machine": machine.describe(),
         "recipes": rows,
     }
