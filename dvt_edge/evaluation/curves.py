@@ -214,9 +214,13 @@ def evaluate(evidence: Evidence) -> Evaluation:
     )
 
 
-def confidence_of(logits: ExitLogits) -> NDArray[np.float32]:
-    """(images, exits) max softmax, at temperature 1."""
-    return exit_confidences(logits, ConfidenceSpec("max_softmax", (1.0,) * logits.about.exits))
+def plain(exits: int) -> ConfidenceSpec:
+    """Max softmax at temperature 1, of which all figures here are, whatever a bundle has."""
+    return ConfidenceSpec("max_softmax", (1.0,) * exits)
+
+
+def confidence_of(logits: ExitLogits) -> NDArray[np.float32]:  # (images, exits)
+    return exit_confidences(logits, plain(logits.about.exits))
 
 
 def point_at(test: ExitLogits, values: NDArray[np.float32], thresholds: NDArray[np.float32]) -> Point:

@@ -36,6 +36,7 @@ from dvt_edge.evaluation.curves import (
     TorchSource,
     carry_over,
     engine_ms,
+    plain,
     search_and_test,
     stage_milliseconds,
     take_turns,
@@ -219,9 +220,10 @@ def times(
 ) -> list[dict[str, Any]]:
     """Milliseconds at batch 1 of one bundle at several thresholds and of the static bundles of its target.
 
-    Preprocessing, the same for all, is not counted; confidences and choosing the exit are.
+    Thresholds are of confidences at temperature 1, as all figures here, whatever the bundle's own. Preprocessing, the
+    same for all, is not counted; confidences and choosing the exit are.
     """
-    bundle = source.runtime.bundle
+    bundle = at_temperature_1(source.runtime.bundle)
     peers = {name: s for name, s in statics if isinstance(s, BundleSource) and s.target == source.target}
     points = points_of(logits[id(source)], {name: logits[id(s)] for name, s in peers.items()}, tolerance)
     runtimes = {name: Runtime(bundle, thresholds=point.thresholds) for name, point in points.items()}
@@ -249,6 +251,12 @@ def times(
         }
         for name, results in measured.items()
     ]
+
+
+def at_temperature_1(bundle: CascadeBundle) -> CascadeBundle:
+    """The same artifacts with confidences as `Evidence` has them."""
+    spec = plain(len(bundle.manifest.stages))
+    return CascadeBundle(bundle.folder, dataclasses.replace(bundle.manifest, confidence=spec))
 
 
 def points_of(own: Evidence, peers: Mapping[str, Evidence], tolerance: float) -> dict[str, Point]:

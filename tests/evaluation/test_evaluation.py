@@ -475,6 +475,20 @@ def test_a_bundle_is_timed_at_the_accuracy_of_each_static_model_of_its_target(
     ]
 
 
+def test_timed_runs_leave_where_their_figures_say(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:
+    """Whatever temperature the bundle has."""
+    assert min(zoo_bundle.manifest.confidence.temperature) < 0.9
+    images, source = sample("cifar10-test").first(60), BundleSource(Runtime(zoo_bundle))
+    logits = compute(source, images, tmp_path / "kept")
+    rows = times(source, [], {id(source): Evidence(logits, logits)}, images, 0.0, lambda words, done, of: None)
+    early = 0
+    for row in rows:
+        shares = np.array(row["shares"])
+        np.testing.assert_allclose([*row["ran"], 0, 0][:3], 1 - np.cumsum([0, *shares[:-1]]), atol=1e-9)
+        early += 0 < shares[0] < 1
+    assert early >= 2
+
+
 def test_thresholds_on_few_held_out_images_lose_what_they_aim_at(monkeypatch: pytest.MonkeyPatch) -> None:
     new = cascade_logits(20_000, seed=1)
 
