@@ -26,11 +26,40 @@ def test_the_page_says_what_it_has_not(scripts: ModuleType) -> None:
     result = json.loads((ROOT / "docs/results/eval.json").read_text())
     result |= {"coarse_top1": {"pytorch": [0.9, 0.95, 0.96]}, "coarse_classes": 5}
     answers = scripts.read_answers(ROOT / "docs/results/answers.npz")
+    answers |= {f"{s['static']}, pytorch/right": answers["pytorch/right"][:, :1] for s in result["statics"]}
     with_statics = scripts.page(result, answers)
     assert "| pytorch | 1 | 95.00 % |" in with_statics and "5 coarse classes" in with_statics
     assert "No static model" not in with_statics and "| static 8x8, dominated by 2x2 | pytorch |" in with_statics
     alone = scripts.page(result | {"statics": [], "equal_accuracy": []}, answers)
     assert "No static model was trained" in alone and "static 8x8, dominated" not in alone
+
+
+def test_a_coin_between_two_static_models_is_the_alternative(scripts: ModuleType) -> None:
+    """Half of the photographs to each where the MACs lie half-way; the largest static model alone above it."""
+    import photographs_page
+
+    right = np.array([[1, 1], [0, 1], [0, 1], [0, 0]], bool)
+    answers = {"pytorch/right": right, "small, pytorch/right": right[:, :1], "large, pytorch/right": right[:, 1:]}
+    for loss, exits in ((0.25, [1, 1, 1, 1]), (0.5, [0, 1, 1, 0]), (1, [0, 0, 1, 1]), (2, [0, 0, 0, 0])):
+        answers[f"pytorch/loses {loss:g} %"] = np.array(exits, np.uint8)
+    result = {
+        "evaluations": [{"target": "pytorch", "macs": [100e6, 300e6], "top1": [0.25, 0.75]}],
+        "statics": [
+            {"target": "pytorch", "static": name, "macs": [macs], "top1": [top1]}
+            for name, macs, top1 in (("large", 250e6, 0.75), ("small", 150e6, 0.25))
+        ],
+    }
+    found = photographs_page.mixtures(result, answers)
+    assert [(run, cost, mine) for run, cost, mine, *_ in found] == [
+        ("loses 0.25 %", 300e6, 0.75),
+        ("loses 0.5 %", 200e6, 0.75),
+        ("loses 1 %", 200e6, 0.5),
+    ]
+    assert [theirs for *_, theirs, _ in found] == [0.75, 0.5, 0.5]
+    words = photographs_page.verdict(result, answers)
+    assert "| loses 0.5 % | 200 | 75.00 % | 50.00 % | +25.00 (" in words and "does not win" not in words
+    worse = {**answers, "large, pytorch/right": np.ones((4, 1), bool), "pytorch/right": np.zeros((4, 2), bool)}
+    assert "The method does not win here" in photographs_page.verdict(result, worse)
 
 
 def test_a_coarse_answer_has_the_probability_of_its_fine_ones_together(scripts: ModuleType) -> None:
