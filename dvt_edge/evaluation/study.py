@@ -256,7 +256,7 @@ def times(
 def at_temperature_1(bundle: CascadeBundle) -> CascadeBundle:
     """The same artifacts with confidences as `Evidence` has them."""
     spec = plain(len(bundle.manifest.stages))
-    return CascadeBundle(bundle.folder, dataclasses.replace(bundle.manifest, confidence=spec))
+    return CascadeBundle(bundle.path, dataclasses.replace(bundle.manifest, confidence=spec))
 
 
 def points_of(own: Evidence, peers: Mapping[str, Evidence], tolerance: float) -> dict[str, Point]:

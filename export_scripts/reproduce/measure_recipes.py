@@ -187,9 +187,8 @@ def arm_ratios(bundle: CascadeBundle) -> list[float] | None:
 def page(summary: dict[str, Any]) -> str:
     rows = summary["recipes"]
     many, few = max(row["images"] for row in rows), min(row["images"] for row in rows)
-    drawn = (
-        f"\nRows of {few:,} images: drawn at random, interpreted (Core ML) or simulated (QNN)." if few < many else ""
-    )
+    how = sorted({row["proof"] for row in rows} - {"run"})
+    drawn = f"\nRows of {few:,} images: drawn at random, {' or '.join(how)}." if few < many else ""
     counted = any(row["arm"] for row in rows)
     arm = (
         f"\nARM: counted instructions of a {ARM} over float32's in the same engine (`make arm-counts`)."
