@@ -16,6 +16,7 @@ from results_tables import (
     md,
     paragraph,
     percent,
+    points,
     throughput_table,
     times_table,
 )
@@ -46,12 +47,12 @@ Mixed = tuple[str, float, float, float, Interval]  # run, MACs, top-1, the mixtu
 def mixtures(result: dict[str, Any], answers: Answers) -> list[Mixed]:
     """The cascade in float at each aimed loss, against static models of its mean MACs.
 
-    Between two static models lies what a coin gives that sends each photograph to one of them; above the largest, that
-    one alone. Runs that are cheaper than every static model are left out.
+    Of those MACs at most, the best is taken: one static model alone, or two and a coin that sends each photograph to
+    one of them. Runs that are cheaper than every static model are left out.
     """
     ours = result["evaluations"][0]
     alike = [s for s in result["statics"] if s["target"] == ours["target"]]
-    statics = sorted((s["macs"][0], answers[f"{s['static']}, {s['target']}/right"][:, 0]) for s in alike)
+    statics = [(s["macs"][0], answers[f"{s['static']}, {s['target']}/right"][:, 0].astype(float)) for s in alike]
     right, macs = answers[f"{ours['target']}/right"], np.asarray(ours["macs"])
     found = []
     for loss in SHOWN_LOSSES:
@@ -60,10 +61,9 @@ def mixtures(result: dict[str, Any], answers: Answers) -> list[Mixed]:
         below = [s for s in statics if s[0] <= cost]
         if not below:
             continue
-        (low, theirs), above = below[-1], [s for s in statics if s[0] > cost]
-        if above:
-            high, more = above[0]
-            theirs = theirs + (cost - low) / (high - low) * (more.astype(float) - theirs)
+        above = [s for s in statics if s[0] > cost]
+        coins = [less + (cost - low) / (high - low) * (more - less) for low, less in below for high, more in above]
+        theirs = max([*(alone for _, alone in below), *coins], key=np.mean)
         interval = bootstrap(np.stack([mine, theirs], axis=1), lambda means: means[:, 0] - means[:, 1])
         found.append((f"loses {100 * loss:g} %", cost, float(mine.mean()), float(np.mean(theirs)), interval))
     return found
@@ -99,10 +99,6 @@ def verdict(result: dict[str, Any], answers: Answers) -> str:
         "there it is sure of answers that are wrong.",
     )
     return f"## Does it pay?\n\n{said}\n\n{md(columns, rows)}\n{why}\n"
-
-
-def points(difference: float, interval: Interval) -> str:
-    return f"{100 * difference:+.2f} ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})"
 
 
 def class_shares_table(result: dict[str, Any]) -> str:

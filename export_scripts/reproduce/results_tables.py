@@ -64,7 +64,11 @@ def top1_difference(
     else:
         low, high = unpaired_difference((round(ours * images), images), (round(theirs * images), images))
         mark = UNPAIRED
-    return f"{100 * (ours - theirs):+.2f} ({100 * low:+.2f} to {100 * high:+.2f}){mark}"
+    return points(ours - theirs, (low, high)) + mark
+
+
+def points(difference: float, interval: Sequence[float]) -> str:
+    return f"{100 * difference:+.2f} ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})"
 
 
 def ratio(value: float, interval: Sequence[float] | None) -> str:

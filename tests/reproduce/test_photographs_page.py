@@ -56,6 +56,12 @@ def test_a_coin_between_two_static_models_is_the_alternative(scripts: ModuleType
         ("loses 1 %", 200e6, 0.5),
     ]
     assert [theirs for *_, theirs, _ in found] == [0.75, 0.5, 0.5]
+    more = [{"target": "pytorch", "static": f"seed {k}", "macs": [150e6], "top1": [0.25 * k]} for k in (0, 2)]
+    answers |= {f"seed {k}, pytorch/right": right[:, :1] if k == 0 else right[:, 1:] for k in (0, 2)}
+    best = photographs_page.mixtures(result | {"statics": [*result["statics"], *more]}, answers)
+    assert [theirs for *_, theirs, _ in best] == [0.75, 0.75, 0.75], (
+        "of equal MACs the better one, alone where that is best"
+    )
     words = photographs_page.verdict(result, answers)
     assert "| loses 0.5 % | 200 | 75.00 % | 50.00 % | +25.00 (" in words and "does not win" not in words
     worse = {**answers, "large, pytorch/right": np.ones((4, 1), bool), "pytorch/right": np.zeros((4, 2), bool)}
