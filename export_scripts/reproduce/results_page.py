@@ -317,7 +317,9 @@ def recomputed_text(again: dict[str, Any]) -> str:
     """What recompute.py did after the run, and what it could not."""
     told = "; ".join(f"{target} {' / '.join(percent(v) for v in top1)}" for target, top1 in again["others"].items())
     others = (
-        f"The others came out otherwise there (top-1 of the exits: {told}) and have the first run's figures."
+        f"The others came out otherwise there (top-1 of the exits: {told}) and have the first run's figures; XNNPACK's"
+        " ranges were histograms in both, and are the least and largest values now. [Recipes](recipes.md) has what"
+        " today's artifacts keep."
         if told
         else ""
     )
