@@ -27,6 +27,14 @@ def cpu_flags() -> set[str]:
     return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
 
 
+def free_memory() -> int:
+    """Bytes that processes can still take; where the system does not say, half of all that there is."""
+    info = Path("/proc/meminfo")
+    if info.is_file() and (kib := re.search(r"MemAvailable:\s*(\d+)", info.read_text())):
+        return 1024 * int(kib[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if hasattr(os, "sysconf") else 0
+
+
 def peak_memory() -> int:
     """The most resident memory so far, in bytes; on Linux this program's, not that of what started it."""
     status = Path("/proc/self/status")

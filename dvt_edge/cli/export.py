@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dvt_edge.cli.options import BundlePath, Checkpoint, Limit, Model, Smooth, console, load, one_of, progress
+from dvt_edge.cli.options import MOST, BundlePath, Checkpoint, Limit, Model, Smooth, console, load, one_of, progress
 from dvt_edge.errors import packages
 from dvt_edge.exporting.recipes import DRAWN_IMAGES, recipe_for
 
@@ -61,6 +61,9 @@ def export(
     cached: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Copy an earlier export of the same, from the user's cache.")
     ] = True,
+    workers: Annotated[
+        int, typer.Option(min=0, max=MOST, help="Processes that convert stages; 0: as many as pay and memory allows.")
+    ] = 0,
     zip_: Annotated[bool, typer.Option("--zip", help="Also write <out>/<target>.zip.")] = False,
 ) -> None:
     """Export a cascade into verified bundles, one a target (default: onnx-int8)."""
@@ -88,6 +91,7 @@ def export(
                 smooth=smooth,
                 accept_degraded=accept_degraded,
                 cached=cached,
+                workers=workers,
                 report=report,
             )
         if zip_:

@@ -21,8 +21,8 @@ from dvt_edge.data.reading import open_images
 from dvt_edge.device.engines import Artifact, engine_for, load
 from dvt_edge.device.preprocess import preprocess
 from dvt_edge.errors import ConfigError
+from dvt_edge.exporting.conversion import stage_spec
 from dvt_edge.exporting.exporters import exporter_for
-from dvt_edge.exporting.pipeline import stage_spec
 from dvt_edge.exporting.recipes import Recipe
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade

@@ -9,16 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dvt_edge import machine
 from dvt_edge.atomic import new_folder
@@ -39,7 +37,6 @@ from dvt_edge.device.manifest import (
     ModelSpec,
     Preprocessing,
     StageSpec,
-    TensorSpec,
     Verification,
     to_json,
 )
@@ -47,15 +44,15 @@ from dvt_edge.device.preprocess import preprocess
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.errors import DataError, EngineError, ExportError, packages
 from dvt_edge.exporting import cache
-from dvt_edge.exporting.exporters import Converted, ExportStage, exporter_for
-from dvt_edge.exporting.gate import UNVERIFIED, is_degraded, judge, keep_promise
+from dvt_edge.exporting.conversion import Conversion, convert_stages, workers_for
+from dvt_edge.exporting.exporters import exporter_for
+from dvt_edge.exporting.gate import UNVERIFIED, is_degraded, judge
 from dvt_edge.exporting.outliers import normalised, smoothed
 from dvt_edge.exporting.qnn_chips import for_chips
 from dvt_edge.exporting.qnn_simulator import QNN_TOOLS, simulated
 from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, keeping, recipe_for, smoothing
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade
-from dvt_edge.network.stages import StageChain, StageGraph, split
 from dvt_edge.quiet import Report
 from dvt_edge.validation.compare import artifact_logits, compare, pytorch_logits
 from dvt_edge.version import __version__
@@ -84,6 +81,7 @@ def export(
     smooth: float | None = None,
     accept_degraded: bool = False,
     cached: bool = False,
+    workers: int = 1,
     report: Report | None = None,
 ) -> CascadeBundle:
     """Export `cascade` for `target` into the folder `out`, replacing a bundle that was there.
@@ -94,7 +92,8 @@ def export(
     (0 to 1) moves outliers of activations into weights first: `outliers.py`. `report` is told of progress. Nothing is
     left at `out` unless every check passed; `accept_degraded` writes a bundle that breaks its recipe's bounds all the
     same, not verified and with the reason in its manifest. Where `cached`, an earlier export of the same is copied from
-    the user's cache folder, or this one is kept there: `cache.py`.
+    the user's cache folder, or this one is kept there: `cache.py`. Stages are converted in `workers` processes at once,
+    0: in as many as pay and memory allows; a script that asks for more than 1 needs `if __name__ == "__main__":`.
 
     Raises UnknownTargetError, MissingPackageError, DataError, or ExportError when an artifact disagrees with PyTorch or
     something else than a bundle is at `out`.
@@ -103,7 +102,8 @@ def export(
     check_replaceable(out)
     images = calibration_images(cascade, calibration).shuffled().first(limit)
     name = name or cascade.config.name
-    made = Export(cascade, recipe, images, checkpoint_sha256, name, report, accept_degraded)
+    workers = workers or workers_for(cascade)
+    made = Export(cascade, recipe, images, checkpoint_sha256, name, report, accept_degraded, workers)
     if not cached:
         return made.run(out)
     key = cache.key_of(cascade, recipe, images, TOOLS[recipe.engine], name, checkpoint_sha256)
@@ -153,21 +153,6 @@ def calibration_images(cascade: Cascade, given: LabelledImages | str | os.PathLi
     return given
 
 
-def stage_spec(stage: StageGraph, converted: Converted, inputs: tuple[TensorSpec, ...]) -> StageSpec:
-    """A converted stage as the manifest has it."""
-    return StageSpec(
-        name=stage.name,
-        artifact=converted.artifact.name,
-        grid=stage.grid,
-        macs=stage.macs(),
-        parameters=stage.parameter_count(),
-        inputs=inputs,
-        outputs=stage.outputs,
-        operators=converted.operators,
-        compiled=converted.compiled,
-    )
-
-
 class Export:
     def __init__(
         self,
@@ -178,8 +163,9 @@ class Export:
         name: str,
         report: Report | None,
         accept_degraded: bool = False,
+        workers: int = 1,
     ) -> None:
-        self.accept_degraded = accept_degraded
+        self.accept_degraded, self.workers = accept_degraded, workers
         self.cascade, self.recipe, self.name, self.checkpoint = cascade.eval(), recipe, name, checkpoint_sha256
         self.report = report or (lambda what, done, of: None)
         wanted = recipe.quantization.calibration_images if recipe.quantization else 0
@@ -189,13 +175,13 @@ class Export:
         self.classes = class_names(cascade.trained_on, images, cascade.config.num_classes)
 
     def run(self, out: Path) -> CascadeBundle:
-        convert = exporter_for(self.recipe)
-        converted = self.outliers_moved()
+        exporter_for(self.recipe)  # a missing package is named before anything is done
+        converted, size = self.outliers_moved(), self.cascade.config.image_size
+        pixels = np.array([self.pixels(image) for image in self.calibration], np.uint8).reshape(-1, size, size, 3)
         with new_folder(out) as folder:
-            parts = split(converted, self.recipe.layout)
-            stages = tuple(self.export_stage(folder, stage, convert) for stage in parts)
-            draft = self.draft(folder, stages)
-            bundle = CascadeBundle(folder, draft)
+            conversion = Conversion(self.cascade, converted, self.recipe, pixels, folder)
+            stages = convert_stages(conversion, self.workers, self.report)
+            bundle = CascadeBundle(folder, self.draft(folder, stages))
             if self.recipe.proof == "lowered":
                 manifest = self.measure_with_pytorch(bundle)
             else:
@@ -215,31 +201,8 @@ class Export:
             return self.cascade
         return smoothed(self.cascade, normalised(self.calibration, self.cascade.config), quantization.smooth)
 
-    def export_stage(self, folder: Path, stage: StageGraph, convert: ExportStage) -> StageSpec:
-        self.report(f"{self.recipe.name}: converting {stage.name}", stage.index, self.cascade.config.num_exits)
-        with packages(f"target {self.recipe.name}", self.recipe.extra):
-            converted = convert(stage, self.recipe, self.calibration_inputs(stage), folder)
-        keep_promise(self.recipe, stage.name, converted.operators)
-        if self.recipe.layout == "image":  # the runtime hands pixels over; the engine makes the picture
-            inputs = (split(self.cascade)[stage.index].inputs[0], *stage.inputs[1:])
-        else:
-            inputs = stage.inputs
-        return stage_spec(stage, converted, inputs)
-
     def pixels(self, image: NDArray[np.uint8] | Path) -> NDArray[np.uint8]:
         return preprocess(image, self.cascade.config.image_size, self.cascade.config.resize)
-
-    def calibration_inputs(self, stage: StageGraph) -> Callable[[], Iterator[tuple[Tensor, ...]]]:
-        """One image at a time through PyTorch up to this stage: memory does not grow with the images."""
-
-        def inputs() -> Iterator[tuple[Tensor, ...]]:
-            chain = StageChain(split(self.cascade))
-            for image in self.calibration:
-                pixels = torch.from_numpy(self.pixels(image))[None]
-                ready, _ = chain.run(pixels, last=stage.index)[stage.index]
-                yield tuple(ready.values())
-
-        return inputs
 
     # -- the manifest ------------------------------------------------------------------------------------------
 

@@ -6,15 +6,13 @@ picklable and gives the same for a chunk wherever it runs.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from dvt_edge.errors import DvtEdgeError, EngineError, packages
+from dvt_edge.processes import spread
 
 Engine = Literal["local", "ray"]
 Task = Callable[[int], bytes]
@@ -24,46 +22,7 @@ STORE = 128 * 2**20  # bytes of Ray's object store; a chunk's rows take some 100
 
 def compute(engine: Engine, task: Task, chunks: Sequence[int], workers: int) -> Iterator[tuple[int, bytes]]:
     """Raises EngineError where a worker died, MissingPackageError without Ray, or what the task raises."""
-    return {"local": local, "ray": on_ray}[engine](task, chunks, workers)
-
-
-def local(task: Task, chunks: Sequence[int], workers: int) -> Iterator[tuple[int, bytes]]:
-    """This process where `workers` is 1, else as many fresh ones (spawned, so that no lock is inherited)."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
-
-    if workers == 1:
-        yield from ((chunk, task(chunk)) for chunk in chunks)
-        return
-    pool = ProcessPoolExecutor(min(workers, max(1, len(chunks))), multiprocessing.get_context("spawn"))
-    others = set(multiprocessing.active_children())
-    try:
-        with deaf():
-            futures = {pool.submit(task, chunk): chunk for chunk in chunks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise EngineError("a worker process died, perhaps for want of memory; run again to go on") from error
-    except BaseException:  # Ctrl-C among them: what is done is kept, what runs need not end
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def deaf() -> Iterator[None]:
-    """Processes that start in the block ignore Ctrl-C, which a terminal sends to all: this one answers for them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return on_ray(task, chunks, workers) if engine == "ray" else spread(task, chunks, workers)
 
 
 def on_ray(task: Task, chunks: Sequence[int], workers: int) -> Iterator[tuple[int, bytes]]:

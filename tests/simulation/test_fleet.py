@@ -24,6 +24,7 @@ from dvt_edge.device.operating_point import OperatingPoint
 from dvt_edge.device.power_policy import PowerPolicy
 from dvt_edge.device.schema import from_json, parse_json, read_json, schema_of
 from dvt_edge.errors import DataError, DvtEdgeError, EngineError, SchemaError, SimulationError
+from dvt_edge.processes import spread
 from dvt_edge.simulation import fleet_run
 from dvt_edge.simulation.device_profile import open_profile
 from dvt_edge.simulation.fleet import (
@@ -38,7 +39,7 @@ from dvt_edge.simulation.fleet import (
     workload_of,
 )
 from dvt_edge.simulation.fleet_device import Parts, UntilCharger, scenario_of_device, simulate_device
-from dvt_edge.simulation.fleet_engines import local, on_ray
+from dvt_edge.simulation.fleet_engines import on_ray
 from dvt_edge.simulation.fleet_run import CHUNK, Summary, run_fleet
 from dvt_edge.simulation.simulator import PolicyChooser, compare
 from dvt_edge.simulation.workload import DAY
@@ -207,9 +208,9 @@ def die(chunk: int) -> bytes:
 
 def test_a_dead_worker_is_an_error_that_says_so() -> None:
     with pytest.raises(EngineError, match="run again"):
-        list(local(die, [0, 1], 2))
+        list(spread(die, [0, 1], 2))
     with pytest.raises(SimulationError, match="chunk: 0"):
-        list(local(refuse, [0], 2))
+        list(spread(refuse, [0], 2))
 
 
 def test_a_killed_run_goes_on_with_what_is_missing(
