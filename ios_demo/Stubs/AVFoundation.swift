@@ -42,8 +42,12 @@ open class AVCaptureDeviceInput: AVCaptureInput {
 
 // avfoundation/avcapturevideodataoutputsamplebufferdelegate
 public protocol AVCaptureVideoDataOutputSampleBufferDelegate: NSObjectProtocol {
+    // avfoundation/avcapturevideodataoutputsamplebufferdelegate/captureoutput(_:didoutput:from:)
     func captureOutput(
         _ output: AVCaptureOutput, didOutput sampleBuffer: CMSampleBuffer, from connection: AVCaptureConnection)
+    // avfoundation/avcapturevideodataoutputsamplebufferdelegate/captureoutput(_:diddrop:from:)
+    func captureOutput(
+        _ output: AVCaptureOutput, didDrop sampleBuffer: CMSampleBuffer, from connection: AVCaptureConnection)
 }
 
 // avfoundation/avcapturevideodataoutput

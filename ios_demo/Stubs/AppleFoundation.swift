@@ -1,6 +1,7 @@
 // What Foundation has on Apple's systems and not on Linux. Pages below foundation/ and corefoundation/.
 @_exported import Foundation
 
+public typealias CFTypeRef = AnyObject  // corefoundation/cftyperef
 public typealias CFString = String  // corefoundation/cfstring
 public typealias CFData = NSData  // corefoundation/cfdata
 public typealias CFDictionary = NSDictionary  // corefoundation/cfdictionary
@@ -19,6 +20,7 @@ extension ProcessInfo {
 }
 
 extension URL {
+    public static var cachesDirectory: URL { fatalError() }  // foundation/url/cachesdirectory
     public static var documentsDirectory: URL { fatalError() }  // foundation/url/documentsdirectory
     // foundation/url/startaccessingsecurityscopedresource()
     public func startAccessingSecurityScopedResource() -> Bool { fatalError() }

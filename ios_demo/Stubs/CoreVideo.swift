@@ -21,6 +21,21 @@ public let kCVPixelFormatType_420YpCbCr8BiPlanarVideoRange: OSType = 2
 // corevideo/kcvpixelbufferpixelformattypekey
 public let kCVPixelBufferPixelFormatTypeKey: CFString = ""
 
+// corevideo/kcvimagebufferycbcrmatrixkey, and its values by their names in lower case
+public let kCVImageBufferYCbCrMatrixKey: CFString = ""
+public let kCVImageBufferYCbCrMatrix_ITU_R_601_4: CFString = ""
+public let kCVImageBufferYCbCrMatrix_ITU_R_709_2: CFString = ""
+
+// corevideo/cvattachmentmode
+public enum CVAttachmentMode: UInt32, Sendable {
+    case shouldNotPropagate, shouldPropagate
+}
+
+// corevideo/cvbuffercopyattachment(_:_:_:)
+public func CVBufferCopyAttachment(
+    _ buffer: CVBuffer, _ key: CFString, _ attachmentMode: UnsafeMutablePointer<CVAttachmentMode>?
+) -> CFTypeRef? { fatalError() }
+
 // corevideo/cvpixelbuffercreate(_:_:_:_:_:_:)
 public func CVPixelBufferCreate(
     _ allocator: CFAllocator?, _ width: Int, _ height: Int, _ pixelFormatType: OSType,

@@ -201,6 +201,10 @@ extension View {
     public func accessibilityHidden(_ hidden: Bool) -> some View { self }
     public func accessibilityElement(children: AccessibilityChildBehavior) -> some View { self }
     public func task(_ action: @escaping @MainActor @Sendable () async -> Void) -> some View { self }
+    // swiftui/view/task(id:priority:_:)
+    public func task(id: some Equatable, _ action: @escaping @MainActor @Sendable () async -> Void) -> some View {
+        self
+    }
     public func onChange<V: Equatable>(of value: V, _ action: @escaping () -> Void) -> some View { self }
     public func fileImporter(
         isPresented: Binding<Bool>, allowedContentTypes: [UTType],

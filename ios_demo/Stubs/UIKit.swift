@@ -23,7 +23,6 @@
     }
     open var batteryLevel: Float { fatalError() }  // uikit/uidevice/batterylevel
     open var batteryState: BatteryState { fatalError() }  // uikit/uidevice/batterystate-swift.property
-    open var model: String { fatalError() }  // uikit/uidevice/model
     open var systemName: String { fatalError() }  // uikit/uidevice/systemname
     open var systemVersion: String { fatalError() }  // uikit/uidevice/systemversion
 }

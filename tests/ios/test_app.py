@@ -71,6 +71,20 @@ def test_every_reference_of_the_project_is_there() -> None:
     assert used == objects.keys()
 
 
+def test_logs_lie_in_files() -> None:
+    """Files asks for both keys. The plist that has them is merged with the generated one, and is no resource itself."""
+    project = parsed((APP / "DvtEdgeDemo.xcodeproj/project.pbxproj").read_text())
+    settings = [entry["buildSettings"] for entry in project["objects"].values() if "buildSettings" in entry]
+    apps = [found for found in settings if found.get("GENERATE_INFOPLIST_FILE") == "YES"]
+    assert len(apps) == 2
+    for app in apps:
+        path = APP / app["INFOPLIST_FILE"]
+        assert SOURCES not in path.parents
+        with path.open("rb") as file:
+            assert plistlib.load(file) == {"UIFileSharingEnabled": True, "LSSupportsOpeningDocumentsInPlace": True}
+        assert "INFOPLIST_KEY_UIFileSharingEnabled" not in app  # Xcode passes it over
+
+
 def strings(language: str) -> dict[str, str]:
     text = (SOURCES / f"{language}.lproj/Localizable.strings").read_text()
     pairs = [found.groups() for found in map(LINE.fullmatch, text.splitlines()) if found]
@@ -96,11 +110,28 @@ def test_every_string_of_the_views_is_there_and_no_other() -> None:
     assert shown == strings("en").keys()
 
 
+def test_states_are_shown_in_the_users_language() -> None:
+    for path in SOURCES.glob("*Screen.swift"):
+        assert "rawValue" not in path.read_text(), path
+
+
 def test_the_privacy_manifest_says_that_nothing_leaves() -> None:
     with (SOURCES / "PrivacyInfo.xcprivacy").open("rb") as file:
         manifest = plistlib.load(file)
     assert manifest["NSPrivacyTracking"] is False
     assert manifest["NSPrivacyTrackingDomains"] == manifest["NSPrivacyCollectedDataTypes"] == []
+    used = manifest["NSPrivacyAccessedAPITypes"]
+    reasons = {entry["NSPrivacyAccessedAPIType"]: entry["NSPrivacyAccessedAPITypeReasons"] for entry in used}
+    assert reasons == {
+        "NSPrivacyAccessedAPICategoryFileTimestamp": ["C617.1", "3B52.1"],  # the app's own files; picked ones
+        "NSPrivacyAccessedAPICategorySystemBootTime": ["35F9.1"],
+    }
+
+
+def test_the_guide_names_the_bundle_that_is_exported() -> None:
+    root = APP.parents[1]
+    place = re.search(r'RESOURCE = .* / "([^"]+)"', (root / "export_scripts/export_ios.py").read_text())
+    assert place and f"dvt-edge validate {place[1]} " in (APP.parent / "README.md").read_text()
 
 
 def test_no_source_reaches_for_the_network() -> None:

@@ -15,6 +15,7 @@ WRONG = [
     ("CoreMLStage.swift", ".computeUnits = computeUnits", ".computeUnit = computeUnits"),
     ("Decoding.swift", "CGImageSourceCreateImageAtIndex", "CGImageSourceCreateImage"),
     ("CameraFrame.swift", "420YpCbCr8BiPlanarFullRange", "420YpCbCr8FullRange"),
+    ("CameraFrame.swift", "CVBufferCopyAttachment", "CVBufferGetAttachments"),
     ("DeviceStateNow.swift", "isLowPowerModeEnabled", "lowPowerModeEnabled"),
     ("DeviceStateNow.swift", "Double(device.batteryLevel)", "device.batteryLevel"),
 ]

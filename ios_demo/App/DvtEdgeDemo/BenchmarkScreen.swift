@@ -36,7 +36,7 @@ struct BenchmarkScreen: View {
                         Row("exits", summary.exits.map(String.init).joined(separator: " / "))
                         ForEach([Thermal.nominal, .fair, .serious, .critical], id: \.self) { thermal in
                             if let seconds = summary.thermalS[thermal] {
-                                Row(verbatim: thermal.rawValue, "\(seconds) s")
+                                Row(verbatim: thermal.words, "\(seconds) s")
                             }
                         }
                         if let peak = summary.peakBytes { Row("peak", "\(peak >> 20) MiB") }

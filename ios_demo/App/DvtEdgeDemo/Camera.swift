@@ -1,7 +1,8 @@
 import AVFoundation
+import DVTEdgeScreens
 import Observation
 
-/// The back camera's frames in 420f, upright. A frame that nobody waits for is dropped by the camera.
+/// The back camera's frames in 420f, upright. A frame that nobody waits for is dropped, by the camera or here, and told.
 @MainActor @Observable
 final class Camera {
     struct Frame: @unchecked Sendable {
@@ -12,40 +13,38 @@ final class Camera {
     private(set) var failure: String?
 
     /// Frames for as long as somebody asks for them. Says why in `failure` where there are none.
-    func frames() -> AsyncStream<Frame> {
-        AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
-            Task {
-                guard await AVCaptureDevice.requestAccess(for: .video) else {
-                    failure = String(localized: "camera.denied")
-                    continuation.finish()
-                    return
-                }
-                guard let capture = Capture(continuation) else {
-                    failure = String(localized: "camera.none")
-                    continuation.finish()
-                    return
-                }
-                continuation.onTermination = { _ in capture.stop() }
-                capture.start()
+    func frames(dropped: @escaping @Sendable () -> Void) -> AsyncStream<Frame> {
+        let capture = Capture()
+        let (stream, sender) = DVTEdgeScreens.frames(of: Frame.self, dropped: dropped) { capture.stop() }
+        Task {
+            guard await AVCaptureDevice.requestAccess(for: .video) else {
+                return end(sender, String(localized: "camera.denied"))
             }
+            if !capture.start(sender) { end(sender, String(localized: "camera.none")) }
         }
+        return stream
+    }
+
+    private func end(_ sender: FrameSender<Frame>, _ why: String) {
+        failure = why
+        sender.finish()
     }
 }
 
-/// A capture session on a queue of its own.
+/// A capture session on a queue of its own, which is started once at most.
 private final class Capture: NSObject, AVCaptureVideoDataOutputSampleBufferDelegate, @unchecked Sendable {
     private let session = AVCaptureSession()
     private let queue = DispatchQueue(label: "camera")
-    private let continuation: AsyncStream<Camera.Frame>.Continuation
+    private var sender: FrameSender<Camera.Frame>?  // on the queue; nil before the start and after a stop
+    private var stopped = false  // on the queue
 
-    init?(_ continuation: AsyncStream<Camera.Frame>.Continuation) {
-        self.continuation = continuation
-        super.init()
+    /// False where there is no camera. After a stop it starts nothing.
+    func start(_ sender: FrameSender<Camera.Frame>) -> Bool {
         let output = AVCaptureVideoDataOutput()
         guard let device = AVCaptureDevice.default(.builtInWideAngleCamera, for: .video, position: .back),
             let input = try? AVCaptureDeviceInput(device: device), session.canAddInput(input),
             session.canAddOutput(output)
-        else { return nil }
+        else { return false }
         session.addInput(input)
         session.addOutput(output)
         output.videoSettings = [
@@ -53,16 +52,32 @@ private final class Capture: NSObject, AVCaptureVideoDataOutputSampleBufferDeleg
         ]
         output.alwaysDiscardsLateVideoFrames = true
         output.setSampleBufferDelegate(self, queue: queue)
+        queue.async {
+            if self.stopped { return }
+            self.sender = sender
+            self.session.startRunning()
+        }
+        return true
     }
 
-    func start() { queue.async { self.session.startRunning() } }
-    func stop() { queue.async { self.session.stopRunning() } }
+    func stop() {
+        queue.async {
+            (self.stopped, self.sender) = (true, nil)
+            self.session.stopRunning()
+        }
+    }
 
     func captureOutput(
         _ output: AVCaptureOutput, didOutput sampleBuffer: CMSampleBuffer, from connection: AVCaptureConnection
     ) {
         guard let buffer = CMSampleBufferGetImageBuffer(sampleBuffer) else { return }
         // The sensor lies on its side; the app is upright.
-        continuation.yield(Camera.Frame(buffer: buffer, rotation: 90))
+        sender?.send(Camera.Frame(buffer: buffer, rotation: 90))
+    }
+
+    func captureOutput(
+        _ output: AVCaptureOutput, didDrop sampleBuffer: CMSampleBuffer, from connection: AVCaptureConnection
+    ) {
+        sender?.drop()
     }
 }

@@ -34,8 +34,8 @@ struct RootView: View {
     @ViewBuilder private var content: some View {
         switch session.state {
         case .empty, .opening: ProgressView("opening")
-        case .warming(let stages, let count):
-            ProgressView(value: Double(stages), total: Double(count)) { Text("warming \(stages) \(count)") }.padding()
+        case .warming(let stage, let count):
+            ProgressView(value: Double(stage - 1), total: Double(count)) { Text("warming \(stage) \(count)") }.padding()
         case .failed(let why): Failure(why: why) { picking = true }
         case .ready(let ready): Screens(ready: ready, failure: session.failure) { picking = true }
         }
@@ -49,7 +49,7 @@ struct RootView: View {
     private func open(_ url: URL) async {
         let allowed = url.startAccessingSecurityScopedResource()
         defer { if allowed { url.stopAccessingSecurityScopedResource() } }
-        await session.open(url.path)
+        await session.open(picked: url, copyingInto: URL.cachesDirectory.appendingPathComponent("bundles"))
     }
 }
 
@@ -63,7 +63,7 @@ private func shippedProfile() -> [UInt8]? {
 @MainActor func logging() -> Logging {
     let device = UIDevice.current, system = "\(device.systemName) \(device.systemVersion)"
     return Logging(
-        app: appName, engine: "Core ML, \(system)", device: device.model, os: system, folder: URL.documentsDirectory)
+        app: appName, engine: "Core ML, \(system)", device: machineName(), os: system, folder: URL.documentsDirectory)
 }
 
 /// Why there is nothing to see, and what to do.

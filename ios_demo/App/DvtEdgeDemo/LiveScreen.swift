@@ -36,16 +36,21 @@ struct LiveScreen: View {
                 }
             }
             .navigationTitle("live")
-            .toolbar { PhotosPicker("photo", selection: $photo, matching: .images) }
+            .toolbar {
+                PhotosPicker("photo", selection: $photo, matching: .images, preferredItemEncoding: .compatible)
+            }
         }
-        .task { placements = await power.ready.runtime.placements }
-        .task { await watch() }
+        .task { if placements.isEmpty { placements = await power.ready.runtime.placements } }
+        .task(id: model.showsPhoto) { if !model.showsPhoto { await watch() } }
         .onChange(of: photo) { Task { await answerPhoto() } }
     }
 
     @ViewBuilder private var answer: some View {
         Section {
-            if let why = model.failure ?? camera.failure { Text(verbatim: why).foregroundStyle(.red) }
+            if model.showsPhoto { Button("camera") { resume() } }
+            if let why = model.failure ?? (model.showsPhoto ? nil : camera.failure) {
+                Text(verbatim: why).foregroundStyle(.red)
+            }
             if let result = model.result {
                 Text(verbatim: result.labelName).font(.largeTitle)
                 Row("confidence", rounded(Double(result.confidence), 3))
@@ -63,7 +68,7 @@ struct LiveScreen: View {
     private var longest: Double { model.bars.compactMap { $0 }.max() ?? 1 }
 
     private func watch() async {
-        for await frame in camera.frames() {
+        for await frame in camera.frames(dropped: { Task { await model.drop() } }) {
             await power.sample(DeviceState.now())
             await model.offer(power.state, point: power.point) {
                 try RGBImage(frame: frame.buffer, rotation: frame.rotation)
@@ -72,9 +77,23 @@ struct LiveScreen: View {
     }
 
     private func answerPhoto() async {
-        guard let data = try? await photo?.loadTransferable(type: Data.self) else { return }
-        await model.offer(power.state, point: power.point) { try RGBImage(decoding: data) }
+        guard let photo else { return }
+        await power.sample(DeviceState.now())
+        await model.answer(photo: { try await image(photo) }, power.state, point: power.point)
     }
+
+    private func resume() {
+        photo = nil
+        model.resume()
+    }
+}
+
+/// A photo of the library, in an encoding that is read where the system can give one.
+private func image(_ photo: PhotosPickerItem) async throws -> RGBImage {
+    guard let data = try await photo.loadTransferable(type: Data.self) else {
+        throw DvtEdgeError(.data, String(localized: "photo.none"))
+    }
+    return try RGBImage(decoding: data)
 }
 
 /// A name and its value, read out together.

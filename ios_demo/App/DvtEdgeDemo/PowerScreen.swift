@@ -14,7 +14,7 @@ struct PowerScreen: View {
                     Row("battery", model.state.knownLevel.map { "\(rounded($0 * 100, 0)) %" } ?? "–")
                     Row("charging", mark(model.state.charging))
                     Row("lowPower", mark(model.state.lowPower))
-                    Row("thermal", model.state.thermal.rawValue)
+                    Row("thermal", model.state.thermal.words)
                 }
                 Section {
                     if let plan = model.plan {
@@ -71,7 +71,7 @@ struct PowerScreen: View {
                 rule.batteryBelow.map { "< \(rounded($0 * 100, 0)) %" },
                 rule.charging.map { String(localized: $0 ? "charging" : "discharging") },
                 rule.lowPower == true ? String(localized: "lowPower") : nil,
-                rule.thermalAtLeast.map { "≥ \($0.rawValue)" },
+                rule.thermalAtLeast.map { "≥ \($0.words)" },
             ]
             return "\(number + 1): \(conditions.compactMap { $0 }.joined(separator: ", "))"
         case .queue(let joules?): return "\(String(localized: "queue")) \(rounded(joules, 1)) J"
@@ -81,4 +81,16 @@ struct PowerScreen: View {
     }
 
     private func mark(_ yes: Bool) -> String { String(localized: yes ? "yes" : "no") }
+}
+
+extension Thermal {
+    /// In the user's language.
+    var words: String {
+        switch self {
+        case .nominal: String(localized: "nominal")
+        case .fair: String(localized: "fair")
+        case .serious: String(localized: "serious")
+        case .critical: String(localized: "critical")
+        }
+    }
 }

@@ -21,9 +21,13 @@ struct ValidateScreen: View {
                 } footer: {
                     Text("pixels.why")
                 }
-                if let passed = model.passed {
+                if model.passed != nil || model.log != nil {
                     Section("measured") {
-                        Text(passed ? "passed" : "failed").foregroundStyle(passed ? .green : .red)
+                        if let passed = model.passed {
+                            Text(passed ? "passed" : "failed").foregroundStyle(passed ? .green : .red)
+                        } else {
+                            Text("golden.none")
+                        }
                         ForEach(Array(model.errors.enumerated()), id: \.offset) { exit, error in
                             Row(verbatim: "\(exit)", "\(error) / \(model.tolerance)")
                         }
@@ -44,10 +48,12 @@ struct ValidateScreen: View {
 
     /// The golden images, and a log of them or of the pictures in `folder`.
     private func run(_ folder: URL?) async {
-        guard let folder else { return await model.run(logging(), state: DeviceState.now()) }
+        guard let folder else { return await model.run(logging()) { DeviceState.now() } }
         let allowed = folder.startAccessingSecurityScopedResource()
         defer { if allowed { folder.stopAccessingSecurityScopedResource() } }
-        await model.run(logging(), state: DeviceState.now()) {
+        await model.run(logging()) {
+            DeviceState.now()
+        } pictures: {
             try pictures(in: folder) { try RGBImage(decoding: $0) }
         }
     }

@@ -4,6 +4,7 @@ import Foundation
 
 let logVersion = 2
 private let maxLine = 1 << 20  // bytes
+private let maxClasses = 1 << 17  // a line holds no more of them
 
 public enum PowerSource: String, Sendable {
     case battery, charger, unknown
@@ -336,15 +337,7 @@ public actor LogWriter {
 
     /// Throws a `LogError` for a header that no reader takes, and where a file is there already or cannot be made.
     public init(_ path: String, _ header: LogHeader) throws(DvtEdgeError) {
-        guard 1...Manifest.maxStages ~= header.stages, header.backends.count == header.stages, header.classes > 0 else {
-            throw DvtEdgeError(
-                .log, "\(header.stages) stages, \(header.backends.count) backends, \(header.classes) classes of a log")
-        }
-        if let name = header.pixels,
-            name.isEmpty || name == "." || name == ".." || name.utf8.contains(UInt8(ascii: "/"))
-        {
-            throw DvtEdgeError(.log, "pixels \(name.quoted); expected a file's name, without folders")
-        }
+        try check(header)
         let line = try encode(header)
         file = try NewFile(path)
         let folder = URL(fileURLWithPath: path).deletingLastPathComponent()
@@ -366,6 +359,25 @@ public actor LogWriter {
         try pixels.append(content)
         images += 1
         return images - 1
+    }
+}
+
+/// What a reader takes. Throws a `LogError`.
+private func check(_ header: LogHeader) throws(DvtEdgeError) {
+    guard 1...Manifest.maxStages ~= header.stages, header.backends.count == header.stages,
+        1...maxClasses ~= header.classes
+    else {
+        throw DvtEdgeError(
+            .log, "\(header.stages) stages, \(header.backends.count) backends, \(header.classes) classes of a log")
+    }
+    for (name, hash) in [("bundle_sha256", header.bundleSha256), ("artifact_sha256", header.artifactSha256)]
+    where !isSHA256(hash) {
+        throw DvtEdgeError(.log, "\(name) \(hash.quoted); expected a hash")
+    }
+    if let name = header.pixels,
+        ["", ".", ".."].contains(name) || name.utf8.contains(where: Array("/\\\0".utf8).contains)
+    {
+        throw DvtEdgeError(.log, "pixels \(name.quoted); expected a file's name, without folders")
     }
 }
 

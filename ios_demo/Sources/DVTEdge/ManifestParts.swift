@@ -297,10 +297,7 @@ public struct FileSpec: Sendable, Equatable, FromFields {
     init(_ fields: Fields) throws(DvtEdgeError) {
         sha256 = try fields["sha256"]
         size = try fields["size"]
-        let digits = sha256.utf8.allSatisfy {
-            UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || UInt8(ascii: "a")...UInt8(ascii: "f") ~= $0
-        }
-        try fields.require(sha256.utf8.count == 64 && digits, "sha256 \(sha256.quoted)")
+        try fields.require(isSHA256(sha256), "sha256 \(sha256.quoted)")
         try fields.require(size >= 0, "size \(size)")
     }
 }

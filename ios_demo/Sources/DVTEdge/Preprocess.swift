@@ -84,12 +84,24 @@ public struct Plane {
 public enum YUVRange: String, Sendable {
     case full, video
 
-    /// Fractions of 65536 that 16 bits round (BT.601): luma, Cr to red, Cb to green, Cr to green, Cb to blue.
-    fileprivate var factors: (luma: Int32, red: Int32, greenB: Int32, greenR: Int32, blue: Int32) {
-        self == .full ? (65536, 91881, 22554, 46802, 116130) : (76309, 104597, 25675, 53279, 132201)
-    }
-
     fileprivate var black: Int32 { self == .full ? 0 : 16 }
+}
+
+/// What colours a frame's Cb and Cr stand for: BT.601, or BT.709 in the same arithmetic, which
+/// cameras of iOS may choose. They say so of each frame; one that says nothing is in BT.601.
+public enum YUVMatrix: Sendable {
+    case bt601, bt709
+
+    /// Fractions of 65536 that 16 bits round: luma, Cr to red, Cb to green, Cr to green, Cb to blue.
+    fileprivate func factors(_ range: YUVRange) -> (luma: Int32, red: Int32, greenB: Int32, greenR: Int32, blue: Int32)
+    {
+        switch (self, range) {
+        case (.bt601, .full): (65536, 91881, 22554, 46802, 116130)
+        case (.bt601, .video): (76309, 104597, 25675, 53279, 132201)
+        case (.bt709, .full): (65536, 103206, 12276, 30679, 121609)
+        case (.bt709, .video): (76309, 117489, 13975, 34925, 138438)
+        }
+    }
 }
 
 /// (size, size, 3) uint8 RGB of an upright image: `resize` is the length of its shorter side before the centre crop.
@@ -115,10 +127,11 @@ public func preprocess(_ image: RGBImage, size: Int, resize: Int) throws(DvtEdge
 
 /// A YUV 4:2:0 frame as an upright image. `u` is Cb, `v` is Cr, with half the sides, rounded up; the nearest is taken.
 ///
-/// `rotation` is clockwise in degrees, what the camera asks for. BT.601 in integers, in full range as JPEG (JFIF) has it:
+/// `rotation` is clockwise in degrees, what the camera asks for. In integers; BT.601 in full range is what JPEG (JFIF) has:
 /// libjpeg's arithmetic. Throws a `DataError`.
 public func frameToRGB(
-    y: Plane, u: Plane, v: Plane, width: Int, height: Int, rotation: Int = 0, range: YUVRange = .full
+    y: Plane, u: Plane, v: Plane, width: Int, height: Int, rotation: Int = 0, range: YUVRange = .full,
+    matrix: YUVMatrix = .bt601
 ) throws(DvtEdgeError) -> RGBImage {
     guard let orientation = [0: 1, 90: 6, 180: 3, 270: 8][rotation] else {
         throw DvtEdgeError(.data, "a frame turned by \(rotation) degrees; expected 0, 90, 180 or 270")
@@ -127,7 +140,7 @@ public func frameToRGB(
     try y.check(width, height)
     for plane in [u, v] { try plane.check((width + 1) / 2, (height + 1) / 2) }
     let pixels = [UInt8](unsafeUninitializedCapacity: 3 * width * height) { out, count in
-        let (luma, red, greenB, greenR, blue) = range.factors
+        let (luma, red, greenB, greenR, blue) = matrix.factors(range)
         var at = 0
         for row in 0..<height {
             let (ys, us, vs) = (row * y.rowStride, row / 2 * u.rowStride, row / 2 * v.rowStride)

@@ -14,8 +14,8 @@ public struct CascadeResult: Sendable, Equatable {
     public let confidences: [Float]  // NaN where it was not finite
     public let logits: [[Float]]  // of all classes
     public let stageMs: [Double]
-    public let preprocessMs: Double
-    public let totalMs: Double
+    public private(set) var preprocessMs: Double
+    public private(set) var totalMs: Double
     public let skipped: [String]  // names of the stages that did not run
     public let operatingPoint: String
     public let maxStage: Int?  // the cap, of the device or of the power policy, whichever is lower
@@ -24,6 +24,14 @@ public struct CascadeResult: Sendable, Equatable {
 
     /// Everything but the stages and the preprocessing.
     public var glueMs: Double { totalMs - preprocessMs - stageMs.reduce(0, +) }
+
+    /// The answer to a camera's frame that took so long to become an upright image: docs/device-log.md counts from the frame on.
+    public func converted(_ ms: Double) -> CascadeResult {
+        var result = self
+        result.preprocessMs += ms
+        result.totalMs += ms
+        return result
+    }
 }
 
 /// The point to use now: its thresholds, the cap on stages, and whether no certificate covers it.
@@ -87,8 +95,14 @@ public actor Runtime {
     /// What really runs each stage; nil of one that is not loaded.
     public var backends: [String?] { stages.map { $0?.runner.backend } }
 
-    /// What the engine planned of each stage; nil where it does not tell, or the stage is not loaded.
-    public var placements: [String?] { stages.map { $0?.runner.placement } }
+    /// What the engine plans of each stage; nil where it does not tell, or the stage is not loaded. May take as long as loads.
+    public var placements: [String?] {
+        get async {
+            var found: [String?] = []
+            for stage in stages { found.append(await stage?.runner.placement) }
+            return found
+        }
+    }
 
     /// Load stage `index`, unless it is: what `run` does where it first needs it.
     public func load(_ index: Int) async throws { _ = try await loadedStage(index) }

@@ -90,3 +90,11 @@ public func sha256(_ bytes: some Collection<UInt8>) -> String {
     digest.update(bytes)
     return digest.hex()
 }
+
+/// Whether a text is a hash as it is written: 64 digits of lower-case hex.
+func isSHA256(_ text: String) -> Bool {
+    text.utf8.count == 64
+        && text.utf8.allSatisfy {
+            UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || UInt8(ascii: "a")...UInt8(ascii: "f") ~= $0
+        }
+}

@@ -17,15 +17,15 @@ public protocol StageRunner: Sendable {
     /// What really runs it, as the engine says.
     var backend: String { get }
 
-    /// What the engine planned to run where, in words; nil where it does not tell.
-    var placement: String? { get }
+    /// What the engine plans to run where, in words; nil where it does not tell. May take long.
+    var placement: String? { get async }
 
     /// Inputs and outputs are in the manifest's order. What an engine throws becomes an `EngineError`.
     func run(_ inputs: [Tensor]) async throws -> [Tensor]
 }
 
 extension StageRunner {
-    public var placement: String? { nil }
+    public var placement: String? { get async { nil } }
 }
 
 /// Loads a stage into an engine: an artifact, its part of the manifest, what must run it, and how many threads it may use.

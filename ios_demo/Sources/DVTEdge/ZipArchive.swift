@@ -114,8 +114,9 @@ final class MemberSource: ByteSource {
         while piece.count < wanted {
             if waiting.isEmpty { try fill() }
             guard let inflater else {
-                piece += waiting.prefix(wanted - piece.count)
-                waiting = waiting.dropFirst(piece.count)
+                let taken = waiting.prefix(wanted - piece.count)
+                piece += taken
+                waiting = waiting.dropFirst(taken.count)
                 continue
             }
             guard !inflater.ended, let (bytes, taken) = inflater.unpack(waiting, wanted - piece.count),

@@ -42,17 +42,23 @@ public struct CoreMLEngine: Sendable {
 /// A loaded stage. What Core ML reads is a private copy of the verified bytes, which goes with it.
 final class CoreMLStage: StageRunner, @unchecked Sendable {
     let backend = CoreMLEngine.backend
-    let placement: String?
     private let model: MLModel  // its asynchronous predictions may be in flight together
     private let stage: StageSpec
     private let files: PrivateFolder
+    private let compiled: URL  // in `files`
+    private let configuration: MLModelConfiguration
 
     init(_ artifact: Artifact, _ stage: StageSpec, _ configuration: MLModelConfiguration) async throws {
-        self.stage = stage
+        (self.stage, self.configuration) = (stage, configuration)
         files = try PrivateFolder(artifact)
-        let compiled = try files.adopt(try await MLModel.compileModel(at: files.url(artifact.name)))
+        let made = try await MLModel.compileModel(at: files.url(artifact.name))
+        compiled = try files.replace(artifact.name, by: made)
         model = try await MLModel.load(contentsOf: compiled, configuration: configuration)
-        placement = await Placement(compiled, configuration, stage.name)?.description
+    }
+
+    /// Core ML's plan, which takes it as long as a load.
+    var placement: String? {
+        get async { await Placement(compiled, configuration, stage.name)?.description }
     }
 
     func run(_ inputs: [Tensor]) async throws -> [Tensor] {
@@ -109,32 +115,6 @@ private func tensor(_ array: MLMultiArray, _ spec: TensorSpec) throws -> Tensor 
     let shape = array.shape.map(\.intValue), strides = array.strides.map(\.intValue)
     let bytes = array.withUnsafeBytes { gathered($0, shape, strides, dtype.size) }
     return Tensor(dtype: dtype, shape: shape, bytes: bytes)
-}
-
-/// A temporary folder with an artifact's files, removed when nobody holds it any more.
-private final class PrivateFolder: Sendable {
-    private let root: URL
-
-    init(_ artifact: Artifact) throws {
-        root = FileManager.default.temporaryDirectory.appendingPathComponent("dvt-edge-\(UUID().uuidString)")
-        for file in artifact.files {
-            let place = url(file.path)
-            try FileManager.default.createDirectory(
-                at: place.deletingLastPathComponent(), withIntermediateDirectories: true)
-            try Data(file.content).write(to: place)
-        }
-    }
-
-    deinit { try? FileManager.default.removeItem(at: root) }
-
-    func url(_ name: String) -> URL { root.appendingPathComponent(name) }
-
-    /// What Core ML compiled elsewhere, moved into this folder.
-    func adopt(_ compiled: URL) throws -> URL {
-        let place = url(compiled.lastPathComponent)
-        try FileManager.default.moveItem(at: compiled, to: place)
-        return place
-    }
 }
 
 /// How many of a stage's operations Core ML plans to run where.

@@ -8,9 +8,12 @@ extension RGBImage {
     /// A picture file's first image as upright 8-bit RGB: steps 1 and 2 of docs/preprocess.md.
     ///
     /// Colours are taken as they stand in the file, without colour matching, and transparency is laid over black.
-    /// Throws a `DataError` for what is no picture, and for one in CMYK or floating point, which the system would convert
-    /// by rules of its own.
+    /// Throws a `DataError` for what is no picture of a format that is read, and for one in CMYK or floating point, which the
+    /// system would convert by rules of its own.
     public init(decoding data: Data) throws(DvtEdgeError) {
+        guard isReadFormat(data) else {
+            throw DvtEdgeError(.data, "not a picture in BMP, GIF, JPEG, PNG, PPM, TIFF or WebP")
+        }
         guard let source = CGImageSourceCreateWithData(NSData(data: data) as CFData, nil),
             let image = CGImageSourceCreateImageAtIndex(source, 0, nil)
         else { throw DvtEdgeError(.data, "not a readable picture") }

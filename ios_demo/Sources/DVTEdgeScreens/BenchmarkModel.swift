@@ -65,7 +65,7 @@ public final class BenchmarkModel {
             waiting = false
             let images = try await goldenImages(runtime.bundle)
             let loads = try await coldLoads()
-            for number in 0..<warmUp { _ = try await runtime.run(images[number % images.count]) }
+            for number in 0..<warmUp { _ = try await runtime.run(images[number % images.count], state: state()) }
             let (url, writer) = try await logging.begin(runtime, state(), everyStage: false)
             summary = try await measured(loads, images, seconds, writer, state)
             log = url

@@ -2,16 +2,18 @@ import DVTEdge
 import Foundation
 import Observation
 
-/// The camera's answers. A frame that comes while another is in work is dropped, and counted.
+/// The camera's answers, or a photo's. A frame that comes while another is in work is dropped, and counted.
 @MainActor @Observable
 public final class LiveModel {
     public private(set) var result: CascadeResult?
     public private(set) var failure: String?
     public private(set) var histogram: [Int]  // answers by exit
     public private(set) var dropped = 0
-    public private(set) var busy = false
+    public private(set) var busy = false  // with a frame
+    public private(set) var showsPhoto = false  // until `resume`; no frame is taken meanwhile
     public let stages: [String]
     private let runtime: Runtime
+    private var turn = 0  // of camera and photos: what was begun in another is not shown
 
     public init(_ runtime: Runtime) {
         self.runtime = runtime
@@ -19,26 +21,52 @@ public final class LiveModel {
         histogram = [Int](repeating: 0, count: stages.count)
     }
 
-    /// Answers an image, unless another is in work. `image` is made outside the main actor.
-    public func offer(
-        _ state: DeviceState, point: String? = nil, _ image: @escaping @Sendable () throws -> RGBImage
-    ) async {
-        if busy {
-            dropped += 1
-            return
-        }
+    /// Counts a frame that was not taken.
+    public func drop() { dropped += 1 }
+
+    /// Answers a camera's frame, unless another is in work or a photo is shown. `frame` makes its image, outside the main
+    /// actor, which counts as preprocessing.
+    public func offer(_ state: DeviceState, point: String? = nil, _ frame: @escaping Picture) async {
+        if showsPhoto { return }
+        if busy { return drop() }
         busy = true
         defer { busy = false }
+        await show { [runtime] in
+            let began = ContinuousClock.now
+            let image = try frame()
+            let ms = (ContinuousClock.now - began) / .milliseconds(1)
+            return try await runtime.run(image, state: state, operatingPoint: point).converted(ms)
+        }
+    }
+
+    /// Answers a photo, at once, and stays with it. `photo` reads and decodes it, outside the main actor.
+    public func answer(
+        photo: @escaping @Sendable () async throws -> RGBImage, _ state: DeviceState, point: String? = nil
+    ) async {
+        begin(photo: true)
+        await show { [runtime] in try await runtime.run(try await photo(), state: state, operatingPoint: point) }
+    }
+
+    /// Back to the camera.
+    public func resume() { begin(photo: false) }
+
+    private func begin(photo: Bool) {
+        (showsPhoto, result, failure) = (photo, nil, nil)
+        turn += 1
+    }
+
+    /// Shows what an image's work gives, unless its turn is over by then.
+    private func show(_ work: @escaping @Sendable () async throws -> CascadeResult) async {
+        let turn = turn
         do {
-            let decoded = try await Task.detached(operation: image).value
-            let answer = try await runtime.run(decoded, state: state, operatingPoint: point)
-            result = answer
+            let answer = try await work()
+            guard turn == self.turn else { return }
+            (result, failure) = (answer, nil)
             histogram[answer.exit] += 1
-            failure = nil
         } catch is CancellationError {
             return
         } catch {
-            failure = words(error)
+            if turn == self.turn { failure = words(error) }
         }
     }
 

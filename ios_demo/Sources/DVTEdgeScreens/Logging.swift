@@ -30,6 +30,13 @@ public struct Logging: Sendable {
     }
 }
 
+/// The machine's name, as its maker has it: "iPhone16,1".
+public func machineName() -> String {
+    var system = utsname()
+    uname(&system)
+    return withUnsafeBytes(of: &system.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+}
+
 extension StateRecord {
     /// What iOS tells of a device.
     init(_ state: DeviceState, _ clock: LogClock, idle: Bool) {

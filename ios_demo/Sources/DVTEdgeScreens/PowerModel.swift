@@ -10,10 +10,13 @@ public final class PowerModel {
     public private(set) var reason: Reason?
     public private(set) var baseW: Double?  // beside inference, as it is learned
     public var point: String?  // the user's choice in place of the policy's
-    public var lifetimeHours: Double?  // that the battery still has to last
+    public var lifetimeHours: Double? {  // that the battery has to last, from when it is set
+        didSet { deadline = lifetimeHours.map { .now + .seconds($0 * 3600) } }
+    }
     public let points: [OperatingPoint]
     public let ready: Ready
     public let ownPolicy: Bool  // the bundle brings its own
+    private var deadline: ContinuousClock.Instant?
 
     public init(_ ready: Ready) {
         self.ready = ready
@@ -21,10 +24,11 @@ public final class PowerModel {
         ownPolicy = ready.runtime.bundle.manifest.policy != nil
     }
 
-    /// Asks the policy as an image would.
-    public func sample(_ state: DeviceState) async {
+    /// Asks the policy as an image would. A lifetime that is over is no target any more.
+    public func sample(_ state: DeviceState, at now: ContinuousClock.Instant = .now) async {
+        if let deadline, deadline <= now { lifetimeHours = nil }
         self.state = state
-        self.state.lifetimeS = lifetimeHours.map { $0 * 3600 }
+        self.state.lifetimeS = deadline.map { ($0 - now) / .seconds(1) }
         let runtime = ready.runtime
         guard let plan = try? await runtime.plan(self.state) else { return }
         let memory = await runtime.memory

@@ -8,7 +8,7 @@ public final class Session {
     public enum State {
         case empty
         case opening
-        case warming(stages: Int, of: Int)
+        case warming(stage: Int, of: Int)  // from 1
         case ready(Ready)
         case failed(String)
     }
@@ -34,17 +34,29 @@ public final class Session {
     }
 
     /// Opens a bundle's folder or .zip in the place of the one before, which stays where this one fails to open.
-    public func open(_ path: String) async {
+    public func open(_ path: String) async { await open { path } }
+
+    /// Opens a copy in `folder` of what the user picked, which an app may read for a while only. Copies of others go.
+    public func open(picked: URL, copyingInto folder: URL) async {
+        await open { try copied(picked, into: folder) }
+        let kept = ready.map {
+            URL(fileURLWithPath: $0.runtime.bundle.path).deletingLastPathComponent().lastPathComponent
+        }
+        let copies = try? FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
+        for copy in copies ?? [] where copy.lastPathComponent != kept { try? FileManager.default.removeItem(at: copy) }
+    }
+
+    private func open(_ path: @escaping @Sendable () throws -> String) async {
         let before = state
         state = .opening
         do {
             let (engineOf, profile) = (engineOf, profile)
             let ready = try await Task.detached {
-                let bundle = try CascadeBundle.open(path)
+                let bundle = try CascadeBundle.open(try path())
                 return try Ready(bundle, profile: profile, load: try engineOf(bundle.manifest))
             }.value
             let count = ready.runtime.bundle.manifest.stages.count
-            state = .warming(stages: 0, of: count)
+            state = .warming(stage: 1, of: count)
             try await ready.runtime.prewarm { warm in
                 Task { @MainActor in self.warmed(warm, count) }
             }
@@ -59,8 +71,17 @@ public final class Session {
     public private(set) var failure: String?
 
     private func warmed(_ stages: Int, _ count: Int) {
-        if case .warming = state { state = .warming(stages: stages, of: count) }
+        if case .warming = state, stages < count { state = .warming(stage: stages + 1, of: count) }
     }
+}
+
+/// The path of a copy in a new folder of `folder`.
+private func copied(_ item: URL, into folder: URL) throws -> String {
+    let place = folder.appendingPathComponent(UUID().uuidString)
+    try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
+    let copy = place.appendingPathComponent(item.lastPathComponent)
+    try FileManager.default.copyItem(at: item, to: copy)
+    return copy.path
 }
 
 /// An error for a reader: its own line where it is ours.

@@ -44,17 +44,27 @@ public final class ValidateModel {
     /// Whether every logit is near the golden one; nil before a run.
     public var passed: Bool? { errors.isEmpty ? nil : errors.allSatisfy { Double($0) <= tolerance } }
 
-    /// Checks the golden images, and writes a new log: of `pictures`, or of the golden images without any.
-    public func run(_ logging: Logging, state: DeviceState, pictures: (@Sendable () throws -> [Picture])? = nil) async {
+    /// Checks the golden images, and writes a new log: of `pictures`, or of the golden images without any. A bundle that has no
+    /// golden images takes pictures only. `state` is asked before each image.
+    public func run(
+        _ logging: Logging, state: @MainActor () -> DeviceState, pictures: (@Sendable () throws -> [Picture])? = nil
+    ) async {
         guard !running else { return }
         (running, errors, logged, unread, log, failure) = (true, [], 0, 0, nil, nil)
         defer { running = false }
         do {
-            errors = try await runtime.goldenErrors()
-            var images: [Picture] = try await goldenImages(runtime.bundle).map { image in { image } }
-            if let pictures { images = try await Task.detached(operation: pictures).value }
+            if pictures == nil || runtime.bundle.manifest.golden.images > 0 {
+                errors = try await runtime.goldenErrors()
+            }
+            let images: [Picture] =
+                if let pictures {
+                    try await Task.detached(operation: pictures).value
+                } else {
+                    try await goldenImages(runtime.bundle).map { image in { image } }
+                }
+            for stage in runtime.bundle.manifest.stages.indices { try await runtime.load(stage) }
             let (url, writer) = try await logging.begin(
-                runtime, state, everyStage: true, data: pictures == nil ? "golden images of the bundle" : nil,
+                runtime, state(), everyStage: true, data: pictures == nil ? "golden images of the bundle" : nil,
                 pixels: keepsPixels)
             try await write(writer, state, images)
             log = url
@@ -66,13 +76,15 @@ public final class ValidateModel {
     }
 
     /// Ids are running numbers: a log names no file.
-    private func write(_ log: LogWriter, _ state: DeviceState, _ images: [Picture]) async throws {
+    private func write(
+        _ log: LogWriter, _ state: @MainActor () -> DeviceState, _ images: [Picture]
+    ) async throws {
         let clock = LogClock()
-        try await log.write(.state(StateRecord(state, clock, idle: true)))
+        try await log.write(.state(StateRecord(state(), clock, idle: true)))
         for (number, picture) in images.enumerated() {
             do {
                 let image = try await Task.detached(operation: picture).value
-                let result = try await runtime.run(image, everyStage: true)
+                let result = try await runtime.run(image, state: state(), everyStage: true)
                 let stored = try await log.writePixels(result.pixels)
                 try await log.write(
                     .image(ImageRecord(result, id: "\(number)", timeS: clock.timeS, image: stored)))

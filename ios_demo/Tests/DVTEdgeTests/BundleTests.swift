@@ -42,8 +42,22 @@ func zipsByRecipe(_ json: JSON) {
     #expect(errorOfOpening(folder.path("x.zip")) == "ArchiveError")
 }
 
+/// A stored file that is read in pieces which do not fit the file's own is whole.
+@Test(arguments: [false, true], [1000, 700_001, 1 << 20, 3_000_000])
+func entriesInPieces(_ deflate: Bool, _ size: Int) throws {
+    let folder = TemporaryFolder(), content = (0..<2_500_000).map { UInt8(truncatingIfNeeded: $0 &* $0 >> 7) }
+    var zip = ZipMaker()
+    zip.add("x", content, deflate: deflate)
+    folder.write("x.zip", zip.bytes)
+    let archive = try ZipArchive(folder.path("x.zip"), size: zip.bytes.count)
+    let source = try archive.open(archive.members[0])
+    var read: [UInt8] = []
+    while case let piece = try source.next(size), !piece.isEmpty { read += piece }
+    #expect(read == content)
+}
+
 /// The bundle of a golden .zip, as a folder.
-private func unpacked() throws -> TemporaryFolder {
+func unpackedBundle() throws -> TemporaryFolder {
     let folder = TemporaryFolder()
     let path = golden.appendingPathComponent("bundles/good-stored.zip").path
     let archive = try ZipArchive(path, size: goldenBytes("bundles/good-stored.zip").count)
@@ -54,7 +68,7 @@ private func unpacked() throws -> TemporaryFolder {
 }
 
 @Test func folders() throws {
-    let folder = try unpacked()
+    let folder = try unpackedBundle()
     let bundle = folder.path("bundle")
     #expect(errorOfOpening(bundle) == nil)
     #expect(
@@ -72,14 +86,14 @@ private func unpacked() throws -> TemporaryFolder {
     ("golden/.manifest.json.abcd_123", "MissingFileError"),
 ])
 func filesThatAreNotListed(_ name: String, _ error: String) throws {
-    let folder = try unpacked()
+    let folder = try unpackedBundle()
     folder.write("bundle/\(name)", [1])
     #expect(errorOfOpening(folder.path("bundle")) == error)
 }
 
 @Test(arguments: ["stage0.bin", "golden", "labels.json"])
 func linksInAFolder(_ name: String) throws {
-    let folder = try unpacked()
+    let folder = try unpackedBundle()
     let files = FileManager.default
     try files.moveItem(atPath: folder.path("bundle/\(name)"), toPath: folder.path("elsewhere"))
     try files.createSymbolicLink(atPath: folder.path("bundle/\(name)"), withDestinationPath: folder.path("elsewhere"))
@@ -87,7 +101,7 @@ func linksInAFolder(_ name: String) throws {
 }
 
 @Test func otherTrouble() throws {
-    let folder = try unpacked()
+    let folder = try unpackedBundle()
     let files = FileManager.default
     #expect(errorOfOpening(folder.path("nothing")) == "MissingFileError")
     #expect(errorOfOpening("/dev/null") == "ArchiveError")
@@ -106,7 +120,7 @@ func linksInAFolder(_ name: String) throws {
 
 /// What runs is what was verified: a file that changes after opening is not read.
 @Test func aFileThatChangesLater() throws {
-    let folder = try unpacked()
+    let folder = try unpackedBundle()
     let bundle = try CascadeBundle.open(folder.path("bundle"))
     let before = try bundle.read("stage0.bin")
     folder.write("bundle/stage0.bin", before.map { $0 ^ 1 })

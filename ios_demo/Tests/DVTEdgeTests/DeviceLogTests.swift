@@ -64,16 +64,26 @@ private func record(_ json: JSON) -> Record {
     let folder = TemporaryFolder()
     var good = header(goldenJSON("device_log.json")["header"])
     let refused = { (header: LogHeader) in kind { _ = try LogWriter(folder.path("log"), header) } == .log }
-    for name in ["", "..", "a/b", "/x"] {
+    for name in ["", ".", "..", "a/b", "/x", "a\\b", "a\0"] {
         good.pixels = name
         #expect(refused(good))
     }
     good.pixels = nil
-    for (stages, classes) in [(0, 3), (65, 3), (1, 3), (2, 0)] {
+    for (stages, classes) in [(0, 3), (65, 3), (1, 3), (2, 0), (2, (1 << 17) + 1)] {
         var bad = good
         (bad.stages, bad.classes) = (stages, classes)
         #expect(refused(bad))
     }
+    for hash in [
+        "", "x", String(good.bundleSha256.dropLast()), good.bundleSha256.uppercased(), good.bundleSha256 + "0",
+    ] {
+        for field in [\LogHeader.bundleSha256, \LogHeader.artifactSha256] {
+            var bad = good
+            bad[keyPath: field] = hash
+            #expect(refused(bad))
+        }
+    }
+    #expect(!FileManager.default.fileExists(atPath: folder.path("log")))
     folder.write("log", [])
     #expect(refused(good))
 }
@@ -96,4 +106,27 @@ private func record(_ json: JSON) -> Record {
     try await log.write(.error(ErrorRecord(timeS: 0, kind: "x", message: "y")))
     let lines = try String(contentsOf: folder.url.appendingPathComponent("log"), encoding: .utf8).split(separator: "\n")
     #expect(lines.count == 2 && lines[1].contains("\"seq\":0"))
+}
+
+/// Of an error that is not ours only domain and code are written: its words have the file's name.
+@Test func errorsNameNoFiles() {
+    do {
+        _ = try Data(contentsOf: URL(fileURLWithPath: "/nowhere/my holiday.jpg"))
+    } catch {
+        let record = ErrorRecord(error, id: "0", timeS: 0)
+        #expect(record.message.hasPrefix("NSCocoaErrorDomain ") && !record.message.contains("holiday"))
+    }
+}
+
+/// Of our own the words stay, but for paths.
+@Test(arguments: [
+    ("not a readable picture", "not a readable picture"),
+    ("/a/my holiday.zip: 'stage0.bin' has 3 bytes", "...: 'stage0.bin' has 3 bytes"),
+    ("'stage0': 'x/stage0.mlpackage' cannot be loaded (failed)", "'stage0': '...' cannot be loaded (failed)"),
+    ("'stage0' did not run (no file at file:///a/my holiday.jpg)", "'stage0' did not run (no file at ..."),
+    ("'stage0' did not run (Path=/a/my holiday.jpg, x)", "'stage0' did not run ..."),
+    ("a/b: c; d/e", "...: c; ..."),
+])
+func messagesWithoutPaths(_ message: String, _ expected: String) {
+    #expect(ErrorRecord(DvtEdgeError(.engine, message), id: nil, timeS: 0).message == expected)
 }

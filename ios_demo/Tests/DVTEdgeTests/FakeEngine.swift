@@ -14,6 +14,7 @@ actor FakeEngine {
     private let logits: [[Float]]
     private(set) var loads: [Int] = []
     private(set) var runs: [Int] = []
+    private(set) var planned: [Int] = []  // stages whose placement was asked for
     private var failing: [Int: Int] = [:]  // loads of a stage that are still to fail
     private var breaking: (@Sendable (inout [Tensor]) throws -> Void)?
 
@@ -39,6 +40,11 @@ actor FakeEngine {
         return FakeStage(backend: "fake \(backend)", index: index, spec: stage, engine: self)
     }
 
+    fileprivate func plan(_ index: Int) -> String {
+        planned.append(index)
+        return "CPU \(index)"
+    }
+
     fileprivate func run(_ index: Int, _ spec: StageSpec, _ inputs: [Tensor]) throws -> [Tensor] {
         runs.append(index)
         for (tensor, input) in zip(inputs, spec.inputs) {
@@ -60,6 +66,8 @@ private struct FakeStage: StageRunner {
     let index: Int
     let spec: StageSpec
     let engine: FakeEngine
+
+    var placement: String? { get async { await engine.plan(index) } }
 
     func run(_ inputs: [Tensor]) async throws -> [Tensor] { try await engine.run(index, spec, inputs) }
 }

@@ -40,6 +40,26 @@ func cameraFrames(_ json: JSON) throws {
     #expect(pixels == goldenBytes("camera/\(json["name"].text!).expected"))
 }
 
+/// A frame in BT.709 is what its formulas say, to the nearest, in either range: luma, Cb and Cr are each tried.
+@Test(arguments: [YUVRange.full, .video])
+func framesOfBT709(_ range: YUVRange) throws {
+    let (kr, kb) = (0.2126, 0.0722), kg = 1 - kr - kb, full = range == .full
+    for (y, cb, cr) in [
+        (235, 128, 128), (16, 128, 128), (100, 90, 150), (150, 160, 100), (120, 128, 60), (120, 70, 128),
+    ] {
+        let bytes = [UInt8(y), UInt8(cb), UInt8(cr)]
+        let image = try bytes.withUnsafeBytes { bytes in
+            let plane = { (at: Int) in Plane(data: UnsafeRawBufferPointer(rebasing: bytes[at..<at + 1]), rowStride: 1) }
+            return try frameToRGB(
+                y: plane(0), u: plane(1), v: plane(2), width: 1, height: 1, range: range, matrix: .bt709)
+        }
+        let luma = full ? Double(y) : Double(y - 16) * 255 / 219, scale = full ? 1 : 255.0 / 224
+        let (blue, red) = (2 * (1 - kb) * scale * Double(cb - 128), 2 * (1 - kr) * scale * Double(cr - 128))
+        let expected = [luma + red, luma - (kb * blue + kr * red) / kg, luma + blue].map { max(0, min(255, $0)) }
+        for (found, right) in zip(image.pixels, expected) { #expect(abs(Double(found) - right) <= 0.51) }
+    }
+}
+
 /// The eight orientations of EXIF: what a test decoder makes of the file, turned, is the golden picture.
 @Test(arguments: 1...8)
 func orientations(_ orientation: Int) throws {

@@ -33,6 +33,16 @@ private let image = try! RGBImage(width: 6, height: 5, pixels: [UInt8](repeating
     #expect(await engine.runs == [0, 1, 2])
 }
 
+/// What an engine plans is asked for when somebody wants to know: a load does not wait for it.
+@Test func placementsAreLazy() async throws {
+    let engine = FakeEngine([sure, sure, sure])
+    let runtime = try Runtime(try fakeBundle(), load: engine.load)
+    #expect(await runtime.placements == [nil, nil, nil])
+    try await runtime.prewarm()
+    #expect(await engine.planned == [])
+    #expect(await runtime.placements == ["CPU 0", "CPU 1", "CPU 2"])
+}
+
 /// Images that come at once share one load of each stage.
 @Test func oneLoadForMany() async throws {
     let engine = FakeEngine([unsure, unsure, sure])

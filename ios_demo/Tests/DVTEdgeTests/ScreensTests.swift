@@ -52,6 +52,45 @@ struct Screens {
         #expect(session.ready != nil && session.failure!.contains("no such bundle"))
     }
 
+    /// The stage that is warming is said from 1 on.
+    @Test func warmingIsSaid() async throws {
+        let engine = FakeEngine([sure, sure, sure])
+        let session = Session { _ in engine.load }
+        let opening = Task { await session.open(bundlePath) }
+        var said: [Int] = []
+        while session.ready == nil {
+            if case .warming(let stage, of: 3) = session.state, said.last != stage { said.append(stage) }
+            await Task.yield()
+        }
+        await opening.value
+        #expect(said.first == 1 && said == said.sorted() && said.last! <= 3)
+    }
+
+    /// What was picked may be gone at once: its copy is read, and goes when another takes its place.
+    @Test func pickedBundles() async throws {
+        let (folder, copies) = (TemporaryFolder(), TemporaryFolder())
+        let copied = { try FileManager.default.contentsOfDirectory(atPath: copies.url.path) }
+        let session = Session { _ in FakeEngine([sure, sure, sure]).load }
+        folder.write("mine.zip", goldenBytes("bundles/good-stored.zip"))
+        folder.write("bad.zip", [1, 2, 3])
+        let picked = folder.url.appendingPathComponent("mine.zip")
+        await session.open(picked: picked, copyingInto: copies.url)
+        let first = try copied()
+        try FileManager.default.removeItem(at: picked)
+        let runtime = try #require(session.ready).runtime
+        #expect(first.count == 1 && runtime.bundle.path.hasSuffix("/mine.zip"))
+        await runtime.unload()
+        _ = try await runtime.goldenErrors()
+        for other in ["bad.zip", "mine.zip"] {  // a damaged one, and one that is not there
+            await session.open(picked: folder.url.appendingPathComponent(other), copyingInto: copies.url)
+            #expect(session.failure != nil && session.ready?.runtime.bundle.path == runtime.bundle.path)
+            #expect(try copied() == first)
+        }
+        folder.write("mine.zip", goldenBytes("bundles/good-stored.zip"))
+        await session.open(picked: picked, copyingInto: copies.url)
+        #expect(try session.failure == nil && copied().count == 1 && copied() != first)
+    }
+
     /// A profile that is none, or knows no such bundle, leaves energy out and says why.
     @Test func profilesThatDoNotFit() async throws {
         for (json, why) in [("{}", "'format' is missing"), (profile, "none estimated for"), (nil, nil)] {
@@ -60,31 +99,6 @@ struct Screens {
             let ready = try #require(session.ready)
             #expect(ready.energy == nil && ready.noEnergy?.contains(why!) ?? (why == nil))
         }
-    }
-
-    @Test func live() async throws {
-        let model = LiveModel(try runtime([unsure, sure, sure]))
-        #expect(model.bars == [nil, nil, nil])
-        await model.offer(DeviceState()) { image }
-        #expect(
-            model.result?.exit == 1 && model.histogram == [0, 1, 0] && model.bars[1] != nil && model.bars[2] == nil)
-        await model.offer(DeviceState()) { throw DvtEdgeError(.data, "not a readable picture") }
-        #expect(model.failure == "not a readable picture" && model.histogram == [0, 1, 0])
-        await model.offer(DeviceState(), point: "eager") { image }
-        #expect(model.failure == nil && model.histogram == [1, 1, 0])
-    }
-
-    /// A frame that comes while another is in work is dropped, and said.
-    @Test func framesAreDropped() async throws {
-        let model = LiveModel(try runtime([sure, sure, sure]))
-        async let first: Void = model.offer(DeviceState()) {
-            Thread.sleep(forTimeInterval: 0.2)
-            return image
-        }
-        while !model.busy { await Task.yield() }
-        await model.offer(DeviceState()) { image }
-        await first
-        #expect(model.dropped == 1 && model.histogram == [1, 0, 0])
     }
 
     @Test func power() async throws {
@@ -107,12 +121,24 @@ struct Screens {
         #expect(model.reason == .otherwise && model.plan?.point == "accurate")
         model.lifetimeHours = 2
         await model.sample(DeviceState(batteryLevel: 0.5, timeS: 1))
-        #expect(model.state.lifetimeS == 7200 && model.reason == .queue(nil))
+        #expect(model.reason == .queue(nil))
         #expect(model.plan?.point == "eager")  // no point of the golden bundle gains accuracy
         let without = PowerModel(try ready([sure, sure, sure]))
         without.lifetimeHours = 2
         await without.sample(DeviceState(batteryLevel: 0.5, timeS: 1))
         #expect(without.reason == .otherwise && without.plan?.point == "accurate" && without.baseW == nil)
+    }
+
+    /// A target comes nearer, and ends.
+    @Test func lifetimes() async throws {
+        let model = PowerModel(try ready([sure, sure, sure], profile: profile))
+        model.lifetimeHours = 2
+        for (passed, left) in [(0.0, 7200.0), (3600, 3600), (7000, 200)] {
+            await model.sample(DeviceState(), at: .now + .seconds(passed))
+            #expect(abs(try #require(model.state.lifetimeS) - left) < 5)
+        }
+        await model.sample(DeviceState(), at: .now + .seconds(7201))
+        #expect(model.state.lifetimeS == nil && model.lifetimeHours == nil)
     }
 
     @Test func benchmark() async throws {
@@ -126,6 +152,19 @@ struct Screens {
         #expect(summary.engineShare > 0 && summary.engineShare <= 1 && summary.loadMs.count == 3)
         #expect(summary.peakBytes! > 1 << 20 && model.failure == nil)
         #expect(try lines(model.log).count == summary.images + 2)
+    }
+
+    /// The policy sees the device from the first image of the warm-up on: no costlier point has to wait.
+    @Test func measuredAtThePolicysPoint() async throws {
+        let folder = TemporaryFolder()
+        let benchmark = BenchmarkModel(try ready([sure, sure, sure]).runtime)
+        await benchmark.run(seconds: 0.01, logging(folder.url)) { DeviceState(charging: true) }
+        let validate = ValidateModel(try ready([sure, sure, sure]).runtime)
+        await validate.run(logging(folder.url), state: { DeviceState(charging: true) })
+        for log in [benchmark.log, validate.log] {
+            let images = try lines(log).filter { $0.contains("\"event\":\"image\"") }
+            #expect(!images.isEmpty && images.allSatisfy { $0.contains("\"point\":\"full\"") })
+        }
     }
 
     /// A hot device is waited for, until somebody stops it.
@@ -160,13 +199,13 @@ struct Screens {
         #expect(model.passed == nil)
         for keeps in [false, true] {
             model.keepsPixels = keeps
-            await model.run(logging(folder.url), state: DeviceState())
+            await model.run(logging(folder.url)) { DeviceState() }
             #expect(model.passed == false && model.failure == nil && model.logged == 1 && model.unread == 0)
             let lines = try lines(model.log)
             #expect(lines.count == 3 && lines[0].contains("\"every_stage\":true") && lines[2].contains("\"exit\":1"))
             #expect((model.pixels != nil) == keeps)
         }
-        await model.run(logging(URL(fileURLWithPath: "/nowhere")), state: DeviceState())
+        await model.run(logging(URL(fileURLWithPath: "/nowhere"))) { DeviceState() }
         #expect(model.log == nil && model.failure != nil)
     }
 
@@ -176,7 +215,9 @@ struct Screens {
         for name in ["b", "a", "c"] { try Data(name.utf8).write(to: folder.url.appendingPathComponent(name)) }
         try Data("x".utf8).write(to: folder.url.appendingPathComponent(".hidden"))
         let model = ValidateModel(try runtime([unsure, sure, sure]))
-        await model.run(logging(logs.url), state: DeviceState()) {
+        await model.run(logging(logs.url)) {
+            DeviceState()
+        } pictures: {
             try pictures(in: folder.url) { data in
                 if data == Data("b".utf8) { throw DvtEdgeError(.data, "not a readable picture") }
                 return image
@@ -187,9 +228,40 @@ struct Screens {
         #expect(lines.count == 5 && !lines[0].contains("\"data\""))
         #expect(lines[2].contains("\"id\":\"0\"") && lines[3].contains("not a readable picture"))
         #expect(lines[3].contains("\"id\":\"1\"") && lines[4].contains("\"id\":\"2\""))
-        await model.run(logging(logs.url), state: DeviceState()) {
+        await model.run(logging(logs.url)) {
+            DeviceState()
+        } pictures: {
             try pictures(in: URL(fileURLWithPath: "/nowhere")) { _ in image }
         }
         #expect(model.failure != nil && model.log == nil)
+    }
+
+    /// A bundle without golden images is not checked, and logs pictures all the same.
+    @Test func validateWithoutGoldenImages() async throws {
+        let folder = try unpackedBundle(), logs = TemporaryFolder(),
+            file = folder.url.appendingPathComponent("bundle/manifest.json")
+        let manifest = try String(contentsOf: file, encoding: .utf8)
+        let golden = try #require(manifest.firstRange(of: #/"golden": *\{[^}]*\}/#))
+        folder.write(
+            "bundle/manifest.json",
+            manifest.replacingCharacters(
+                in: golden,
+                with: #""golden": {"images": 0, "image": [], "logits": [], "source": "artifact", "tolerance": 0.0}"#
+            ).utf8)
+        let bundle = try CascadeBundle.open(folder.path("bundle"))
+        let model = ValidateModel(try Runtime(bundle, load: FakeEngine([sure, sure, sure]).load))
+        await model.run(logging(logs.url)) {
+            DeviceState()
+        } pictures: {
+            [{ image }]
+        }
+        #expect(model.failure == nil && model.passed == nil && model.logged == 1 && model.log != nil)
+        await model.run(logging(logs.url)) { DeviceState() }
+        #expect(model.failure!.contains("no golden images") && model.log == nil)
+    }
+
+    /// Not the word that every device of a maker has.
+    @Test func machines() {
+        #expect(!machineName().isEmpty && !machineName().contains("\0") && machineName() != "iPhone")
     }
 }
