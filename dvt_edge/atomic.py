@@ -33,21 +33,38 @@ def new_file(path: Path, beside: Path | None = None) -> Iterator[IO[bytes]]:
     """A temporary file, open for writing, beside `path` or `beside`.
 
     It takes the place of `path` when the block ends well, flushed to disk before, and vanishes otherwise. Where `path`
-    is a link it stays one: what it leads to is replaced.
+    is a link it stays one: what it leads to is replaced. A pipe or a device is no place to take: it is written to.
+    An OSError names `path`, not the temporary file.
     """
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, handle = claim(beside or path, folder=False)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as stream:
+            yield stream
+        return
+    given, path = path, path.resolve()
+    with naming(given):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, handle = claim(beside or path, folder=False)
+        try:
+            with os.fdopen(handle, "w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.chmod(0o644)
+                temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError that names no file, or a temporary one, names `path`."""
     try:
-        with os.fdopen(handle, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        if error.errno is None or (error.filename is not None and ".partial" not in os.fsdecode(error.filename)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_bytes(path: Path, content: bytes, beside: Path | None = None) -> None:
@@ -67,19 +84,20 @@ def new_folder(path: Path) -> Iterator[Path]:
     A folder that was there is exchanged for it in one step where the system can; elsewhere by two renames, the first
     of which is taken back when the second fails.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, handle = claim(path, folder=True)
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            exchange(temporary, path)  # what was at `path` is removed below
-        else:
-            temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if handle >= 0:
-            os.close(handle)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, handle = claim(path, folder=True)
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            if path.exists():
+                exchange(temporary, path)  # what was at `path` is removed below
+            else:
+                temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if handle >= 0:
+                os.close(handle)
 
 
 def claim(path: Path, folder: bool) -> tuple[Path, int]:

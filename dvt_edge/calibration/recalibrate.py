@@ -6,6 +6,7 @@ logits of the bundle's artifacts (cached on disk) -> `thresholds.calibrate` -> t
 from __future__ import annotations
 
 import dataclasses
+import errno
 import re
 from collections.abc import Sequence
 from itertools import accumulate
@@ -63,11 +64,17 @@ def bundle_logits(
 ) -> ExitLogits:
     """Logits of the bundle's artifacts on `images`, kept in `logits_folder` below `cache` and reused from there.
 
-    Raises DataError for images with labels of other classes.
+    Raises DataError for images with labels of other classes, and for a cache that may not be written.
     """
     images = in_classes(images, bundle.labels, bundle.manifest.name)
     folder = logits_folder(bundle, images, cache)
-    return belonging(compute(BundleSource(Runtime(bundle)), images, folder, report), bundle)
+    try:
+        found = compute(BundleSource(Runtime(bundle)), images, folder, report)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        raise DataError(f"{cache}: logits cannot be kept there ({error.strerror}); --cache says where else") from error
+    return belonging(found, bundle)
 
 
 def cache_of(bundle: Path) -> Path:

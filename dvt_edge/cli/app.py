@@ -19,6 +19,7 @@ import typer
 from dvt_edge.cli import calibrate, export, fleet, golden, measure, power, run, sensitivity, train, validate
 from dvt_edge.cli.exit_codes import BUG, CLOSED, STOPPED, USER_ERROR
 from dvt_edge.cli.options import finite, visible
+from dvt_edge.cli.saying import say
 from dvt_edge.errors import DataWarning, DvtEdgeError, cause, packages
 
 TRACEBACK = "DVT_EDGE_TRACEBACK"
@@ -89,7 +90,7 @@ def main(args: list[str] | None = None) -> int:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except (typer.Abort, KeyboardInterrupt):
-        print("stopped", file=sys.stderr)
+        say("stopped")
         return STOPPED
     except (BrokenPipeError, SystemExit):  # for a closed pipe typer ends the process itself, and for nothing else
         return CLOSED
@@ -97,7 +98,7 @@ def main(args: list[str] | None = None) -> int:
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
         message, code = told(error)
-        print(message, file=sys.stderr)
+        say(message)
         return code
 
 
@@ -110,7 +111,7 @@ def notes_of_data() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
             if issubclass(category, DataWarning):
-                print(visible(f"note: {message}"), file=sys.stderr)
+                say(visible(f"note: {message}"))
             else:
                 other(message, category, *where)
 

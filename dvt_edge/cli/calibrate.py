@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dvt_edge.cli.options import MOST, Limit, Seed
+from dvt_edge.cli.options import MOST, Limit, Seed, no_loss
 from dvt_edge.errors import DvtEdgeError
 
 
@@ -35,7 +35,7 @@ def calibrate(
     limit: Limit = MOST,
     seed: Seed = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print, and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print, and leave the bundle as it is.")] = False,
 ) -> None:
     """Find a bundle's operating points on the outputs of its own artifacts, and write them into it."""
     from dvt_edge.calibration import recalibrate as steps
@@ -54,6 +54,7 @@ def calibrate(
     chosen, unit = one_of(measure, Measure, "--measure"), one_of(cost, Unit, "--cost")
     given = () if temperature in ("", "fit", "keep") else numbers(temperature, float, "--temperature")
     per_stage = numbers(stage_cost, float, "--stage-cost")
+    no_loss({"--cache": cache}, bundle)
     steps.writable(bundle)
     opened, names = CascadeBundle.open(bundle), None
     if logits and device_log:
@@ -94,6 +95,8 @@ def calibrate(
         attempts=opened.manifest.attempts.get(found.about.data_sha256, 0) + 1,
         name_of=names,
     )
+    if not result.record.searched:
+        raise DvtEdgeError(f"{found.about.data}: {found.about.images} images, none left to search on; give more")
     after = result.apply_to(opened.manifest, default)
     held_out = found.take(result.parts.measure)
     qualities = measure_qualities(held_out, result.confidence.temperature) if found.labels is not None else ()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dvt_edge.cli.exit_codes import FAILED
-from dvt_edge.cli.options import MOST, BundlePath, Checkpoint, Model, Threads, console, progress
+from dvt_edge.cli.options import MOST, BundlePath, Checkpoint, Model, Threads, console, no_loss, notes, progress
 from dvt_edge.errors import packages
 
 
@@ -38,6 +38,7 @@ def evaluate(
     from dvt_edge.evaluation.study import Study, run_study
 
     bundles, statics = tuple(bundle or ()), tuple(static or ())
+    no_loss({"--out": out / "eval.json"}, checkpoint, data, *bundles, *statics)
     study = Study(checkpoint, data, out, model, bundles, statics, holdout, seed, timed, tolerance)
     with progress() as report:
         result = run_study(study, report)
@@ -94,8 +95,11 @@ def footprint(bundle: BundlePath, threads: Threads = 1) -> None:
     how = {"machine": machine.describe(), "threads": threads, "loads": LOADS}
     beside = bundle.resolve().with_name(f"{bundle.resolve().name}.footprint.json")
     stages = [dataclasses.asdict(stage) for stage in found]
-    write_text(beside, json.dumps(about | how | {"stages": stages}, indent=1) + "\n")
-    console.print(f"kept: {beside}", highlight=False, soft_wrap=True)
+    try:
+        write_text(beside, json.dumps(about | how | {"stages": stages}, indent=1) + "\n")
+        console.print(f"kept: {beside}", highlight=False, soft_wrap=True)
+    except OSError as error:  # the figures are printed
+        notes.print(f"note: not kept: {beside}: {error.strerror}", highlight=False, soft_wrap=True)
 
 
 def demo(
@@ -111,6 +115,7 @@ def demo(
     """
     from dvt_edge.cli.demo import run_demo
 
+    no_loss({"--out": out / "report.html"}, checkpoint, data)
     with progress() as report:
         summary = run_demo(checkpoint, out, report, data)
     from dvt_edge.cli.tables import print_summary

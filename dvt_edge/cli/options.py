@@ -128,8 +128,26 @@ def one_of(text: str, kind: Any, option: str) -> Any:
     """`text`, where it is one of a Literal's values."""
     known = get_args(kind)
     if text not in known:
-        raise DvtEdgeError(f"{option} {text!r}: expected {', '.join(known[:-1])} or {known[-1]}")
+        words = f"{', '.join(known[:-1])} or {known[-1]}" if known[1:] else known[0]
+        raise DvtEdgeError(f"{option} {text!r}: expected {words}")
     return text
+
+
+def no_loss(outputs: Mapping[str, Path | None], *inputs: Path | str | None) -> None:
+    """Raises DvtEdgeError for an output that would replace an input, lie inside a bundle, or replace another output.
+
+    `outputs` go by their option or argument; an input may be anything that the command reads.
+    """
+    taken = {Path(given).resolve(): "what the command reads" for given in inputs if given is not None}
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        place = path.resolve()
+        if place in taken:
+            raise DvtEdgeError(f"{name} {path}: is {taken[place]}; give another place")
+        if any((folder / "manifest.json").is_file() and (folder / "labels.json").is_file() for folder in place.parents):
+            raise DvtEdgeError(f"{name} {path}: lies inside a bundle, which holds its own files only")
+        taken[place] = f"that of {name}, too"
 
 
 def load(checkpoint: str, model: str | None) -> Cascade:

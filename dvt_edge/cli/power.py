@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dvt_edge.cli.options import Seed
+from dvt_edge.cli.options import Seed, no_loss
 from dvt_edge.errors import DvtEdgeError, packages
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def simulate(
     from dvt_edge.simulation.simulator import scenario_of
     from dvt_edge.simulation.summary import summarize
 
+    no_loss({"--json": json_, "--report": report, "--cache": cache}, bundle, profile, data, logits, workload, *(policy or ()))
     write_report = report_writer() if report else None
     opened, device = CascadeBundle.open(bundle), open_profile(profile)
     names = [path.stem for path in policy or []] + ["bundle"] * (opened.manifest.policy is not None)
@@ -170,7 +171,7 @@ def profile(
     log: Annotated[Path, typer.Argument(help="A device's log, .jsonl: docs/device-log.md.")],
     base: Annotated[str, typer.Option(help="The profile whose other parts are kept: shipped, or a JSON file.")],
     out: Annotated[Path, typer.Argument(dir_okay=False, help="The new profile, JSON.")],
-    spread: Annotated[float, typer.Option(min=0, max=1, help="Of the energy, 95 %, at most this.")] = 0.02,
+    spread: Annotated[float, typer.Option(min=1e-6, max=1, help="Of the energy, 95 %, at most this.")] = 0.02,
 ) -> None:
     """Make a measured device profile of a log that an app wrote."""
     from dvt_edge.atomic import write_text
@@ -179,6 +180,7 @@ def profile(
     from dvt_edge.simulation.device_profile import open_profile
     from dvt_edge.simulation.measured_profile import measured_profile
 
+    no_loss({"OUT": out}, log, base)
     made = measured_profile(open_profile(base), LogReader(log), spread)
     write_text(out, made.to_json())
     stages = made.measured[0]
@@ -221,7 +223,7 @@ def workload_of(
     if name == "diurnal":
         return Diurnal(rate, seconds, seed=seed, charging=charging)
     path = Path(name)
-    if path.suffix not in (".csv", ".jsonl"):
+    if path.suffix.lower() not in (".csv", ".jsonl"):
         raise DvtEdgeError(f"--workload {name!r}: expected fixed, poisson, diurnal, or a .csv or .jsonl file")
     if charging:
         raise DvtEdgeError("--charge does not go with a trace: its charger events stand in the file")

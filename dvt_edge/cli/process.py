@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from dvt_edge.cli.exit_codes import CLOSED, STOPPED, USER_ERROR
+from dvt_edge.cli.saying import say
 
 
 def entry(args: Sequence[str] | None = None) -> None:
@@ -50,11 +51,11 @@ def run(args: Sequence[str] | None = None) -> int:
             with packages("dvt-edge"):
                 from dvt_edge.cli.app import main
         except MissingPackageError as error:
-            print(f"error: {error}", file=sys.stderr)
+            say(f"error: {error}")
             return USER_ERROR
         code = main(None if args is None else list(args))
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        say("stopped")
         code = STOPPED
     except BrokenPipeError:
         code = CLOSED
@@ -83,7 +84,7 @@ def flushed(code: int) -> int:
                 stream.flush()
         except (OSError, ValueError) as error:
             if not isinstance(error, BrokenPipeError) and code == 0:
-                print(f"error: standard output: {error}", file=sys.stderr)
+                say(f"error: standard output: {error}")
             code = code or (CLOSED if isinstance(error, BrokenPipeError) else USER_ERROR)
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code

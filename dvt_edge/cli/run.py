@@ -37,7 +37,7 @@ def run(
     threads: Threads = 1,
     limit: Limit = MOST,
 ) -> None:
-    """Classify images with early exit: exit, label, confidence and time of each; 1 where one could not be read."""
+    """Classify images with early exit: exit, label, confidence and time of each; 1 where some could not be read."""
     from dvt_edge.cli.tables import print_results
     from dvt_edge.data.classes import in_classes
     from dvt_edge.data.reading import open_images

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dvt_edge.cli.options import MOST, Checkpoint, Model, Smooth, console, load, one_of, progress
-from dvt_edge.errors import packages
+from dvt_edge.cli.options import MOST, Checkpoint, Model, Smooth, console, load, no_loss, one_of, progress
+from dvt_edge.errors import DvtEdgeError, packages
 from dvt_edge.exporting.recipes import recipe_for, smoothing
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ def sensitivity(
     from dvt_edge.exporting import sensitivity as steps
     from dvt_edge.exporting.pipeline import calibration_images
 
+    no_loss({"--json": json_, "--plot": plot}, checkpoint, data)
+    if plot and plot.suffix.lower() not in (".png", ".svg"):
+        raise DvtEdgeError(f"--plot {plot}: expected .png or .svg")
     recipe, group = smoothing(recipe_for(target), smooth), one_of(by, steps.By, "--by")
     cascade = load(checkpoint, model)
     given = calibration_images(cascade, data).shuffled()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dvt_edge.cli.options import MOST, Seed, console, numbers, one_of
+from dvt_edge.cli.options import MOST, Seed, console, no_loss, numbers, one_of
 from dvt_edge.errors import ConfigError
 
 Amp = Literal["auto", "bf16", "off"]
@@ -75,6 +75,7 @@ def train(
     from dvt_edge.network.training import train as run_training
     from dvt_edge.network.training_options import TrainingOptions
 
+    no_loss({"OUT": out / "result.json"}, init, teacher, pretrained)
     images = open_images(data, "train")
     if images.labels is None:
         raise no_labels(data)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvt_edge.cli.exit_codes import FAILED
-from dvt_edge.cli.options import BundlePath, Limit, Model, Threads, console, load, notes, progress
+from dvt_edge.cli.options import BundlePath, Limit, Model, Threads, console, load, no_loss, notes, progress
 from dvt_edge.errors import DvtEdgeError, packages
 
 if TYPE_CHECKING:
@@ -179,6 +179,8 @@ def against_log(
     from dvt_edge.exporting.recipes import recipe_for
     from dvt_edge.validation.device_validation import HostSide, bounds_of, validate_log
 
+    reads = (opened.folder, log, data, asked.against, asked.bounds, *(asked.other or ()))
+    no_loss({"--json": asked.json, "--report": asked.report}, *reads)
     recipe = recipe_for(opened.manifest.target)
     side = HostSide(
         opened,

@@ -204,13 +204,23 @@ def upgrade(path: str | os.PathLike[str]) -> CascadeBundle:
 
 
 def why_not_replaceable(path: Path) -> str | None:
-    """What at `path` is not a bundle and nothing else, in words; None where a new bundle may take its place."""
+    """What at `path` is not a bundle and nothing else, in words; None where a new bundle may take its place.
+
+    A path that ends in .zip is that of a packed one.
+    """
     if path.is_symlink():
         return "it is a link"
     if not path.exists():
         return None
-    if not path.is_dir():
-        return "it is a file, not a bundle"
+    packed = path.suffix == ".zip"
+    if packed and path.is_file():
+        try:
+            CascadeBundle.open(path)
+        except (BundleError, OSError) as error:
+            return f"it is not a bundle ({one_line(error)})"
+        return None
+    if packed or not path.is_dir():
+        return "it is a folder, not a .zip" if packed else "it is a file, not a bundle"
     if not any(path.iterdir()):
         return None
     try:

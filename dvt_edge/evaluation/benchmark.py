@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,10 @@ def time_stage(
         report(f"{recipe.name}: converting {stage.name}", 0, rounds)
         target = folder / recipe.name
         target.mkdir(exist_ok=True)
-        converted = exporter_for(recipe)(
-            split(cascade, recipe.layout)[index], recipe, lambda: real_inputs(cascade, stage, calibration), target
-        )
-        spec = stage_spec(stage, converted, stage.inputs)
+        graph = split(cascade, recipe.layout)[index]
+        given = partial(real_inputs, cascade, stage, calibration) if recipe.layout == "NHWC" else lambda: iter(())
+        converted = exporter_for(recipe)(graph, recipe, given, target)
+        spec = stage_spec(cascade, graph, converted)
         program = load(engine_for(recipe.engine), Artifact.at(converted.artifact), spec, recipe.backend, threads)
         runs[recipe.name] = lambda program=program: program(arrays)  # type: ignore[misc]
     times: dict[str, list[float]] = {name: [] for name in runs}

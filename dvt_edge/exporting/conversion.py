@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt_edge import machine
-from dvt_edge.device.manifest import StageSpec, TensorSpec
+from dvt_edge.device.manifest import StageSpec
 from dvt_edge.errors import packages
 from dvt_edge.exporting.exporters import Converted, exporter_for
 from dvt_edge.exporting.gate import keep_promise
@@ -24,7 +24,7 @@ from dvt_edge.processes import spread
 from dvt_edge.quiet import Report
 
 WORTHWHILE = 5_000_000  # parameters: with fewer a process of its own takes longer to start than a stage to convert
-PROCESS = 4 * 2**30  # bytes that one takes at most, of a ViT-S
+PROCESS = 2 * 2**30  # bytes that one takes at most: 1.4e9 of a ViT-S with all its stages in one
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,7 @@ class Conversion:
         with packages(f"target {recipe.name}", recipe.extra):
             converted = exporter_for(recipe)(stage, recipe, lambda: self.inputs(index), self.folder)
         keep_promise(recipe, stage.name, converted.operators)
-        if recipe.layout == "image":  # the runtime hands pixels over; the engine makes the picture
-            return stage_spec(stage, converted, (split(self.cascade)[index].inputs[0], *stage.inputs[1:]))
-        return stage_spec(stage, converted, stage.inputs)
+        return stage_spec(self.cascade, stage, converted)
 
     def inputs(self, index: int) -> Iterator[tuple[Tensor, ...]]:
         """Those of one stage, one image at a time through PyTorch: memory does not grow with the images."""
@@ -84,15 +82,15 @@ def convert_stages(conversion: Conversion, workers: int, report: Report) -> tupl
     return tuple(found[index] for index in stages)
 
 
-def stage_spec(stage: StageGraph, converted: Converted, inputs: Sequence[TensorSpec]) -> StageSpec:
-    """A converted stage as the manifest has it."""
+def stage_spec(cascade: Cascade, stage: StageGraph, converted: Converted) -> StageSpec:
+    """A converted stage as the manifest has it. Whatever its layout, the runtime hands pixels over."""
     return StageSpec(
         name=stage.name,
         artifact=converted.artifact.name,
         grid=stage.grid,
         macs=stage.macs(),
         parameters=stage.parameter_count(),
-        inputs=tuple(inputs),
+        inputs=(split(cascade)[stage.index].inputs[0], *stage.inputs[1:]),
         outputs=stage.outputs,
         operators=converted.operators,
         compiled=converted.compiled,

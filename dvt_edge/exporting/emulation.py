@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +42,16 @@ def round_weights(weight: Tensor, bits: int) -> Tensor:
     return torch.clamp(torch.round(weight / scale), -levels, levels) * scale
 
 
+def weighted_layers(cascade: Cascade) -> dict[str, nn.Linear | nn.Conv2d]:
+    """The linears and convolutions of all stages, by their names: "stage1.blocks.0.attn.proj"."""
+    return {
+        f"stage{k}.{name}": module
+        for k, stage in enumerate(cascade.stages)
+        for name, module in stage.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    }
+
+
 class Emulation:
     """A cascade with a switch for each layer with weights, by name: "stage1.blocks.0.fc2".
 
@@ -55,12 +64,7 @@ class Emulation:
         bits = 7 if recipe.engine == "onnxruntime" else 8  # ONNX weights use 7: `reduce_range`
         self.outputs = recipe.engine == "executorch"  # XNNPACK rounds what a layer gives, too
         self.cascade = cascade.eval()
-        self.layers: dict[str, Any] = {
-            f"stage{k}.{name}": module
-            for k, stage in enumerate(cascade.stages)
-            for name, module in stage.named_modules()
-            if isinstance(module, nn.Linear | nn.Conv2d)
-        }
+        self.layers = weighted_layers(cascade)
         self.given = {name: Range() for name in self.layers}
         self.made = {name: Range() for name in self.layers}
         self.on: frozenset[str] | None = None  # None: ranges are being set

@@ -45,12 +45,13 @@ from dvt_edge.device.runtime import Runtime
 from dvt_edge.errors import DataError, EngineError, ExportError, packages
 from dvt_edge.exporting import cache
 from dvt_edge.exporting.conversion import Conversion, convert_stages, workers_for
+from dvt_edge.exporting.emulation import weighted_layers
 from dvt_edge.exporting.exporters import exporter_for
 from dvt_edge.exporting.gate import UNVERIFIED, is_degraded, judge
 from dvt_edge.exporting.outliers import normalised, smoothed
 from dvt_edge.exporting.qnn_chips import for_chips
 from dvt_edge.exporting.qnn_simulator import QNN_TOOLS, simulated
-from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, keeping, recipe_for, smoothing
+from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, inside, keeping, recipe_for, smoothing
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade
 from dvt_edge.quiet import Report
@@ -100,8 +101,13 @@ def export(
     """
     recipe, out = for_chips(smoothing(keeping(recipe_for(target), keep_float), smooth), socs), Path(out)
     check_replaceable(out)
-    images = calibration_images(cascade, calibration).shuffled().first(limit)
     name = name or cascade.config.name
+    if not name.isprintable():
+        raise ExportError(f"name {name!r}: expected characters that can be printed")
+    check_layers(cascade, keep_float)
+    images = calibration_images(cascade, calibration).shuffled().first(limit)
+    if recipe.quantization and recipe.quantization.calibration_images and len(images) < 2:
+        raise DataError(f"{images.source}: one image; target {target} needs two at least, one to set its ranges")
     workers = workers or workers_for(cascade)
     made = Export(cascade, recipe, images, checkpoint_sha256, name, report, accept_degraded, workers)
     if not cached:
@@ -121,6 +127,14 @@ def check_replaceable(out: Path) -> None:
     """Raises ExportError where something else than a bundle is at `out`, or more than one."""
     if why := why_not_replaceable(out):
         raise ExportError(f"{out}: {why}; give another folder, nothing was replaced")
+
+
+def check_layers(cascade: Cascade, patterns: Sequence[str]) -> None:
+    """Raises ExportError for a pattern of `keep_float` that names no layer with weights of any stage."""
+    names = list(weighted_layers(cascade))
+    for pattern in patterns:
+        if not any(inside(name, pattern) or inside(name.partition(".")[2], pattern) for name in names):
+            raise ExportError(f"keep_float {pattern!r}: no layer of that name; expected one such as {names[-1]}")
 
 
 def calibration_images(cascade: Cascade, given: LabelledImages | str | os.PathLike[str] | None) -> LabelledImages:

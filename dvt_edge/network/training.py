@@ -230,6 +230,8 @@ class Trainer:
     def check_folder(self) -> None:
         file = self.out / "options.json"
         if not file.exists():
+            if self.out.is_dir() and any(not path.name.endswith(".partial") for path in self.out.iterdir()):
+                raise DvtEdgeError(f"{self.out}: is not empty and holds no run; give another folder")
             return
         asked, found = json.loads(json.dumps(self.asked)), parse_json(file.read_bytes(), str(file))
         if isinstance(found, dict) and isinstance(found.get("options"), dict):  # a run from before an option was there

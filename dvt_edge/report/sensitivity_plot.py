@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from dvt_edge.atomic import new_file
 from dvt_edge.exporting.sensitivity import Sensitivity
 
 SHOWN = 40
@@ -13,7 +14,7 @@ MARKS = "osD^v<>P"
 
 
 def draw(found: Sensitivity, path: Path) -> None:
-    """Write the picture, in the format of the path's suffix."""
+    """Write the picture, .png or .svg by the path's suffix."""
     groups = found.groups[:SHOWN]
     figure = Figure(figsize=(9, 1.4 + 0.22 * len(groups)), layout="constrained")
     axes = figure.subplots()
@@ -30,4 +31,5 @@ def draw(found: Sensitivity, path: Path) -> None:
     axes.set_xlabel("SQNR in dB with only these layers in int8; dotted: all of them")
     axes.set_title(f"{found.model}, {found.target}: {found.images} images", fontsize=10)
     axes.legend(loc="lower right")
-    figure.savefig(path)
+    with new_file(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower())

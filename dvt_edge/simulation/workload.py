@@ -245,8 +245,8 @@ class Trace:
     def events(self) -> Iterator[tuple[float, float | None]]:
         """(seconds, None) an image, (seconds, watts) a charger. Raises WorkloadError naming the line."""
         try:
-            with self.path.open(newline="") as file:
-                lines = json_lines(file) if self.path.suffix == ".jsonl" else csv_lines(file)
+            with self.path.open(newline="", encoding="utf-8-sig") as file:
+                lines = json_lines(file) if self.path.suffix.lower() == ".jsonl" else csv_lines(file)
                 before = 0.0
                 for number, time_s, watts in lines:
                     where = f"{self.path}:{number}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from support.fake_cifar import write_cifar10
+from support.needs import needs
 
 from dvt_edge import CascadeBundle
 from dvt_edge.cli.app import main
@@ -147,6 +149,13 @@ def test_validate_record_makes_a_bundle_verified(
         (["bench", "random:nothing"], "unknown model"),
         (["run", "--nonsense"], "--nonsense"),
         (["fly"], "fly"),
+        (["targets", "--install", "x"], "--install 'x': expected qnn"),
+        (["export", "zoo:dvt_cifar10", "out", "--limit", "1"], "one image; target onnx-int8 needs two at least"),
+        (["export", "zoo:dvt_cifar10", "out", "--name", "\udcff"], "expected characters that can be printed"),
+        (["export", "zoo:dvt_cifar10", "out", "--keep-float", "nope"], "keep_float 'nope': no layer of that name"),
+        (["export", "zoo:dvt_cifar10", "out", "--keep-float", "stage3.head"], "no layer of that name"),
+        (["sensitivity", "zoo:dvt_cifar10", "--plot", "out.txt"], "--plot out.txt: expected .png or .svg"),
+        (["profile", "log.jsonl", "out", "--base", "phone-cpu", "--spread", "0"], "--spread"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(
@@ -170,6 +179,25 @@ def test_errors_are_one_line_and_exit_code_2(
     err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1 and words in err and "Traceback" not in err
     assert not (tmp_path / "out").exists() and (zoo_bundle.folder / "manifest.json").read_bytes() == before
+
+
+def test_too_few_images_find_no_points(
+    zoo_bundle: CascadeBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would all become the last exit's."""
+    words = ["calibrate", str(zoo_bundle.folder), "--data", "sample:cifar10-test", "--cache", str(tmp_path)]
+    before = (zoo_bundle.folder / "manifest.json").read_bytes()
+    assert main([*words, "--limit", "1"]) == 2
+    assert "1 images, none left to search on; give more" in capsys.readouterr().err
+    assert (zoo_bundle.folder / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML predicts there")
+def test_bench_says_that_core_ml_needs_a_mac(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of stage 0 too, whose image is no array there."""
+    needs("coremltools")
+    assert main(["bench", "random:dvt_tiny", "-t", "coreml-fp16", "--stage", "0", "--rounds", "3"]) == 2
+    assert "Core ML predicts on macOS only" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_brackets_in_names_are_shown(

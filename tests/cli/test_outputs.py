@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import re
 import resource
+import shutil
+import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from support.device_logs import log_lines, write_log
 
 from dvt_edge import CascadeBundle
+from dvt_edge.atomic import new_folder, write_text
 from dvt_edge.cli.app import main, of_system
+from dvt_edge.simulation.device_profile import open_profile
 
 ROOT = Path(__file__).parents[2]
 WRITING = [
@@ -91,3 +100,114 @@ def test_the_systems_words_without_its_numbers() -> None:
     assert of_system(PermissionError(13, "Permission denied", "/a/b")) == "/a/b: Permission denied"
     assert of_system(OSError(28, "No space left on device")) == "No space left on device"
     assert of_system(OSError("odd")) == "OSError: odd"
+
+
+@pytest.fixture
+def own_bundle(zoo_bundle: CascadeBundle, tmp_path: Path) -> Path:
+    """A copy that may be harmed."""
+    return Path(shutil.copytree(zoo_bundle.folder, tmp_path / "own"))
+
+
+LOSING = [
+    ("profile LOG LOG --base phone-cpu", "OUT {LOG}: is what the command reads"),
+    ("profile LOG BASE --base BASE", "OUT {BASE}: is what the command reads"),
+    ("simulate BUNDLE --profile BASE --json BASE", "--json {BASE}: is what the command reads"),
+    ("simulate BUNDLE --json BUNDLE/manifest.json", "--json {BUNDLE}/manifest.json: lies inside a bundle"),
+    ("simulate BUNDLE --report BUNDLE/new/page.html", "lies inside a bundle"),
+    ("simulate BUNDLE --cache BUNDLE/logits", "--cache {BUNDLE}/logits: lies inside a bundle"),
+    ("simulate BUNDLE --json s.json --report s.json", "--report s.json: is that of --json, too"),
+    ("simulate BUNDLE --policy BASE --report LINK", "--report {LINK}: is what the command reads"),
+    ("validate BUNDLE --device-log LOG --json LOG", "--json {LOG}: is what the command reads"),
+    ("validate BUNDLE --device-log LOG --report BUNDLE/labels.json", "lies inside a bundle"),
+    ("sensitivity zoo:dvt_cifar10 --json s.json --plot s.json", "--plot s.json: is that of --json, too"),
+    ("eval zoo:dvt_cifar10 --data sample:cifar10-test --out BUNDLE", "lies inside a bundle"),
+    ("export zoo:dvt_cifar10 BUNDLE -t onnx-fp32", "lies inside a bundle"),
+    ("calibrate BUNDLE --data sample:cifar10-test --cache BUNDLE/logits", "lies inside a bundle"),
+    ("fleet BUNDLE mixed BUNDLE/fleet", "lies inside a bundle"),
+    ("train DATA BUNDLE/run", "lies inside a bundle"),
+    ("demo --out BUNDLE", "lies inside a bundle"),
+    ("train DATA FULL --epochs 1 --holdout 16 --batch-size 16 --model dvt_tiny", "is not empty and holds no run"),
+    ("export zoo:dvt_cifar10 FULL -t onnx-fp32 --zip", "onnx-fp32.zip: it is not a bundle"),
+    ("export zoo:dvt_cifar10 FULL -t onnx-int8 --zip", "onnx-int8.zip: it is a folder, not a .zip"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), LOSING, ids=[text for text, _ in LOSING])
+def test_nothing_of_the_users_is_replaced(
+    own_bundle: Path, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    """Not what a command reads, not a bundle's files, not another output, not what is no output of ours."""
+    log, base, full = tmp_path / "log.jsonl", tmp_path / "base.json", tmp_path / "full"
+    write_log(log, log_lines())
+    base.write_text(open_profile("phone-cpu").to_json())
+    link = tmp_path / "link"
+    link.symlink_to(base)
+    (full / "onnx-int8.zip").mkdir(parents=True)
+    (full / "cascade.safetensors").write_text("years of work")
+    (full / "onnx-fp32.zip").write_text("mine")
+    known = {"LOG": log, "BASE": base, "FULL": full, "LINK": link, "BUNDLE": own_bundle, "DATA": data}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main([re.sub("^[A-Z]+", lambda m: str(known[m[0]]), word) for word in text.split()]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and said.format(**known) in line
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_pipes_and_devices_are_written_to(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:
+    pipe, device, found = tmp_path / "pipe", Path("/dev/null"), []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()))
+    reader.start()
+    assert main(["simulate", str(zoo_bundle.folder), "--hours", "0.1", "--json", str(pipe)]) == 0
+    reader.join(60)
+    assert json.loads(found[0])["outcomes"] and stat.S_ISFIFO(pipe.stat().st_mode)
+    write_text(device, "nowhere")
+    assert stat.S_ISCHR(device.stat().st_mode)
+
+
+def test_an_error_names_what_was_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the temporary file, and not nothing, as of a disk that is full."""
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        write_text(tmp_path / "out.json", "{}")
+    assert error.value.filename == str(tmp_path / "out.json") and not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError) as missing:
+        write_text(Path("/proc/out.json"), "{}")
+    assert missing.value.filename == "/proc/out.json"
+    with pytest.raises(FileNotFoundError) as other, new_folder(tmp_path / "folder"):
+        (tmp_path / "none").read_bytes()
+    assert other.value.filename == str(tmp_path / "none")
+
+
+def test_figures_that_cannot_be_kept_are_printed(
+    zoo_bundle: CascadeBundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bundle may lie where nothing can be written."""
+    from dvt_edge import atomic
+    from dvt_edge.evaluation import footprint
+
+    def refused(path: Path, content: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(footprint, "footprints", lambda opened, threads, report: [])
+    monkeypatch.setattr(atomic, "write_text", refused)
+    assert main(["footprint", str(zoo_bundle.folder)]) == 0
+    assert "note: not kept: " in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_names_the_option(
+    zoo_bundle: CascadeBundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dvt_edge.calibration import recalibrate
+
+    def refused(*given: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "somewhere")
+
+    monkeypatch.setattr(recalibrate, "compute", refused)
+    assert main(["simulate", str(zoo_bundle.folder), "--hours", "0.1"]) == 2
+    err = capsys.readouterr().err
+    assert ".logits: logits cannot be kept there (Read-only file system); --cache says where else" in err

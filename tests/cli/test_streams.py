@@ -139,6 +139,9 @@ def test_an_output_that_is_full_or_closed(zoo_bundle: CascadeBundle) -> None:
         with Path("/dev/full").open("wb") as full:
             done = subprocess.run(given, env=environment, stdout=full, stderr=subprocess.PIPE, timeout=120)
         assert done.returncode == 2 and done.stderr.count(b"\n") == 1 and b"No space left" in done.stderr
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(command("inspect", "nowhere")[0], env=environment, stderr=full, timeout=120)
+        assert done.returncode == 2
     closed = ["/bin/sh", "-c", '"$@" >&-', "sh", *given]
     done = subprocess.run(closed, env=environment, stderr=subprocess.PIPE, timeout=120)
     assert done.returncode == 0 and done.stderr == b""

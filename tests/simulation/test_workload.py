@@ -65,7 +65,8 @@ def test_a_trace_is_read_with_its_charger(tmp_path: Path) -> None:
     events = [{"time_s": 0.5}, {"time_s": 1.25}, {"time_s": 2, "charging_w": 5}, {"time_s": 2.5}]
     events += [{"time_s": 4, "charging_w": 0}, {"time_s": 9.75}]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
-    for name in ("a.csv", "a.jsonl"):
+    (tmp_path / "excel.CSV").write_text(CSV, encoding="utf-8-sig")
+    for name in ("a.csv", "a.jsonl", "excel.CSV"):
         for control in (0.3, 1.0, 3.0, 20.0):
             trace = Trace(tmp_path / name)
             assert arrivals(trace, control).tolist() == [0.5, 1.25, 2.5, 9.75]
