@@ -50,6 +50,8 @@ def new_file(path: Path, beside: Path | None = None) -> Iterator[IO[bytes]]:
                 file.flush()
                 os.fsync(file.fileno())
                 temporary.chmod(0o644)
+                if fcntl is None:
+                    file.close()  # Windows moves no open file
                 temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ def describe() -> str:
     if info.exists():
         lines = info.read_text().splitlines()
         cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+    elif sys.platform == "darwin":
+        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        cpu = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or cpu
     features = [f for f in ("avx2", "avx512f", "avx512_vnni", "amx_int8") if f in cpu_flags()]
     kind = " ".join((platform.machine(), *features))
     return f"{cpu}, {os.cpu_count()} cores, {kind}, {platform.system()}"

@@ -116,3 +116,10 @@ def wilson(hits: int, images: int) -> tuple[float, float]:
     middle = (share + z * z / (2 * images)) / scale
     half = z / scale * np.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def too_low(share: float, images: int, least: float) -> str:
+    """A share of images in words, where all of its 95 % interval lies below `least`; else nothing."""
+    low, high = wilson(round(share * images), images)
+    below = share < least and high < least  # the interval of all images ends a rounding below 1
+    return f"{share:.1%} ({low:.1%} to {high:.1%}, at least {least:.1%})" if below else ""

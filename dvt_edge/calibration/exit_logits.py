@@ -126,7 +126,7 @@ class ExitLogits:
 
 
 class LogitSource(Protocol):
-    """What gives logits: a bundle's artifacts (`BundleSource`) or the PyTorch cascade (`evaluation.TorchSource`)."""
+    """What gives logits: a bundle's artifacts (`BundleSource`), or PyTorch (`evaluation.curves.TorchSource`)."""
 
     name: str
     target: str
@@ -172,10 +172,15 @@ ALONE = Member()
 
 
 class BundleSource:
-    """A bundle's own artifacts, one image at a time, every stage run and timed."""
+    """A bundle's own artifacts, one image at a time, every stage run and timed.
+
+    Raises DataError for a bundle whose stages take several image sizes.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         manifest = runtime.manifest
+        if len({manifest.image_size(k) for k in range(len(manifest.stages))}) > 1:
+            raise DataError(f"{manifest.name}: stages of several image sizes; expected one for all")
         self.runtime, self.name, self.target = runtime, manifest.name, manifest.target
         self.artifact_sha256, self.classes, self.macs = runtime.bundle.artifacts_sha256, runtime.labels, manifest.macs
         self.grids = tuple(stage.grid for stage in manifest.stages)
@@ -242,6 +247,7 @@ def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike
         except Exception as error:  # a damaged archive can fail in any way
             raise DataError(f"{part(folder, chunk)}: damaged ({error}); delete it and run again") from error
     logits.flush()
+    del logits  # Windows moves no open file
     temporary.replace(folder / "logits.npy")
     if images.labels is not None:
         labels = np.array(images.labels, dtype=np.int64)

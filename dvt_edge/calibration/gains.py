@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt_edge.calibration.confidence import ROWS
+from dvt_edge.calibration.confidence import ROWS, fit_temperature
 from dvt_edge.calibration.exit_logits import ExitLogits
 
 TRUST = 3.0  # how strongly the scale is pulled to 1: as by so many disagreements predicted with certainty
@@ -33,6 +33,13 @@ def predicted_gains(data: ExitLogits, temperature: float = 1.0) -> Floats:
         answered = np.take_along_axis(powers, data.guesses[rows], axis=1)
         gains[rows] = (1 - answered) / powers.sum(axis=1, keepdims=True)
     return gains
+
+
+def calibrated_gains(data: ExitLogits, fitting: ExitLogits) -> Floats:
+    """`predicted_gains` at the temperature of the last exit that fits the labels of `fitting`; at 1 without any."""
+    if fitting.labels is None or not len(fitting):
+        return predicted_gains(data)
+    return predicted_gains(data, fit_temperature(fitting.logits[:, -1], fitting.labels))
 
 
 def steadied(right: NDArray[np.bool_], predicted: Floats) -> Floats:

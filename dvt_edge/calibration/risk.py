@@ -25,7 +25,6 @@ CRC needs losses that rise along the path, so each becomes its largest value up 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -105,21 +104,6 @@ def wsr(losses: Floats, epsilon: float, delta: float) -> Floats:
     bet = np.minimum(1, np.sqrt(2 * math.log(1 / delta) / len(losses) / before))
     capital = np.cumsum(np.log1p(-bet * (losses - epsilon)), axis=0).max(axis=0)
     return np.asarray(np.exp(-np.maximum(capital, 0)))
-
-
-def upper_bound(losses: NDArray[Any], delta: float, method: Method, lowest: int = 0) -> float:
-    """The smallest epsilon, to 1e-6, that (images,) losses certify at `delta`: an upper confidence bound."""
-    column = np.asarray(losses)[:, None]
-    return smallest(lambda epsilon: bool(passes(column, epsilon, delta, method, lowest)[0]))
-
-
-def smallest(holds: Callable[[float], bool]) -> float:
-    """The smallest number in (0, 1) for which a condition holds that holds from there on; 1 where it never does."""
-    low, high = 0.0, 1.0
-    while high - low > 1e-6:
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
 
 
 def check_size(images: int, epsilon: float, delta: float | None, method: Method, lowest: int) -> None:

@@ -21,12 +21,11 @@ from dvt_edge.calibration.confidence import (
     FITTED,
     check_finite,
     exit_confidences,
-    fit_temperature,
     fit_temperatures,
     wilson,
 )
 from dvt_edge.calibration.exit_logits import ExitLogits
-from dvt_edge.calibration.gains import predicted_gains, steadied
+from dvt_edge.calibration.gains import calibrated_gains, steadied
 from dvt_edge.calibration.paper_search import SETTINGS, paper_thresholds
 from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
 from dvt_edge.calibration.risk import LOWEST, Method, Risk, certify, check_size
@@ -245,10 +244,7 @@ class Search:
     @cached_property
     def predicted(self) -> NDArray[np.float64]:  # (images, exits)
         """Whatever the confidence's temperature: an underconfident last exit would seem to judge no better."""
-        searched = self.data.take(self.parts.search[:FITTED])
-        if searched.labels is None or not len(searched):
-            return predicted_gains(self.data)
-        return predicted_gains(self.data, fit_temperature(searched.logits[:, -1], searched.labels))
+        return calibrated_gains(self.data, self.data.take(self.parts.search[:FITTED]))
 
     def expected_right(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """(rows, exits): what each answer is worth, of images with labels."""

@@ -1,4 +1,4 @@
-"""The command that finds operating points: a thin skin on `calibration.py`, as `cli.py`, which adds it."""
+"""The command `dvt-edge calibrate`: a bundle's operating points, found anew."""
 
 from __future__ import annotations
 

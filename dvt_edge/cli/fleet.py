@@ -1,4 +1,4 @@
-"""The command `dvt-edge fleet`: a thin skin on `fleet_run.py`, as `cli.py`, which adds it."""
+"""The command `dvt-edge fleet`: many devices that differ, under every power policy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fleet(
     logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
     devices: Annotated[
-        int | None, typer.Option(min=1, max=10_000_000, help="So many devices instead of the description's.")
+        int | None, typer.Option(min=1, max=1_000_000, help="So many devices instead of the description's.")
     ] = None,
     days: Annotated[
         int | None, typer.Option(min=1, max=3_660, help="So many days instead of the description's.")

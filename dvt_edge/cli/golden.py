@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from dvt_edge.cli.exit_codes import FAILED
+
 
 def golden(
     folder: Annotated[Path, typer.Argument(help="The golden vectors, with their inputs.")] = Path("tests/golden"),
@@ -30,7 +32,7 @@ def golden(
             for problem in problems:
                 notes.print(problem, highlight=False, soft_wrap=True)
             if problems:
-                raise typer.Exit(1)
+                raise typer.Exit(FAILED)
             console.print(f"{folder}: Python reproduces all of it", soft_wrap=True)
             return
         changed = make_golden(folder, exported if runs else None)

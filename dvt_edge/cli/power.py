@@ -1,4 +1,4 @@
-"""The commands about power: simulate, policy, profile. A thin skin on the library, as `cli.py`, which adds them."""
+"""The commands `dvt-edge simulate`, `policy` and `profile`: how long a battery lasts under which power policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from dvt_edge.simulation.simulator import Scenario
     from dvt_edge.simulation.workload import ChargeWindow, Workload
 
-HOUR = 3600.0
 HOURS = 8_784  # a year
 
 
@@ -79,8 +78,17 @@ def simulate(
     from dvt_edge.simulation.replay import Shift
     from dvt_edge.simulation.simulator import scenario_of
     from dvt_edge.simulation.summary import summarize
+    from dvt_edge.simulation.workload import HOUR
 
-    no_loss({"--json": json_, "--report": report, "--cache": cache}, bundle, profile, data, logits, workload, *(policy or ()))
+    no_loss(
+        {"--json": json_, "--report": report, "--cache": cache},
+        bundle,
+        profile,
+        data,
+        logits,
+        workload,
+        *(policy or ()),
+    )
     write_report = report_writer() if report else None
     opened, device = CascadeBundle.open(bundle), open_profile(profile)
     names = [path.stem for path in policy or []] + ["bundle"] * (opened.manifest.policy is not None)
@@ -231,7 +239,7 @@ def workload_of(
 
 
 def charge_window(text: str) -> ChargeWindow:
-    from dvt_edge.simulation.workload import ChargeWindow
+    from dvt_edge.simulation.workload import HOUR, ChargeWindow
 
     try:
         window, watts = text.split("@")

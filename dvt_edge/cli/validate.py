@@ -179,7 +179,7 @@ def against_log(
     from dvt_edge.exporting.recipes import recipe_for
     from dvt_edge.validation.device_validation import HostSide, bounds_of, validate_log
 
-    reads = (opened.folder, log, data, asked.against, asked.bounds, *(asked.other or ()))
+    reads = (opened.path, log, data, asked.against, asked.bounds, *(asked.other or ()))
     no_loss({"--json": asked.json, "--report": asked.report}, *reads)
     recipe = recipe_for(opened.manifest.target)
     side = HostSide(
@@ -201,7 +201,7 @@ def against_log(
         write_text(asked.json, json.dumps(summary, allow_nan=False) + "\n")
         console.print(f"all figures: {asked.json}", highlight=False, soft_wrap=True)
     if asked.report:
-        with packages("dvt-edge validate --report", "demo"):
+        with packages("dvt-edge validate --report", "report"):
             from dvt_edge.report.validation_page import write_validation_report
         write_validation_report(asked.report, summary, found.pictures)
         console.print(f"a page to look at: {asked.report}", highlight=False, soft_wrap=True)

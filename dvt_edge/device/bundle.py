@@ -476,11 +476,9 @@ def check_path(name: str) -> None:
 
 def check_needed(manifest: Manifest, where: Path) -> None:
     """Raises ManifestError where the manifest names a path that is not among its files; an artifact may be a folder."""
-    needed = dict.fromkeys(manifest.needed_files)
-    for stage in manifest.stages:
-        if stage.artifact not in manifest.files and any(p.startswith(stage.artifact + "/") for p in manifest.files):
-            needed.pop(stage.artifact, None)
-    if missing := [name for name in needed if name not in manifest.files]:
+    missing = [name for name in manifest.needed_files if name not in manifest.files]
+    missing += [stage.artifact for k, stage in enumerate(manifest.stages) if not manifest.artifact_files(k)]
+    if missing:
         raise ManifestError(f"{where}: the manifest needs {missing[0]!r}, which is not among its files")
     if (size := manifest.files[manifest.labels].size) > MAX_LABELS:
         raise ManifestError(f"{where}: {manifest.labels} has {size} bytes; at most {MAX_LABELS} are read")

@@ -116,7 +116,7 @@ class StateRecord:
     awake_s: float | None = None
     battery_level: float | None = None
     charge_uah: int | None = None
-    current_ua: float | None = None
+    current_ua: float | None = None  # whole, but for logs of version 1
     voltage_mv: float | None = None
     temperature_c: float | None = None
     thermal: Thermal | None = None
@@ -154,6 +154,13 @@ class Kind:
 
 def bad(value: Any, what: str) -> ValueError:
     return ValueError(f"found {shorten(value)}; expected {what}")
+
+
+def integer_of(value: Any) -> str:
+    try:
+        return str(operator.index(value))
+    except TypeError as error:
+        raise ValueError(f"{value!r}; expected an integer") from error
 
 
 def of_type(kind: type, what: str, write: Callable[[Any], str]) -> Kind:
@@ -236,7 +243,7 @@ def read_f32(value: Any) -> Logits:
 
 
 TEXT = of_type(str, "a string", text_of)
-INTEGER = of_type(int, "an integer", lambda value: str(operator.index(value)))
+INTEGER = of_type(int, "an integer", integer_of)
 BOOLEAN = of_type(bool, "true or false", lambda value: "true" if value else "false")
 F32 = Kind("base64 of little-endian float32", f32_of, read_f32)
 MS = decimals(3, low=0)
@@ -315,7 +322,8 @@ MUST_IN_HEADER = HEADER.keys() - {"data", "pixels"}
 def encode(line: LogHeader | Record) -> bytes:
     """A header or record as the bytes of its line.
 
-    Raises ValueError where a number is not finite, a string has a lone surrogate, or the line is over MAX_LINE.
+    Raises ValueError where a number is not finite, or not whole where it has to be, a string has a lone surrogate, or
+    the line is over MAX_LINE.
     """
     table, must = (HEADER, MUST_IN_HEADER) if isinstance(line, LogHeader) else (KINDS[line.event][1], MUST[type(line)])
     parts = []

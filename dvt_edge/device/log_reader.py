@@ -17,6 +17,7 @@ from dvt_edge.device.device_log import (
     MAX_LINE,
     MUST,
     MUST_IN_HEADER,
+    SHA256,
     TOP,
     VERSION,
     ImageRecord,
@@ -244,6 +245,8 @@ def check_image(image: ImageRecord, header: LogHeader) -> None:
     require(0 < ran <= header.stages, f"{ran} stage_ms; the header says {header.stages} stages")
     require(0 <= image.exit < ran, f"exit {image.exit} where {ran} stages ran")
     require(0 <= image.label < classes, f"label {image.label} of {classes} classes")
+    hashed = SHA256.fullmatch(image.pixels_sha256) is not None
+    require(hashed, f"pixels_sha256 {shorten(image.pixels_sha256)}; expected a hash")
     require(len(image.confidence) == ran, f"{len(image.confidence)} confidences of {ran} exits")
     require(image.pixels is None or (image.pixels >= 0 and header.pixels is not None), f"pixels {image.pixels}")
     require(not (image.logits and image.top5), "logits and top5; expected one of them")

@@ -266,9 +266,9 @@ class Manifest:
 
     @property
     def needed_files(self) -> tuple[str, ...]:
-        """Every path that the manifest names outside `files`; an artifact alone may be a folder of them."""
+        """Every path of a file that the manifest names outside `files`, but artifacts, which may be folders."""
         golden = (*self.golden.image, *self.golden.logits)
-        return (self.labels, *golden, *(path for stage in self.stages for path in stage.files))
+        return (self.labels, *golden, *(compiled.file for stage in self.stages for compiled in stage.compiled))
 
     def image_size(self, stage: int) -> ImageSize:
         """Of the pixels that a stage takes."""

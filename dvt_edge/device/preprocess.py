@@ -78,9 +78,9 @@ def frame_to_rgb(
     half = (width + 1) // 2, (height + 1) // 2
     luma, red, green_b, green_r, blue = BT601[range]
     cb, cr = (
-        np.repeat(np.repeat(p.samples(*half), 2, 0), 2, 1)[:height, :width].astype(np.int64) - 128 for p in (u, v)
+        np.repeat(np.repeat(p.samples(*half), 2, 0), 2, 1)[:height, :width].astype(np.int32) - 128 for p in (u, v)
     )
-    bright = (y.samples(width, height).astype(np.int64) - (16 if range == "video" else 0)) * luma + 32768
+    bright = (y.samples(width, height).astype(np.int32) - (16 if range == "video" else 0)) * luma + 32768
     parts = bright + red * cr, bright - green_b * cb - green_r * cr, bright + blue * cb
     rgb = np.clip(np.stack(parts, axis=-1) >> 16, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(np.rot90(rgb, -(rotation // 90)))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dvt_edge.calibration.confidence import exit_confidences, wilson
 from dvt_edge.calibration.exit_logits import ExitLogits
-from dvt_edge.calibration.gains import predicted_gains, steadied
+from dvt_edge.calibration.gains import calibrated_gains, steadied
 from dvt_edge.calibration.paper_search import paper_curve
 from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
 from dvt_edge.data.dealing import open_training_data
@@ -166,7 +166,7 @@ class Evidence:
     @cached_property
     def front(self) -> Front:
         """The search images' thresholds that no others beat in cost and top-1."""
-        good = steadied(self.search.correct, predicted_gains(self.search))
+        good = steadied(self.search.correct, calibrated_gains(self.search, self.search))
         return pareto_front(self.search_confidences, good, self.search.about.macs)
 
     def reaching(self, top1: float) -> NDArray[np.float32]:

@@ -53,6 +53,7 @@ ALWAYS_LAST = "always the last exit"
 LOSSES = (0.0, 0.005, 0.01, 0.02, 0.05)  # of top-1 against the last exit: thresholds that are carried over
 TIMED_LOSSES = (0.0, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
 SHOWN = 5  # easy and hard images of each class
+GAINS = "at the fitted temperature"  # what thresholds are found by: of the last exit's probabilities
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Static(NamedTuple):
 def run_study(study: Study, report: Report) -> dict[str, Any]:
     """Returns what eval.json holds; empty on the processes of torchrun that do not lead.
 
-    Raises DataError where images have no labels, or a bundle or static model is of other classes.
+    Raises DataError where images have no labels, a bundle or static model is of other classes, or two bundles are of
+    one target.
     """
     cascade = load_cascade(study.checkpoint, study.model)
     known = cascade.trained_on
@@ -93,6 +95,8 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
         raise DataError(f"{study.data}: {len(classes)} classes; the model has {cascade.config.num_classes}")
     reference = TorchSource(cascade, digest, classes)
     bundles = [bundle_source(path, cascade, digest) for path in study.bundles]
+    if twice := {s.target for s in bundles if [b.target for b in bundles].count(s.target) > 1}:
+        raise DataError(f"two bundles of {min(twice)}; expected one a target: give the other to an eval of its own")
     statics = named([static_source(path, classes, dealt) for path in study.statics])
     for source in (*bundles, *(s.source for s in statics)):
         if len(source.classes) != len(reference.classes):
@@ -126,6 +130,7 @@ def run_study(study: Study, report: Report) -> dict[str, Any]:
         "checkpoint_sha256": digest,
         "data": words,
         "machine": machine.describe(),
+        "gains": GAINS,
         "evaluations": [dataclasses.asdict(e) for e in evaluations],
         "statics": baselines,
         "equal_accuracy": [

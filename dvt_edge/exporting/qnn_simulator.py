@@ -6,6 +6,7 @@ it, once, in the user's cache folder) and runs as a process of its own, `qnn_wor
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import shutil
@@ -91,7 +92,7 @@ class Simulator:
             env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},
             cwd=self.folder,  # the libraries leave files where they run
         )
-        self.loaded = 0
+        self.names = map(str, itertools.count())
 
     def __enter__(self) -> Self:
         return self
@@ -123,8 +124,7 @@ class Simulator:
 
     def load(self, model: Path, soc: str, half: bool) -> StageProgram:
         """An ONNX file, compiled or not, as a function on named arrays."""
-        self.loaded += 1
-        name = str(self.loaded)
+        name = next(self.names)
         chip = chip_of(soc).model
         answer, _ = self.ask({"do": "load", "name": name, "model": str(model), "chip": chip, "half": half})
         if answer["providers"][0] != PROVIDER:

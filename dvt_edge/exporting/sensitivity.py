@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -89,6 +90,8 @@ def sensitivity(
     ranges = list(normalised(calibration, cascade.config))
     if recipe.quantization is not None and recipe.quantization.smooth is not None:
         cascade = smoothed(cascade, ranges, recipe.quantization.smooth)
+    else:
+        cascade = copy.deepcopy(cascade)  # the emulation changes what it is given
     emulation = Emulation(cascade, recipe, ranges)
     images, labels = list(normalised(measured, cascade.config)), measured.labels
     exact = answers(emulation, images, ())

@@ -71,7 +71,8 @@ def on_this_machine(recipe: Recipe) -> str:
     if recipe.proof == "lowered":
         return "lowers only"
     if recipe.proof == "interpreted":
-        return "ready" if platform.system() == "Darwin" else "interpreted; runs on macOS"
+        mac = platform.system() == "Darwin"
+        return "interpreted; `dvt-edge validate --record` runs it" if mac else "interpreted; runs on macOS"
     return "ready"
 
 

@@ -95,7 +95,11 @@ def save_cascade(cascade: Cascade, path: str | os.PathLike[str], dtype: torch.dt
 
 
 def checkpoint_sha256(path: str | os.PathLike[str]) -> str:
-    return hashlib.sha256(resolve_checkpoint(path).read_bytes()).hexdigest()
+    """Of the file, and of which of its weights are meant, where that is said."""
+    digest = hashlib.sha256(resolve_checkpoint(path).read_bytes())
+    if key := chosen_weights(path)[1]:
+        digest.update(f"#{key}".encode())
+    return digest.hexdigest()
 
 
 def read_weights(

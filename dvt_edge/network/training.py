@@ -143,7 +143,7 @@ class Trainer:
         for name in ("init", "pretrained", "teacher"):  # by what it is: its place is this machine's
             if file := asked["options"][name]:
                 asked["options"][name] = "/".join(Path(file).parts[-2:])
-                asked[f"{name}_sha256"] = file_sha256(file)
+                asked[f"{name}_sha256"] = checkpoint_sha256(file) if name == "init" else file_sha256(file)
         self.asked = asked
         if any(weight < 0 for weight in options.exit_weights) or (
             options.exit_weights and not any(options.exit_weights)
@@ -374,9 +374,6 @@ class Trainer:
 
 
 def file_sha256(path: str) -> str:
-    """Of a file or a zoo: checkpoint."""
-    if path.startswith("zoo:"):
-        return checkpoint_sha256(path)
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file")
     with Path(path).open("rb") as file:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dvt_edge.calibration.confidence import wilson
+from dvt_edge.calibration.confidence import too_low
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.device.exit_rule import confidences, simulate_exits
 from dvt_edge.device.manifest import ConfidenceSpec, ExitQuality, Manifest
@@ -124,13 +124,6 @@ class Comparison:
         if words := too_low(self.worst_exit_agreement(manifest), self.images, bounds.min_exit_agreement):
             found.append(f"exits agree on {words} of images")
         return found
-
-
-def too_low(share: float, images: int, least: float) -> str:
-    """A share of images in words, where all of its 95 % interval lies below `least`; else nothing."""
-    low, high = wilson(round(share * images), images)
-    below = share < least and high < least  # the interval of all images ends a rounding below 1
-    return f"{share:.1%} ({low:.1%} to {high:.1%}, at least {least:.1%})" if below else ""
 
 
 def sort_key(sqnr_db: float | None) -> float:

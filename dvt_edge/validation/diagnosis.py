@@ -26,6 +26,7 @@ from dvt_edge.device.runtime import Runtime
 from dvt_edge.validation.device_compare import Measured, Suspect
 from dvt_edge.validation.host_run import HostRun, LoggedPixels, Pixels, key_of_pixels
 from dvt_edge.validation.hypotheses import image_hypotheses, pixel_hypotheses
+from dvt_edge.validation.log_batches import key_of
 from dvt_edge.validation.verdicts import Finding
 
 TRIED = 16  # images that each hypothesis is tried on
@@ -66,7 +67,7 @@ class Evidence:
             return None
         spec = self.runtime.manifest.image_size(0)
         made = preprocess(self.images[place], spec.size, spec.resize)
-        same = self.host.row(bytes.fromhex(record.pixels_sha256)[:16]) == self.host.data_rows[place]
+        same = self.host.row(key_of(record.pixels_sha256)) == self.host.data_rows[place]
         return made if same else None
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from dvt_edge.calibration.confidence import too_low
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.device.manifest import Manifest
 from dvt_edge.validation.bounds import Bounds, DeviceBounds
@@ -110,9 +110,8 @@ def share(name: str, same: int, of: int, least: float | None, words: str) -> Che
     """Fails where the 95 % interval (Wilson) of the share lies below `least`."""
     if least is None or not of:
         return Check(name, "not checked", f"{of} images to compare", "" if least is None else f"at least {least:.1%}")
-    z, p = 1.96, same / of
-    upper = (p + z * z / (2 * of) + z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))) / (1 + z * z / of)
-    return Check(name, passed(upper >= least), f"{p:.2%} {words}, of {of}", f"at least {least:.1%}")
+    ok = not too_low(same / of, of, least)
+    return Check(name, passed(ok), f"{same / of:.2%} {words}, of {of}", f"at least {least:.1%}")
 
 
 def errors_of(found: Measured) -> Check:

@@ -20,7 +20,7 @@ import torch
 import typer
 from make_results import plot_budget, plot_examples
 from numpy.typing import NDArray
-from photographs_page import CHECKPOINT, page
+from photographs_page import CHECKPOINT, MODEL, RUN, page
 from results_tables import read_answers
 from rich.console import Console
 
@@ -89,7 +89,8 @@ def main(
     plot_examples(result, data, CHECKPOINT, out / "examples.png")
     write_text(place / "eval.json", json.dumps(result, indent=1) + "\n")
     shutil.copyfile(out / "answers.npz", place / "answers.npz")
-    write_text(docs / "results.md", page(result, read_answers(place / "answers.npz")))
+    trained = json.loads((place / "runs" / MODEL / RUN / "result.json").read_text())
+    write_text(docs / "results.md", page(result, read_answers(place / "answers.npz"), trained))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from results_tables import (
     mega,
     paragraph,
     percent,
+    search_text,
     throughput_table,
     times_table,
     top1_difference,
@@ -227,7 +228,7 @@ trained with several, for {lengths} epochs"""
 Made by `{COMMAND}`; every figure below is from that run{but}, its numbers in [eval.json](results/eval.json).{later}
 
 - **Model:** {CHECKPOINT}, SHA-256 `{result["checkpoint_sha256"]}` ([model card](../dvt_edge/zoo/dvt_cifar10.md)).
-- **Data:** {result["data"]}.
+- **Data:** {result["data"]}.{search_text(result)}
 - **Machine:** {result["machine"]}; one thread.
 - **MACs** are those of the graphs that ship, reuse matrices included.
 - **In parentheses:** 95 % intervals over the test images, by a bootstrap of {DRAWS:,} draws; differences are paired by

@@ -27,6 +27,16 @@ def paragraph(*sentences: str) -> str:
     return textwrap.fill(words, 120, break_long_words=False, break_on_hyphens=False)
 
 
+def search_text(result: dict[str, Any]) -> str:
+    """What an older run's thresholds were found by, where that is not what `dvt-edge eval` does now."""
+    if "gains" in result:
+        return ""
+    return (
+        "\n- **Thresholds** of this run were found with the last exit's probabilities at temperature 1; `dvt-edge eval`"
+        "\n  fits that temperature first since."
+    )
+
+
 def percent(value: float) -> str:
     return f"{100 * value:.2f} %"
 

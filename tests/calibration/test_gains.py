@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from support.synthetic import MACS, cascade_logits
 
 from dvt_edge.calibration import gains
 from dvt_edge.calibration.confidence import exit_confidences
-from dvt_edge.calibration.gains import predicted_gains, steadied
+from dvt_edge.calibration.gains import calibrated_gains, predicted_gains, steadied
 from dvt_edge.calibration.pareto import pareto_front
 from dvt_edge.device.exit_rule import simulate_exits
 from dvt_edge.device.manifest import ConfidenceSpec
@@ -26,6 +28,16 @@ def test_predicted_gains_are_differences_of_the_last_exits_softmax(monkeypatch: 
         for k in range(3):
             expected = p.max() - p[data.logits[image, k].argmax()]
             assert found[image, k] == pytest.approx(expected, abs=1e-6)
+
+
+def test_gains_do_not_depend_on_how_sure_the_last_exit_says_it_is() -> None:
+    plain, unsure = cascade_logits(2000), cascade_logits(2000)
+    unsure.logits[:, -1] *= 0.1
+    expected = calibrated_gains(plain, plain)
+    np.testing.assert_allclose(calibrated_gains(unsure, unsure), expected, atol=0.01)
+    assert predicted_gains(unsure).mean() < 0.3 * predicted_gains(plain).mean()
+    without = dataclasses.replace(unsure, labels=None)
+    np.testing.assert_array_equal(calibrated_gains(unsure, without), predicted_gains(unsure))
 
 
 def test_logits_that_overflow_exp_are_no_trouble() -> None:

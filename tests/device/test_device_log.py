@@ -251,6 +251,8 @@ def changed(line: bytes, **fields: Any) -> bytes:
         (lambda b: changed(b, top5=["AAAAAAAAAAA="] * 2), "logits and top5; expected one of them"),
         (lambda b: changed(b, logits="gone", top5=["AAAAAAAAAAA="] * 2), "top5 without top5_labels"),
         (lambda b: changed(b, pixels=0), "pixels 0"),
+        (lambda b: changed(b, pixels_sha256=""), "pixels_sha256 ''; expected a hash"),
+        (lambda b: changed(b, pixels_sha256="n/a"), "pixels_sha256 'n/a'; expected a hash"),
         (lambda b: changed(b, total_ms=10**400), "is not finite|beyond"),
         (lambda b: b.replace(b'"cat"', b'"\\ud800"'), "not JSON"),
         (lambda b: b.replace(b'"cat"', b'"' + b"x" * MAX_LINE + b'"'), "a line of more than 1048576 bytes"),
@@ -326,6 +328,8 @@ def test_version_1_still_reads(tmp_path: Path) -> None:
     assert isinstance(first, StateRecord) and (first.event, first.current_ua) == ("idle", -3.5)
     assert isinstance(answer, ImageRecord) and (answer.stage_ms, answer.exit, answer.total_ms) == ((1, 2), 1, 3.5)
     assert isinstance(sample, StateRecord) and sample.event == "state"
+    with pytest.raises(ValueError, match=r"-3\.5; expected an integer"):
+        encode(sample)
     assert reader.notes.torn
     with pytest.raises(SchemaError, match=r":4: time_s 1 is before 2"):
         list(written(tmp_path / "log.jsonl", [*lines, lines[1]]))

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import threading
+import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +38,7 @@ from dvt_edge.data.reading import sample
 from dvt_edge.device import runtime as runtime_module
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.exit_rule import confidence, decide, leaves
+from dvt_edge.device.manifest import ImageSize
 from dvt_edge.device.runtime import Result, Runtime
 from dvt_edge.device.trained_on import TrainedOn
 from dvt_edge.errors import DataError, DvtEdgeError
@@ -53,7 +55,16 @@ from dvt_edge.evaluation.curves import (
     take_turns,
     throughputs,
 )
-from dvt_edge.evaluation.study import bundle_source, equal_accuracy, equal_run, named, static_source, times
+from dvt_edge.evaluation.study import (
+    Study,
+    bundle_source,
+    equal_accuracy,
+    equal_run,
+    named,
+    run_study,
+    static_source,
+    times,
+)
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade, save_cascade
 from dvt_edge.network.pixels import normalise
@@ -505,6 +516,37 @@ def test_thresholds_on_few_held_out_images_lose_what_they_aim_at(monkeypatch: py
     helped = error()
     monkeypatch.setattr(curves, "steadied", lambda right, predicted: right.astype(np.float64))
     assert helped < 0.6 * error()
+
+
+def test_an_unsure_last_exit_loses_no_more() -> None:
+    """Thresholds are found at its fitted temperature, not at what it says of itself."""
+    search, new = cascade_logits(400, seed=2), cascade_logits(20_000, seed=1)
+    points = []
+    for sharpness in (1.0, 0.1):
+        pair = [
+            ExitLogits(x.logits.copy(), x.labels, dataclasses.replace(new.about, images=len(x))) for x in (search, new)
+        ]
+        for x in pair:
+            x.logits[:, -1] *= sharpness
+        evidence = Evidence(*pair)
+        points.append(evidence.at(evidence.losing(0.02)))
+    assert points[0].top1 == pytest.approx(points[1].top1, abs=0.003)
+    assert points[0].cost == pytest.approx(points[1].cost, rel=0.03)
+
+
+def test_two_bundles_of_one_target_are_refused(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:
+    two = (zoo_bundle.folder, zoo_bundle.folder)
+    with pytest.raises(DataError, match="two bundles of onnx-fp32; expected one a target"):
+        run_study(Study("zoo:dvt_cifar10", "sample:cifar10-test", tmp_path, bundles=two), lambda words, done, of: None)
+
+
+def test_stages_of_several_image_sizes_have_no_one_set_of_pixels(zoo_bundle: CascadeBundle) -> None:
+    manifest = zoo_bundle.manifest
+    smaller = dataclasses.replace(manifest.stages[1], image=ImageSize(16, 16))
+    other = dataclasses.replace(manifest, stages=(manifest.stages[0], smaller, manifest.stages[2]))
+    runtime = types.SimpleNamespace(manifest=other)
+    with pytest.raises(DataError, match="stages of several image sizes"):
+        BundleSource(runtime)  # type: ignore[arg-type]
 
 
 def test_a_damaged_part_is_named(tiny: Cascade, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import threading
 import time
 import types
@@ -467,7 +468,7 @@ def test_engine_copies_and_takes_turns(exported: Exports) -> None:
 
 
 def test_engine_errors_are_of_one_kind(
-    exported: Exports, fake_mac: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+    exported: Exports, fake_mac: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     artifact = exported("tiny", 0).artifact
     spec = stage_spec(0, artifact)
@@ -487,5 +488,8 @@ def test_engine_errors_are_of_one_kind(
     with pytest.raises(EngineError, match=r"stage0: Core ML did not run it .*-7"):
         program(image)
     monkeypatch.setattr(fake_mac.models, "MLModel", fails)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "private"))
+    (tmp_path / "private").mkdir()
     with pytest.raises(EngineError, match=r"stage0: Core ML cannot load stage0.mlpackage .*-7"):
         load_stage(Artifact.at(artifact), spec, "CoreML", 1)
+    assert not list((tmp_path / "private").iterdir())

@@ -17,6 +17,7 @@ from support.kinds import KINDS
 from support.needs import needs
 
 from dvt_edge import CascadeBundle, Runtime, export, load_cascade
+from dvt_edge.calibration.confidence import too_low
 from dvt_edge.data.dealing import held_out_images, open_training_data
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images, sample
@@ -30,7 +31,7 @@ from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.presets import PRESETS
 from dvt_edge.network.stages import split
 from dvt_edge.validation.bounds import Bounds
-from dvt_edge.validation.compare import ErrorMeter, compare, too_low
+from dvt_edge.validation.compare import ErrorMeter, compare
 
 
 def test_only_a_bundle_is_replaced(zoo: Cascade, tmp_path: Path) -> None:

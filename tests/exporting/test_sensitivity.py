@@ -115,6 +115,14 @@ def test_what_is_proposed_reaches_the_aim_and_no_more_is_kept_than_needed() -> N
     assert not sensitivity(tiny(), INT8, cal, measured, aim_db=90.0).reached
 
 
+def test_the_cascade_is_left_as_it_was() -> None:
+    cascade = tiny()
+    before = {name: x.clone() for name, x in cascade.state_dict().items()}
+    sensitivity(cascade, INT8, sample("cifar10-test").first(4), sample("cifar10-test").take(range(4, 6)))
+    assert all(torch.equal(x, before[name]) for name, x in cascade.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in cascade.modules())
+
+
 def test_stages_that_are_not_touched_are_not_run_again_and_come_out_the_same() -> None:
     images = list(normalised(sample("cifar10-test").first(4), PRESETS["dvt_tiny"]))
     emulation = Emulation(tiny(), recipe_for("executorch-xnnpack-int8"), images)

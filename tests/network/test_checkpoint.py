@@ -124,6 +124,7 @@ def test_of_several_weights_in_one_file_the_user_chooses(weights: dict[str, Tens
     for key, meant in (("state_dict", weights), ("state_dict_ema", average)):
         found = load_cascade(f"{file}#{key}", model="dvt_tiny").state_dict()
         assert torch.equal(found[FIRST], meant[FIRST])
+    assert checkpoint_sha256(f"{file}#state_dict") != checkpoint_sha256(f"{file}#state_dict_ema")
     for key in ("model", "epoch", ""):
         with pytest.raises(CheckpointError, match="state_dict and state_dict_ema"):
             load_cascade(f"{file}#{key}", model="dvt_tiny")

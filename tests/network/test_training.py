@@ -19,7 +19,7 @@ from support.fake_cifar import write_cifar10
 from dvt_edge.data.dealing import held_out_images, open_training_data
 from dvt_edge.errors import ConfigError, DataError, DvtEdgeError
 from dvt_edge.network import training
-from dvt_edge.network.accuracy import exit_accuracy
+from dvt_edge.network.accuracy import exit_accuracies
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade, save_cascade
 from dvt_edge.network.pixels import TrainingImages, normalise
@@ -92,8 +92,8 @@ def test_a_run_leaves_a_cascade_a_log_and_a_result(data: Path, tmp_path: Path) -
     assert known is not None and known == dealt and known.classes == test.classes
     kept = held_out_images(data, known)
     assert kept is not None and kept.fingerprint == held_out.fingerprint
-    assert exit_accuracy(cascade, TINY, test) == result["test_top1"]
-    assert exit_accuracy(cascade, TINY, held_out) == result["held_out_top1"]
+    assert exit_accuracies(cascade, TINY, test) == {"top1": result["test_top1"]}
+    assert exit_accuracies(cascade, TINY, held_out) == {"top1": result["held_out_top1"]}
 
 
 def test_weights_that_saw_the_held_out_images_are_no_start(data: Path, tmp_path: Path) -> None:
@@ -333,7 +333,9 @@ def test_the_last_exit_teaches_the_earlier_ones_and_not_itself() -> None:
     assert exits[-1].grad is not None and not exits[-1].grad.any()  # the teacher learns nothing from its pupils
 
 
-def test_a_run_starts_from_a_checkpoint_of_its_own_configuration(data: Path, tmp_path: Path) -> None:
+def test_a_run_starts_from_a_checkpoint_of_its_own_configuration(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(5)
     start = Cascade(TINY).eval()
     save_cascade(start, tmp_path / "start.safetensors")
@@ -345,6 +347,12 @@ def test_a_run_starts_from_a_checkpoint_of_its_own_configuration(data: Path, tmp
     for name, found in weights_of(tmp_path / "run").items():
         if "running" not in name and found.is_floating_point():
             torch.testing.assert_close(found, start.state_dict()[name], atol=2e-3, rtol=2e-3)  # float16 of the zoo
+    monkeypatch.setattr(training, "load_cascade", lambda path: start)  # one that a published file is recognised as
+    torch.save({"state_dict": start.state_dict(), "state_dict_ema": start.state_dict()}, tmp_path / "a.pth.tar")
+    average = f"{tmp_path / 'a.pth.tar'}#state_dict_ema"
+    train(TINY, data, tmp_path / "average", dataclasses.replace(options, init=average))
+    asked = json.loads((tmp_path / "average/options.json").read_text())
+    assert asked["init_sha256"] == checkpoint_sha256(average)
     other = TINY.replace(reuse_hidden=8)
     with pytest.raises(ConfigError, match="another configuration"):
         train(other, data, tmp_path / "other", dataclasses.replace(options, init=str(tmp_path / "start.safetensors")))

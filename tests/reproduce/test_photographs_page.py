@@ -12,6 +12,7 @@ import pytest
 from dvt_edge.calibration.exit_logits import in_memory
 
 ROOT = Path(__file__).parents[2]
+TRAINED = {"held_out_top1": [0.9, 0.95]}
 
 
 @pytest.fixture
@@ -27,10 +28,13 @@ def test_the_page_says_what_it_has_not(scripts: ModuleType) -> None:
     result |= {"coarse_top1": {"pytorch": [0.9, 0.95, 0.96]}, "coarse_classes": 5}
     answers = scripts.read_answers(ROOT / "docs/results/answers.npz")
     answers |= {f"{s['static']}, pytorch/right": answers["pytorch/right"][:, :1] for s in result["statics"]}
-    with_statics = scripts.page(result, answers)
+    with_statics = scripts.page(result, answers, TRAINED)
     assert "| pytorch | 1 | 95.00 % |" in with_statics and "5 coarse classes" in with_statics
     assert "No static model" not in with_statics and "| static 8x8, dominated by 2x2 | pytorch |" in with_statics
-    alone = scripts.page(result | {"statics": [], "equal_accuracy": []}, answers)
+    assert "at temperature 1;" in with_statics and "temperature 1;" not in scripts.page(
+        result | {"gains": "at the fitted temperature"}, answers, TRAINED
+    )
+    alone = scripts.page(result | {"statics": [], "equal_accuracy": []}, answers, TRAINED)
     assert "No static model was trained" in alone and "static 8x8, dominated" not in alone
 
 
@@ -62,13 +66,22 @@ def test_a_coin_between_two_static_models_is_the_alternative(scripts: ModuleType
     assert [theirs for *_, theirs, _ in best] == [0.75, 0.75, 0.75], (
         "of equal MACs the better one, alone where that is best"
     )
-    words = photographs_page.verdict(result, answers)
+    words = photographs_page.verdict(result, answers, TRAINED)
+    assert "the first exit has 90.00 % on them, and 25.00 % on the test" in " ".join(words.split())
     assert "| loses 0.5 % | 200 | 75.00 % | 50.00 % | +25.00 (" in words and "does not win" not in words
     worse = {**answers, "large, pytorch/right": np.ones((4, 1), bool), "pytorch/right": np.zeros((4, 2), bool)}
-    assert "The method does not win here" in photographs_page.verdict(result, worse)
+    assert "The method does not win here" in photographs_page.verdict(result, worse, TRAINED)
 
 
 def test_a_coarse_answer_has_the_probability_of_its_fine_ones_together(scripts: ModuleType) -> None:
     logits = np.log(np.array([[[0.3, 0.3, 0.4]], [[0.2, 0.2, 0.6]]], np.float32))  # two images, one exit
     kept = in_memory(logits, np.array([1, 1]), (1,), "made up")
     assert scripts.coarse_right(kept, (0, 0, 1)).tolist() == [[True], [False]]
+
+
+def test_the_shipped_page_is_of_its_figures(scripts: ModuleType) -> None:
+    place = ROOT / "docs/results/photographs"
+    trained = json.loads((place / "runs" / scripts.MODEL / scripts.RUN / "result.json").read_text())
+    result = json.loads((place / "eval.json").read_text())
+    made = scripts.page(result, scripts.read_answers(place / "answers.npz"), trained)
+    assert made == (ROOT / "docs/results.md").read_text()

@@ -321,6 +321,17 @@ BAD_MANIFESTS: dict[str, tuple[str, Change]] = {
     "labels-of-over-1-mib": ("ManifestError", put("files/labels.json/size", 2**20 + 1)),
     "artifact-not-listed": ("ManifestError", put("stages/1/artifact", "stage9.bin")),
     "labels-are-a-folder": ("ManifestError", put("labels", "golden")),
+    "labels-are-the-artifacts-folder": (
+        "ManifestError",
+        lambda m: (put("labels", "golden")(m), put("stages/0/artifact", "golden")(m)),
+    ),
+    "compiled-is-the-artifacts-folder": (
+        "ManifestError",
+        lambda m: (
+            put("stages/0/artifact", "golden")(m),
+            put("stages/0/compiled", [{"soc": "sm8550", "backend": "QNNExecutionProvider", "file": "golden"}])(m),
+        ),
+    ),
     "trained-on-holdout-0": (
         "ManifestError",
         put("model/trained_on", {"source": "s", "fingerprint": "f", "classes": ["a"], "holdout": 0, "seed": 0}),

@@ -28,6 +28,7 @@ from dvt_edge.device.device_log import ImageRecord, encode
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.exporting.recipes import recipe_for
 from dvt_edge.validation.device_validation import HostSide, validate_log
+from dvt_edge.validation.verdicts import share
 
 ROOT = Path(__file__).parents[2]
 MUTATED_LOGS = int(os.environ.get("DVT_EDGE_MUTATED_LOGS", "120"))
@@ -127,6 +128,18 @@ def test_of_a_log_without_a_fault_none_is_named(bench: Bench, number: int) -> No
     """DVT_EDGE_CLEAN_LOGS=200 for the two hundred."""
     log = bench.log(*KINDS[number % len(KINDS)], "--seed", number)
     assert bench.validate(log, code=0)["findings"] == []
+
+
+def test_a_packed_bundle_is_validated_as_its_folder_is(bench: Bench) -> None:
+    CascadeBundle.open(bench.bundles["onnx-int8"]).save_zip(bench.folder / "packed.zip")
+    bench.bundles["packed"] = bench.folder / "packed.zip"
+    assert bench.validate(bench.log(), target="packed", code=0)["findings"] == []
+
+
+def test_agreement_that_is_whole_passes_a_bound_of_one() -> None:
+    for images in range(1, 600):
+        assert share("exits", images, images, 1.0, "").verdict == "pass"
+        assert share("exits", images - 1, images, 1.0, "").verdict == "fail"
 
 
 def test_another_jpeg_decoder_is_no_fault(bench: Bench) -> None:

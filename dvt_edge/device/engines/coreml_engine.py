@@ -41,7 +41,11 @@ def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int)
     try:
         with quiet():
             package = private_copy(artifact)
-            model = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit.ALL)
+            try:
+                model = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit.ALL)
+            except BaseException:
+                remove(package.parent, os.getpid())
+                raise
             weakref.finalize(model, remove, package.parent, os.getpid())
     except Exception as error:  # Core ML's errors come as plain ones of many types
         raise EngineError(f"{stage.name}: Core ML cannot load {artifact.name} ({str(error)[:160]})") from error

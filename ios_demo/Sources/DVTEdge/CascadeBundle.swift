@@ -305,17 +305,14 @@ private func missing(_ name: String) -> DvtEdgeError {
 
 /// Throws a `ManifestError` where the manifest names a path that is not among its files; an artifact may be a folder.
 private func checkNeeded(_ manifest: Manifest) throws(DvtEdgeError) {
-    let folders = Set(
-        manifest.stages.indices.filter { !manifest.artifactFiles($0).isEmpty }.map {
-            Exact(manifest.stages[$0].artifact)
-        })
-    for name in manifest.neededFiles where manifest.files[name] == nil && !folders.contains(Exact(name)) {
+    let missing =
+        manifest.neededFiles.filter { manifest.files[$0] == nil }
+        + manifest.stages.indices.filter { manifest.artifactFiles($0).isEmpty }.map { manifest.stages[$0].artifact }
+    if let name = missing.first {
         throw DvtEdgeError(.manifest, "the manifest needs \(name.quoted), which is not among its files")
     }
     if let size = manifest.files[manifest.labels]?.size, size > maxLabels {
         throw DvtEdgeError(.manifest, "\(manifest.labels.quoted) has \(size) bytes; at most \(maxLabels) are read")
-    } else if manifest.files[manifest.labels] == nil {
-        throw DvtEdgeError(.manifest, "the labels \(manifest.labels.quoted) are a folder")
     }
 }
 

@@ -106,8 +106,8 @@ public struct Manifest: Sendable, Equatable, FromFields {
         }
     }
 
-    /// Every path that the manifest names outside `files`; an artifact alone may be a folder of them.
-    var neededFiles: [String] { [labels] + golden.image + golden.logits + stages.flatMap(\.files) }
+    /// Every path of a file that the manifest names outside `files`, but artifacts, which may be folders.
+    var neededFiles: [String] { [labels] + golden.image + golden.logits + stages.flatMap { $0.compiled.map(\.file) } }
 
     /// Of the pixels that a stage takes.
     public func imageSize(_ stage: Int) -> ImageSize { stages[stage].image ?? preprocessing.imageSize }
