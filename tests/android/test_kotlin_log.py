@@ -20,20 +20,26 @@ from dvt_edge import CascadeBundle, Runtime
 from dvt_edge.cli.process import run
 from dvt_edge.device.device_log import ImageRecord, StateRecord, encode
 from dvt_edge.device.log_reader import LogReader
+from dvt_edge.simulation.device_profile import open_profile
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build/android"
 
 
-@pytest.fixture(params=["onnx-int8", "onnx-fp32"])
-def target(request: pytest.FixtureRequest) -> str:
-    needs("onnxruntime")
-    if not (BUILD / f"logs/{request.param}.jsonl").is_file():
-        words = "no log of the Kotlin core: android_demo/check.sh writes it"
+def written(name: str) -> Path:
+    path = BUILD / f"logs/{name}.jsonl"
+    if not path.is_file():
+        words = f"no {path.name} of Kotlin's: android_demo/check.sh writes it"
         if os.environ.get("CI"):
             pytest.fail(words)
         pytest.skip(words)
-    return str(request.param)
+    return path
+
+
+@pytest.fixture(params=["onnx-int8", "onnx-fp32"])
+def target(request: pytest.FixtureRequest) -> str:
+    needs("onnxruntime")
+    return written(request.param).stem
 
 
 def test_what_kotlin_logged_is_what_python_computes(target: str) -> None:
@@ -90,3 +96,15 @@ def test_a_log_that_was_changed_is_read_or_refused(target: str, tmp_path: Path) 
         assert not problem, f"{number}: {problem}"
         outcomes.add(said)
     assert "SchemaError" in outcomes
+
+
+def test_profile_takes_a_benchmarks_log(tmp_path: Path) -> None:
+    """What a user does with it: `dvt-edge profile LOG OUT`. The made-up phone of BenchmarkTest.kt draws 1.17 W more."""
+    log, out = written("benchmark"), tmp_path / "profile.json"
+    assert run(["profile", str(log), str(out), "--base", "phone-cpu"]) == 0
+    profile = open_profile(out)
+    assert profile.power.idle_w + profile.power.screen_w == pytest.approx(0.39, rel=1e-3)
+    (measured,) = profile.measured
+    assert len(measured.stage_ms) == 3 and min(measured.stage_ms) > 5
+    joules = [mj / ms for mj, ms in zip(measured.stage_mj, measured.stage_ms, strict=True)]
+    assert min(joules) > 0.9 * 1.17

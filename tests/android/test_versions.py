@@ -51,3 +51,20 @@ def test_the_readmes_example_is_what_a_test_runs() -> None:
     example = (DEMO / "README.md").read_text().split("```kotlin\n")[1].split("```")[0]
     test = (DEMO / "core/src/test/kotlin/dvtedge/device/ReadmeTest.kt").read_text()
     assert "".join(f"        {line}\n" for line in example.splitlines()) in test
+
+
+def test_the_wrapper_is_made_of_the_pinned_gradle() -> None:
+    """`gradle wrapper` alone would pin the version of whoever runs it."""
+    pinned = re.findall(r"gradle-(.+)-bin", (DEMO / "gradle/wrapper/gradle-wrapper.properties").read_text())
+    assert re.findall(r"gradle wrapper --gradle-version (\S+)", (DEMO / "README.md").read_text()) == pinned
+    assert "android.useAndroidX=true" in (DEMO / "gradle.properties").read_text().splitlines()
+
+
+def test_the_theme_of_old_androids_is_one_that_they_have() -> None:
+    """DayNight is of API 29; before that an app that names it does not start."""
+    themes = {}
+    for folder in (DEMO / "app/src/main/res").glob("values*"):
+        if (file := folder / "styles.xml").is_file():
+            themes[folder.name] = [style.get("parent") for style in ElementTree.parse(file).getroot()]
+    base = "@android:style/Theme.DeviceDefault"
+    assert themes == {"values": [f"{base}.Light"], "values-v29": [f"{base}.DayNight"]}

@@ -29,6 +29,7 @@ class BenchmarkModel(
 
     private class Job(
         val seconds: Int,
+        val idleS: Int,
     ) {
         @Volatile
         var cancelled = false
@@ -43,13 +44,14 @@ class BenchmarkModel(
     var logs = emptyList<File>()
         private set
 
-    /** [seconds] for each bundle, or for [only] that one. */
+    /** [seconds] for each bundle, or for [only] that one; before and after each the idle device for [idleS]. */
     fun begin(
         seconds: Int,
         only: String? = null,
+        idleS: Int = IDLE_S,
     ) {
-        if (running || session.state !is Ready) return
-        val job = Job(seconds).also { this.job = it }
+        if (session.isBusy || session.state !is Ready) return
+        val job = Job(seconds, idleS).also { this.job = it }
         found = emptyList()
         logs = emptyList()
         session.background({ ready -> measureAll(job, ready, only) }) { result ->
@@ -80,6 +82,7 @@ class BenchmarkModel(
         open: Ready,
         only: String?,
     ) {
+        open.runtime.unload() // its stages are no part of another bundle's memory
         for (name in only?.let(::listOf) ?: session.bundles.names()) {
             waitUntilCool(job)
             try {
@@ -88,11 +91,18 @@ class BenchmarkModel(
             } catch (error: CancellationException) {
                 throw error
             } catch (error: Exception) {
-                session.post { found = found + Found(name, problem = error.message.orEmpty()) }
+                fail(name, error.message.orEmpty())
+            } catch (_: OutOfMemoryError) {
+                fail(name, context.getString(R.string.out_of_memory))
             }
             if (job.cancelled) throw CancellationException()
         }
     }
+
+    private fun fail(
+        name: String,
+        problem: String,
+    ) = session.post { found = found + Found(name, problem = problem) }
 
     private fun measure(
         job: Job,
@@ -100,11 +110,9 @@ class BenchmarkModel(
     ) {
         val (file, log) = newLog(context, ready, session.device, "benchmark", everyStage = false)
         session.post { logs = logs + file }
-        val progress = { s: Int, images: Int ->
-            session.post { say(Words(R.string.running, ready.name, s, job.seconds, images)) }
-        }
-        val measured =
-            log.use { Benchmark(session.device, job.seconds, progress) { job.cancelled }.run(ready.name, ready.runtime, it) }
+        val tell = { words: Words -> session.post { say(words) } }
+        val benchmark = Benchmark(session.device, job.seconds, job.idleS, tell) { job.cancelled }
+        val measured = log.use { benchmark.run(ready.name, ready.runtime, it) }
         session.post { found = found + Found(ready.name, measured) }
     }
 
@@ -117,5 +125,9 @@ class BenchmarkModel(
             session.post { say(Words(R.string.waiting_cool, seen)) }
             Thread.sleep(1000)
         }
+    }
+
+    companion object {
+        const val IDLE_S = 60 // docs/device-log.md: a minute before and after the images
     }
 }

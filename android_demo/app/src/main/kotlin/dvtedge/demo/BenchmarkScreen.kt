@@ -9,7 +9,7 @@ import java.util.Locale
 /** What [BenchmarkModel] measures, and since when. The screen stays on meanwhile: a phone that sleeps measures nothing. */
 class BenchmarkScreen(
     private val activity: Activity,
-    session: Session,
+    private val session: Session,
 ) : Screen {
     private val model = session.benchmark
     private val minutes =
@@ -20,7 +20,7 @@ class BenchmarkScreen(
             setText("10")
         }
     private val start = activity.button(R.string.start) { if (model.running) model.stop() else begin() }
-    private val share = activity.button(R.string.share_log) { activity.startActivity(LogProvider.share(model.logs)) }
+    private val share = activity.button(R.string.share_log) { activity.ask(LogProvider.share(model.logs)) }
     private val status = activity.text().apply { accessibilityLiveRegion = View.ACCESSIBILITY_LIVE_REGION_POLITE }
     private val results = activity.column()
     private var shown: List<BenchmarkModel.Found>? = null
@@ -40,6 +40,7 @@ class BenchmarkScreen(
 
     override fun show() {
         start.setText(if (model.running) R.string.stop else R.string.start)
+        start.isEnabled = model.running || !session.isBusy
         minutes.isEnabled = !model.running
         view.keepScreenOn = model.running
         share.showIf(!model.running && model.logs.isNotEmpty())
@@ -47,9 +48,8 @@ class BenchmarkScreen(
         if (model.found !== shown) list(model.found)
     }
 
-    /** A rotation goes on. */
-    override fun hide() {
-        if (!activity.isChangingConfigurations) model.stop()
+    override fun hide(comesBack: Boolean) {
+        if (!comesBack) model.stop()
     }
 
     /** For as long as the field says, and a second at least. */

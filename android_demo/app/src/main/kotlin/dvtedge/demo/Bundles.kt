@@ -41,7 +41,7 @@ class Bundles(
         val name = "opened-${uri.lastPathSegment.orEmpty().substringAfterLast(
             '/',
         ).filter { it.isLetterOrDigit() || it in "-_." }}"
-        val stream = context.contentResolver.openInputStream(uri) ?: throw FileNotFoundException(name)
+        val stream = asking { context.contentResolver.openInputStream(uri) } ?: throw FileNotFoundException(name)
         stream.use { CascadeBundle.open(it, File(copies, name)) }
         return name
     }

@@ -13,6 +13,7 @@ import android.hardware.camera2.CameraManager
 import android.media.ImageReader
 import android.os.Handler
 import android.os.HandlerThread
+import dvtedge.device.DvtEdgeError
 import dvtedge.device.RgbImage
 
 private const val WIDTH = 640
@@ -20,17 +21,20 @@ private const val HEIGHT = 480
 
 /**
  * The back camera's frames, upright, each given to [frame] on the camera's own thread: the newest one, the others are
- * dropped. [failed] is called there too, with what went wrong.
+ * dropped. [failed] is called there too, with what went wrong. [turned] is the display's rotation in degrees, asked for each
+ * frame.
  */
 class CameraSource(
     private val context: Context,
+    private val turned: () -> Int,
     private val frame: (RgbImage) -> Unit,
     private val failed: (String) -> Unit,
 ) : AutoCloseable {
     private val manager = context.getSystemService(CameraManager::class.java)
-    private var thread: HandlerThread? = null
+    private var handler: Handler? = null // of the camera's thread: all that follows is touched there alone
     private var reader: ImageReader? = null
     private var camera: CameraDevice? = null
+    private var opening = false
     private var closed = false
 
     fun allowed() = context.checkSelfPermission(Manifest.permission.CAMERA) == PackageManager.PERMISSION_GRANTED
@@ -42,82 +46,114 @@ class CameraSource(
             ids.find { facing(it) == CameraCharacteristics.LENS_FACING_BACK } ?: ids.firstOrNull()
         } catch (_: CameraAccessException) {
             null
+        } catch (_: IllegalArgumentException) {
+            null // it was unplugged meanwhile
         }
 
     private fun facing(id: String) = manager.getCameraCharacteristics(id).get(CameraCharacteristics.LENS_FACING)
 
-    /** [turned] is the display's rotation in degrees. */
+    /** Once. */
+    fun open() {
+        val thread = HandlerThread("camera").apply { start() }
+        val handler = Handler(thread.looper).also { this.handler = it }
+        handler.post { telling { open(handler) } }
+    }
+
     @SuppressLint("MissingPermission") // asked by `allowed`
-    fun open(turned: Int) {
+    private fun open(handler: Handler) {
         val id = id() ?: return failed("no camera")
         val sensor = manager.getCameraCharacteristics(id).get(CameraCharacteristics.SENSOR_ORIENTATION) ?: 0
-        val thread = HandlerThread("camera").apply { start() }
-        val handler = Handler(thread.looper)
-        this.thread = thread
+        val front = facing(id) == CameraCharacteristics.LENS_FACING_FRONT
         reader =
             ImageReader.newInstance(WIDTH, HEIGHT, ImageFormat.YUV_420_888, 2).apply {
-                val rotation = rotationOf(sensor, turned, front = facing(id) == CameraCharacteristics.LENS_FACING_FRONT)
-                setOnImageAvailableListener({
-                    it.acquireLatestImage()?.use { image ->
-                        frame(frameOf(image, rotation))
-                    }
-                }, handler)
+                setOnImageAvailableListener({ telling { take(it, sensor, front) } }, handler)
             }
-        try {
-            manager.openCamera(id, Callback(handler), handler)
-        } catch (error: CameraAccessException) {
-            failed(error.message.orEmpty())
-        }
+        manager.openCamera(id, Callback(handler), handler)
+        opening = true
     }
+
+    private fun take(
+        reader: ImageReader,
+        sensor: Int,
+        front: Boolean,
+    ) {
+        if (closed) return
+        reader.acquireLatestImage()?.use { frame(frameOf(it, rotationOf(sensor, turned(), front))) }
+    }
+
+    /** What a camera throws that is taken away, or was closed meanwhile, is told. */
+    private fun telling(call: () -> Unit) =
+        try {
+            call()
+        } catch (error: CameraAccessException) {
+            tell(error)
+        } catch (error: IllegalStateException) {
+            tell(error)
+        } catch (error: IllegalArgumentException) {
+            tell(error)
+        } catch (error: SecurityException) {
+            tell(error)
+        } catch (error: DvtEdgeError) {
+            tell(error) // a frame of odd form
+        }
+
+    private fun tell(error: Exception) = failed(error.message ?: error.javaClass.simpleName)
 
     private inner class Callback(
         private val handler: Handler,
     ) : CameraDevice.StateCallback() {
         /** It may have been closed before it was open. */
         override fun onOpened(camera: CameraDevice) {
-            val surface = synchronized(this@CameraSource) { reader?.surface?.takeIf { !closed } }
-            if (surface == null) return camera.close()
+            opening = false
             this@CameraSource.camera = camera
-            try {
-                val request = camera.createCaptureRequest(CameraDevice.TEMPLATE_PREVIEW).apply { addTarget(surface) }.build()
-                @Suppress("DEPRECATION") // its successor is of API 28
-                camera.createCaptureSession(
-                    listOf(surface),
-                    object : CameraCaptureSession.StateCallback() {
-                        override fun onConfigured(session: CameraCaptureSession) {
-                            runCatching {
-                                session.setRepeatingRequest(
-                                    request,
-                                    null,
-                                    handler,
-                                )
-                            }.onFailure { failed("${it.message}") }
-                        }
-
-                        override fun onConfigureFailed(session: CameraCaptureSession) = failed("not configured")
-                    },
-                    handler,
-                )
-            } catch (error: CameraAccessException) {
-                failed(error.message.orEmpty())
-            }
+            if (closed) release() else telling { begin(camera) }
         }
 
-        override fun onDisconnected(camera: CameraDevice) = camera.close().also { failed("disconnected") }
+        private fun begin(camera: CameraDevice) {
+            val surface = checkNotNull(reader).surface
+            val request = camera.createCaptureRequest(CameraDevice.TEMPLATE_PREVIEW).apply { addTarget(surface) }.build()
+            val state =
+                object : CameraCaptureSession.StateCallback() {
+                    override fun onConfigured(session: CameraCaptureSession) {
+                        if (!closed) telling { session.setRepeatingRequest(request, null, handler) }
+                    }
+
+                    override fun onConfigureFailed(session: CameraCaptureSession) = failed("not configured")
+                }
+            @Suppress("DEPRECATION") // its successor is of API 28
+            camera.createCaptureSession(listOf(surface), state, handler)
+        }
+
+        override fun onDisconnected(camera: CameraDevice) = gone(camera, "disconnected")
 
         override fun onError(
             camera: CameraDevice,
             error: Int,
-        ) = camera.close().also { failed("error $error") }
+        ) = gone(camera, "error $error")
+
+        private fun gone(
+            camera: CameraDevice,
+            words: String,
+        ) {
+            opening = false
+            this@CameraSource.camera = camera
+            if (closed) release() else failed(words)
+        }
     }
 
+    /** On the camera's thread: after a frame that is in work. */
     override fun close() {
-        synchronized(this) {
+        handler?.post {
             closed = true
-            camera?.close()
-            reader?.close()
-            thread?.quitSafely()
+            release()
         }
+    }
+
+    /** The thread stays while the camera opens: its callback has to close it. */
+    private fun release() {
+        camera?.close()
+        reader?.close()
+        if (!opening) handler?.looper?.quitSafely()
     }
 }
 

@@ -8,24 +8,25 @@ import android.os.Build
 import android.os.PowerManager
 import android.os.SystemClock
 import dvtedge.device.DeviceState
+import dvtedge.device.PowerSource
 import dvtedge.device.StateRecord
 import dvtedge.device.Thermal
 
 /** What Android tells of the device now; null is what it does not tell. */
-class Device(
+open class Device(
     private val context: Context,
 ) {
-    private val battery = context.getSystemService(BatteryManager::class.java)
+    private val gauge = context.getSystemService(BatteryManager::class.java)
     private val power = context.getSystemService(PowerManager::class.java)
 
     /** Seconds on a clock that never jumps and goes on in suspend. */
-    fun timeS(): Double = SystemClock.elapsedRealtimeNanos() / 1e9
+    open fun timeS(): Double = SystemClock.elapsedRealtimeNanos() / 1e9
 
     /** A sample for the log; docs/device-log.md has the units. */
-    fun sample(idle: Boolean = false): StateRecord {
-        val now = context.registerReceiver(null, IntentFilter(Intent.ACTION_BATTERY_CHANGED))
+    open fun sample(idle: Boolean = false): StateRecord {
+        val now = battery()
 
-        fun extra(name: String) = now?.getIntExtra(name, -1)?.takeIf { it >= 0 }
+        fun extra(name: String) = now?.extra(name)
         val level = extra(BatteryManager.EXTRA_LEVEL)
         val scale = extra(BatteryManager.EXTRA_SCALE)
         return StateRecord(
@@ -51,9 +52,21 @@ class Device(
         )
     }
 
+    /** What the device runs from, where it tells. */
+    fun powerSource(): PowerSource =
+        when (battery()?.extra(BatteryManager.EXTRA_PLUGGED)) {
+            null -> PowerSource.UNKNOWN
+            0 -> PowerSource.BATTERY
+            else -> PowerSource.CHARGER
+        }
+
+    private fun battery(): Intent? = context.registerReceiver(null, IntentFilter(Intent.ACTION_BATTERY_CHANGED))
+
+    private fun Intent.extra(name: String): Int? = getIntExtra(name, -1).takeIf { it >= 0 }
+
     /** Int.MIN_VALUE and Long.MIN_VALUE say "not supported"; so does a current of exactly 0. */
     private fun property(id: Int): Long? =
-        battery.getLongProperty(id).takeIf { it != Long.MIN_VALUE && it != Int.MIN_VALUE.toLong() && it != 0L }
+        gauge.getLongProperty(id).takeIf { it != Long.MIN_VALUE && it != Int.MIN_VALUE.toLong() && it != 0L }
 
     private fun thermal(): Thermal? = if (Build.VERSION.SDK_INT >= 29) thermalOf(thermalStatus()) else null
 
@@ -93,9 +106,13 @@ fun StateRecord.state(
     energyLeftJ = energyLeftJ,
 )
 
-/** The whole device's draw in watts; null where it is charging or does not tell. */
+private val WATTS = 0.02..20.0 // of a phone that is awake: docs/device-log.md, Units
+private val VOLTS = 2.5..10.0 // of its battery
+
+/** The whole device's draw in watts; null where it is charging, does not tell, or tells it in other units. */
 val StateRecord.watts: Double?
     get() {
         val (ua, mv) = (currentUa ?: return null) to (voltageMv ?: return null)
-        return if (charging) null else kotlin.math.abs(ua) * 1e-6 * mv * 1e-3
+        val watts = kotlin.math.abs(ua) * 1e-6 * mv * 1e-3
+        return watts.takeIf { !charging && mv * 1e-3 in VOLTS && it in WATTS }
     }

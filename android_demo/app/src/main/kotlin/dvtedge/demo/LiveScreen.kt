@@ -6,6 +6,7 @@ import android.content.Intent
 import android.graphics.Bitmap
 import android.graphics.drawable.BitmapDrawable
 import android.view.View
+import android.widget.Button
 import android.widget.ImageView
 import android.widget.LinearLayout
 import dvtedge.device.Result
@@ -32,8 +33,9 @@ class LiveScreen(
     private val exits = activity.column()
     private val backends = activity.text(13f)
     private val memory = activity.text()
-    val problem = activity.text()
-    private val camera = activity.button(R.string.camera_start) { if (source == null) start() else stop() }
+    private val error = activity.text()
+    val problem = activity.text() // of the camera
+    val camera: Button = activity.button(R.string.camera_start) { if (source == null) start() else stop() }
     private val gallery = activity.button(R.string.image_gallery, ::pick)
     private var source: CameraSource? = null
 
@@ -52,6 +54,7 @@ class LiveScreen(
                 exits,
                 backends,
                 memory,
+                error,
                 problem,
                 camera,
                 gallery,
@@ -67,7 +70,7 @@ class LiveScreen(
         warning.say(result?.let(::warningOf))
         frames.text = activity.getString(R.string.frames, session.answered, session.dropped, session.failed)
         backends.text = activity.getString(R.string.backends, backendsOf(runtime))
-        session.lastError?.let { problem.say(activity.getString(R.string.failed, it)) }
+        error.say(session.lastError?.let { activity.getString(R.string.failed, it) })
         memory.say(if (session.shortOfMemory) activity.getString(R.string.memory_short) else null)
         if (result != null) show(ready, result, runtime.manifest.stages.map { it.name })
     }
@@ -132,14 +135,15 @@ class LiveScreen(
         runtime.backends.joinToString(", ") { it ?: activity.getString(R.string.not_loaded) }
 
     private fun pick() =
-        activity.startActivityForResult(
+        activity.ask(
             Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("image/*"),
             PICK_IMAGE,
         )
 
     /** Asks for the permission first, where it lacks; each thing that may lack has its own message. */
     fun start() {
-        val camera = CameraSource(activity, ::frame) { words -> session.post { stopped(words) } }
+        lateinit var camera: CameraSource
+        camera = CameraSource(activity, ::turned, ::frame) { words -> session.post { if (source === camera) stopped(words) } }
         when {
             camera.id() == null -> {
                 problem.say(activity.getString(R.string.camera_none))
@@ -153,11 +157,14 @@ class LiveScreen(
                 source = camera
                 problem.say(null)
                 this.camera.setText(R.string.camera_stop)
-                @Suppress("DEPRECATION") // its successor is of API 30
-                camera.open(90 * activity.windowManager.defaultDisplay.rotation)
+                camera.open()
             }
         }
     }
+
+    /** The display's rotation in degrees: half a turn changes it and nothing else. */
+    @Suppress("DEPRECATION") // its successor is of API 30
+    internal fun turned(): Int = 90 * activity.windowManager.defaultDisplay.rotation
 
     fun denied() = problem.say(activity.getString(R.string.camera_denied))
 
@@ -174,7 +181,7 @@ class LiveScreen(
         camera.setText(R.string.camera_start)
     }
 
-    override fun hide() = stop()
+    override fun hide(comesBack: Boolean) = stop()
 
     companion object {
         const val PICK_IMAGE = 1

@@ -4,7 +4,6 @@ import android.content.Context
 import android.os.Build
 import dvtedge.device.LogHeader
 import dvtedge.device.LogWriter
-import dvtedge.device.PowerSource
 import java.io.File
 
 /** Where logs are: `adb pull /sdcard/Android/data/dvtedge.demo/files/logs`. */
@@ -37,7 +36,7 @@ fun newLog(
             "Android ${Build.VERSION.RELEASE}",
             ready.runtime.backends.map(::checkNotNull),
             1,
-            if (device.sample().charging) PowerSource.CHARGER else PowerSource.BATTERY,
+            device.powerSource(),
             everyStage = everyStage,
             data = data,
             pixels = if (pixels) "$name.pixels" else null,

@@ -3,6 +3,7 @@ package dvtedge.demo
 import android.app.Activity
 import android.content.Intent
 import android.content.pm.PackageManager
+import android.net.Uri
 import android.os.Build
 import android.os.Bundle
 import android.view.View
@@ -16,7 +17,7 @@ import android.widget.LinearLayout
 /**
  * Four screens over one session. Without touch:
  *
- *     adb shell am start -n dvtedge.demo/.MainActivity --es run benchmark --ei seconds 60
+ *     adb shell am start -n dvtedge.demo/.MainActivity --es run benchmark --ei seconds 60 --ei idle 0
  *     adb shell am start -n dvtedge.demo/.MainActivity --es run validate --es bundle onnx-fp32.zip --ez pixels true
  */
 class MainActivity : Activity() {
@@ -30,7 +31,10 @@ class MainActivity : Activity() {
     private val content by lazy { FrameLayout(this) }
     private lateinit var tabs: List<Button>
     private var tab = 0
-    private var wanted: String? = null
+    private var wanted: Intent? = null // whose run has not begun
+    private var asked = false // for its bundle
+    private var picked: Uri? = null // an image, until a bundle is there for it
+    private val changed: () -> Unit = ::show // of this instance: another may come in front of it
 
     val live get() = screens[0] as LiveScreen
     val power get() = screens[1] as PowerScreen
@@ -50,8 +54,23 @@ class MainActivity : Activity() {
         tabs = TITLES.mapIndexed { k, title -> button(title) { select(k) } }
         setContentView(withInsets(layout()))
         tab = saved?.getInt(TAB) ?: 0
-        wanted = if (saved == null) intent.getStringExtra("run") else null
+        @Suppress("DEPRECATION") // its successor is of API 33
+        picked = saved?.getParcelable(PICKED)
+        if (saved == null) want(intent)
         select(tab)
+    }
+
+    /** A second `adb shell am start`. */
+    override fun onNewIntent(intent: Intent) {
+        super.onNewIntent(intent)
+        setIntent(intent)
+        want(intent)
+        show()
+    }
+
+    private fun want(intent: Intent) {
+        wanted = intent.takeIf { it.hasExtra("run") }
+        asked = false
     }
 
     private fun layout(): View {
@@ -95,7 +114,7 @@ class MainActivity : Activity() {
     )
 
     fun select(index: Int) {
-        if (content.childCount > 0) screens[tab].hide()
+        if (content.childCount > 0) screens[tab].hide(comesBack = false)
         tab = index
         tabs.forEachIndexed { k, button ->
             button.isSelected = k == index
@@ -117,13 +136,16 @@ class MainActivity : Activity() {
                 is Ready -> null
             },
         )
-        open.showIf(state is Session.Missing || state is Session.Failed)
+        open.showIf(state !is Session.Opening)
+        open.isEnabled = !session.isBusy
         content.showIf(state is Ready)
         bundles.showIf(state is Ready || state is Session.Failed)
         listBundles(state)
         listBackends(state)
+        listOf(bundles, backends).forEach { it.getChildAt(0)?.isEnabled = !session.isBusy }
         screens[tab].show()
-        if (state is Ready) runWanted(state)
+        if (state is Ready) classifyPicked()
+        if (state !is Session.Opening) runWanted(state)
     }
 
     private fun listBundles(state: Session.State) {
@@ -148,14 +170,33 @@ class MainActivity : Activity() {
         )
     }
 
-    private fun runWanted(ready: Ready) {
-        val run = wanted ?: return
+    private fun classifyPicked() {
+        val uri = picked ?: return
+        picked = null
+        session.classify { readPicture(contentResolver, uri) }
+    }
+
+    /** First its bundle is opened, then it runs; one that cannot be opened ends it. */
+    private fun runWanted(state: Session.State) {
+        val intent = wanted ?: return
         val bundle = intent.getStringExtra("bundle")
-        if (bundle != null && bundle != ready.name) return session.open(bundle)
+        if (bundle != null && !asked && bundle != (state as? Ready)?.name) {
+            asked = true
+            return session.open(bundle)
+        }
         wanted = null
+        if (state is Ready) run(intent, bundle)
+    }
+
+    private fun run(
+        intent: Intent,
+        bundle: String?,
+    ) {
+        val run = intent.getStringExtra("run")
         if (run == "benchmark") {
             select(2)
-            session.benchmark.begin(intent.getIntExtra("seconds", 600), only = bundle)
+            val idleS = intent.getIntExtra("idle", BenchmarkModel.IDLE_S)
+            session.benchmark.begin(intent.getIntExtra("seconds", 600), only = bundle, idleS)
         } else if (run == "validate") {
             select(3)
             session.validate.withPixels = intent.getBooleanExtra("pixels", false)
@@ -164,12 +205,12 @@ class MainActivity : Activity() {
     }
 
     private fun pickBundle() =
-        startActivityForResult(
+        ask(
             Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("application/zip"),
             PICK_BUNDLE,
         )
 
-    override fun onActivityResult(
+    public override fun onActivityResult(
         request: Int,
         result: Int,
         data: Intent?,
@@ -177,10 +218,11 @@ class MainActivity : Activity() {
         val uri = data?.data
         if (result != RESULT_OK || uri == null) return
         when (request) {
-            LiveScreen.PICK_IMAGE -> session.classify { readPicture(contentResolver, uri) }
+            LiveScreen.PICK_IMAGE -> picked = uri
             ValidateScreen.PICK_FOLDER -> session.validate.begin(uri)
             PICK_BUNDLE -> session.open(uri)
         }
+        show()
     }
 
     override fun onRequestPermissionsResult(
@@ -194,23 +236,26 @@ class MainActivity : Activity() {
 
     override fun onStart() {
         super.onStart()
-        session.changed = ::show
+        session.changed = changed
         show()
     }
 
     override fun onStop() {
-        screens[tab].hide()
-        session.changed = {}
+        val inFront = session.changed === changed
+        screens[tab].hide(comesBack = isChangingConfigurations || !inFront)
+        if (inFront) session.changed = {}
         super.onStop()
     }
 
     override fun onSaveInstanceState(state: Bundle) {
         super.onSaveInstanceState(state)
         state.putInt(TAB, tab)
+        state.putParcelable(PICKED, picked)
     }
 
     private companion object {
         const val TAB = "tab"
+        const val PICKED = "picked"
         const val PICK_BUNDLE = 4
         val TITLES = listOf(R.string.tab_live, R.string.tab_power, R.string.tab_benchmark, R.string.tab_validate)
     }

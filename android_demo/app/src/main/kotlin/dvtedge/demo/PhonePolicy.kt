@@ -8,6 +8,8 @@ import dvtedge.device.PowerPolicy
 import dvtedge.device.PowerTable
 import dvtedge.device.Rule
 import dvtedge.device.Thermal
+import dvtedge.device.allowedRows
+import dvtedge.device.certifiedRow
 
 /**
  * The app's own policy, for a bundle that brings none: cheap when hot or nearly empty, costly on a charger, and between them
@@ -53,6 +55,32 @@ fun reasonOf(
 ): Reason {
     memory.rule?.let { return Reason.ByRule(it, policy.rules[it]) }
     return if (queueDecides(policy, table, state)) Reason.ByQueue(memory.queueJ) else Reason.Otherwise
+}
+
+/** Why the choice is another than the one that a [Reason] asks for. */
+enum class Instead { NO_CERTIFICATE, DWELL }
+
+/** Null where the choice is what [reason] asks for, and of the energy queue, whose wish no memory keeps. */
+fun insteadOf(
+    policy: PowerPolicy,
+    table: PowerTable,
+    reason: Reason,
+    memory: Memory,
+): Instead? {
+    val rule = (reason as? Reason.ByRule)?.rule
+    val choice = memory.choice
+    if (choice == null || reason is Reason.ByQueue) return null
+    val wanted = rule?.point ?: policy.otherwise
+    if (policy.allowUncertified) {
+        val cap = rule?.maxStage?.takeIf { it < table.stages - 1 }
+        return if (choice.point == wanted && choice.maxStage == cap) null else Instead.DWELL
+    }
+    val proved = table.rows[certifiedRow(allowedRows(policy, table), table.index(wanted))].name
+    return when {
+        choice.point != proved -> Instead.DWELL
+        proved != wanted -> Instead.NO_CERTIFICATE
+        else -> null
+    }
 }
 
 /** docs/power-policy.md, "It can decide". */

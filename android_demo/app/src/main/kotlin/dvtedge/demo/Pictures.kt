@@ -9,18 +9,28 @@ import dvtedge.device.Plane
 import dvtedge.device.Range
 import dvtedge.device.RgbImage
 import dvtedge.device.RgbSource
+import dvtedge.device.checkPixels
 import dvtedge.device.exifOrientation
 import dvtedge.device.frameToRgb
 import dvtedge.device.upright
 import java.io.FileNotFoundException
 import java.io.IOException
+import java.nio.ByteBuffer
 
-/** A decoded bitmap, opaque or transparent over black, as the core takes it. */
+/** A decoded bitmap, opaque or transparent over black, as the core takes it: its values as they are in the file. */
 class BitmapSource(
     private val bitmap: Bitmap,
 ) : RgbSource {
     override val width get() = bitmap.width
     override val height get() = bitmap.height
+
+    /** Of a picture with another profile than sRGB, which `getPixels` would turn into that: RGBA, times alpha. */
+    private val stored: ByteBuffer? =
+        if (bitmap.config != Bitmap.Config.ARGB_8888 || bitmap.colorSpace?.isSrgb == true) {
+            null
+        } else {
+            ByteBuffer.allocate(bitmap.byteCount).also(bitmap::copyPixelsToBuffer)
+        }
 
     override fun readRow(
         y: Int,
@@ -28,6 +38,10 @@ class BitmapSource(
         until: Int,
         into: IntArray,
     ) {
+        if (stored != null) {
+            for (x in from until until) into[x] = stored.getInt(bitmap.rowBytes * y + 4 * x) ushr 8
+            return
+        }
         bitmap.getPixels(into, from, width, from, y, until - from, 1)
         for (x in from until until) into[x] = overBlack(into[x])
     }
@@ -46,33 +60,27 @@ fun readPicture(
     resolver: ContentResolver,
     uri: Uri,
 ): RgbSource {
-    val stream = resolver.openInputStream(uri) ?: throw FileNotFoundException("$uri")
+    val stream = asking { resolver.openInputStream(uri) } ?: throw FileNotFoundException("$uri")
     return decode(stream.use { it.readBytes() })
 }
 
-/** A picture [file]'s pixels, upright. Throws IOException. */
+/** Asks another app's provider: whatever that throws is an IOException here. */
+internal fun <T> asking(call: () -> T): T =
+    try {
+        call()
+    } catch (error: RuntimeException) {
+        throw IOException(error.message ?: error.javaClass.simpleName, error)
+    }
+
+/** A picture [file]'s pixels, upright. Throws IOException, and DataError for one of more pixels than are taken. */
 fun decode(file: ByteArray): RgbSource {
+    val bounds = BitmapFactory.Options().apply { inJustDecodeBounds = true }
+    BitmapFactory.decodeByteArray(file, 0, file.size, bounds)
+    if (bounds.outWidth > 0 && bounds.outHeight > 0) checkPixels("the picture", bounds.outWidth, bounds.outHeight)
     val options = BitmapFactory.Options().apply { inScaled = false }
     val bitmap =
         BitmapFactory.decodeByteArray(file, 0, file.size, options) ?: throw IOException("not a picture that Android decodes")
-    val source = BitmapSource(bitmap)
-    val orientation = exifOrientation(file)
-    return if (orientation == 1) source else upright(copyOf(source), orientation)
-}
-
-private fun copyOf(source: RgbSource): RgbImage {
-    val row = IntArray(source.width)
-    val bytes = ByteArray(3 * source.width * source.height)
-    var at = 0
-    for (y in 0 until source.height) {
-        source.readRow(y, 0, source.width, row)
-        for (rgb in row) {
-            bytes[at++] = (rgb shr 16).toByte()
-            bytes[at++] = (rgb shr 8).toByte()
-            bytes[at++] = rgb.toByte()
-        }
-    }
-    return RgbImage(source.width, source.height, bytes)
+    return upright(BitmapSource(bitmap), exifOrientation(file))
 }
 
 /** A camera's YUV_420_888 [image], turned clockwise by [rotation] degrees. Android's cameras give full range. */

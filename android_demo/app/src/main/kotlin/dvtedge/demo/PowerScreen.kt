@@ -26,17 +26,19 @@ class PowerScreen(
     val choice = activity.text(18f)
     private val energy = activity.text(13f)
     private val again = Runnable { show() }
+    private var hasTarget = session.lifetimeS != null
     private val points = FrameLayout(activity)
     private val hours =
         EditText(activity).apply {
             id = View.generateViewId()
             inputType = InputType.TYPE_CLASS_NUMBER or InputType.TYPE_NUMBER_FLAG_DECIMAL
             minimumHeight = activity.dp(48)
-            setText(session.lifetimeS?.let { "${it / 3600}" }.orEmpty())
+            setText(session.lifetimeS?.let { "%.2f".format(Locale.ROOT, it / 3600) }.orEmpty())
             addTextChangedListener(
                 object : TextWatcher {
                     override fun afterTextChanged(words: Editable) {
                         session.lifetimeS = words.toString().toDoubleOrNull()?.times(3600)
+                        hasTarget = session.lifetimeS != null
                         show()
                     }
 
@@ -79,6 +81,7 @@ class PowerScreen(
         val ready = session.state as? Ready ?: return
         val sample = session.device.sample()
         show(sample)
+        if (hasTarget && session.lifetimeS == null) hours.setText("") // the battery has lasted so long
         choice.text = choiceOf(ready, sample)
         energy.text = energyOf(ready)
         if (points.childCount == 0 || points.tag != ready) listPoints(ready)
@@ -86,7 +89,7 @@ class PowerScreen(
         view.postDelayed(again, EVERY_MS)
     }
 
-    override fun hide() {
+    override fun hide(comesBack: Boolean) {
         view.removeCallbacks(again)
     }
 
@@ -148,10 +151,12 @@ class PowerScreen(
         val state = ready.state(sample, session.lifetimeS)
         val plan = ready.runtime.plan(state)
         val whose = if (ready.runtime.manifest.policy == null) R.string.policy_app else R.string.policy_bundle
-        val words = activity.getString(whose, plan.point, wordsOf(ready.reason(state)))
+        val reason = ready.reason(state)
+        val words = activity.getString(whose, plan.point, wordsOf(reason))
+        val instead = ready.instead(reason)?.let { "\n" + wordsOf(it, ready.policy.dwellS) }.orEmpty()
         val cap = plan.maxStage?.let { "\n" + activity.getString(R.string.cap, it + 1) }.orEmpty()
         val proved = if (plan.uncertified) "\n" + activity.getString(R.string.uncertified) else ""
-        return words + cap + proved
+        return words + instead + cap + proved
     }
 
     private fun wordsOf(reason: Reason): String =
@@ -168,6 +173,15 @@ class PowerScreen(
             is Reason.Otherwise -> {
                 activity.getString(R.string.reason_otherwise)
             }
+        }
+
+    private fun wordsOf(
+        instead: Instead,
+        dwellS: Double,
+    ): String =
+        when (instead) {
+            Instead.NO_CERTIFICATE -> activity.getString(R.string.instead_certificate)
+            Instead.DWELL -> activity.getString(R.string.instead_dwell, dwellS)
         }
 
     private fun conditionsOf(rule: Rule): String =

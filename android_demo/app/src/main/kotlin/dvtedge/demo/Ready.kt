@@ -26,5 +26,8 @@ class Ready(
     /** Why the policy's last choice, for [state], is what it is. */
     fun reason(state: DeviceState): Reason = reasonOf(policy, runtime.power, state, runtime.memory)
 
+    /** Why the policy's last choice is another than [reason] asks for; null where it is not. */
+    fun instead(reason: Reason): Instead? = insteadOf(policy, runtime.power, reason, runtime.memory)
+
     override fun close() = runtime.close()
 }

@@ -10,8 +10,8 @@ interface Screen {
 
     fun show()
 
-    /** It goes out of sight: what it holds of the device is given back. */
-    fun hide() = Unit
+    /** It goes out of sight: what it holds of the device is given back. A run goes on where it [comesBack], turned say. */
+    fun hide(comesBack: Boolean) = Unit
 }
 
 internal fun Context.basis(basis: Basis): String =

@@ -47,7 +47,7 @@ class Session(
         private set
     var lastError: String? = null
         private set
-    var watts: Double? = null
+    var watts: Double? = null // of the device, right after the last image
         private set
     var answered = 0
         private set
@@ -64,7 +64,17 @@ class Session(
 
     /** The point that the user chose; null leaves it to the policy. */
     var override: String? = null
-    var lifetimeS: Double? = null
+    private var deadlineS: Double? = null // by the device's clock
+
+    /** The seconds that the battery still has to last; null without a target, and once it has lasted so long. */
+    var lifetimeS: Double?
+        get() = deadlineS?.let { it - device.timeS() }?.takeIf { it > 0 }
+        set(value) {
+            deadlineS = value?.let { device.timeS() + it }
+        }
+
+    /** A benchmark or a validation has the worker. */
+    val isBusy: Boolean get() = benchmark.running || validate.running
 
     fun openFirst() {
         val name = bundles.names().firstOrNull()
@@ -103,12 +113,17 @@ class Session(
 
     private fun opening(read: () -> State) {
         val before = state
+        benchmark.stop()
         set(Opening)
         worker.execute {
             (before as? Ready)?.runtime?.close()
             val found = trying(read) { Failed(it) }
             main.post {
                 last = null
+                lastError = null
+                answered = 0
+                failed = 0
+                dropped = 0
                 override = null
                 shortOfMemory = false
                 exits = IntArray((found as? Ready)?.run { runtime.manifest.stages.size } ?: 0)
@@ -130,6 +145,8 @@ class Session(
             otherwise(error.message.orEmpty())
         } catch (error: SecurityException) {
             otherwise(error.message.orEmpty())
+        } catch (_: OutOfMemoryError) {
+            otherwise(app.getString(R.string.out_of_memory))
         }
 
     private fun set(found: State) {
@@ -149,9 +166,10 @@ class Session(
         worker.execute {
             val sample = device.sample()
             val found = trying<Any>({ ready.runtime.run(read(), ready.state(sample, lifetime), point) }, { it })
+            val drawn = device.sample().watts
             main.post {
                 busy.set(false)
-                watts = sample.watts
+                watts = drawn
                 if (found is Result) answer(found) else fail(found as String)
                 changed()
             }

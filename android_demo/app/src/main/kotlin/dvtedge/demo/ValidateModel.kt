@@ -25,7 +25,7 @@ class ValidateModel(
 
     /** The bundle's golden images, and where [tree] is given, the pictures of that folder. */
     fun begin(tree: Uri? = null) {
-        if (running || session.state !is Ready) return
+        if (session.isBusy || session.state !is Ready) return
         running = true
         lines = emptyList()
         logs = emptyList()
@@ -64,7 +64,7 @@ class ValidateModel(
         val children = DocumentsContract.buildChildDocumentsUriUsingTree(tree, DocumentsContract.getTreeDocumentId(tree))
         val columns = arrayOf(DocumentsContract.Document.COLUMN_DOCUMENT_ID, DocumentsContract.Document.COLUMN_MIME_TYPE)
         val found = ArrayList<Uri>()
-        context.contentResolver.query(children, columns, null, null, null)?.use { rows ->
+        asking { context.contentResolver.query(children, columns, null, null, null) }?.use { rows ->
             while (rows.moveToNext()) {
                 val kind = rows.getString(1).orEmpty()
                 if (kind.startsWith("image/")) found += DocumentsContract.buildDocumentUriUsingTree(tree, rows.getString(0))

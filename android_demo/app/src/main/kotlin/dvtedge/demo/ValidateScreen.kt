@@ -8,7 +8,7 @@ import android.widget.Switch
 /** Whether this device computes what the bundle was exported with; and a log of a folder of images, to be validated elsewhere. */
 class ValidateScreen(
     private val activity: Activity,
-    session: Session,
+    private val session: Session,
 ) : Screen {
     private val model = session.validate
 
@@ -22,7 +22,7 @@ class ValidateScreen(
         }
     private val start = activity.button(R.string.start) { model.begin() }
     private val folder = activity.button(R.string.choose_folder, ::pick)
-    private val share = activity.button(R.string.share_log) { activity.startActivity(LogProvider.share(model.logs)) }
+    private val share = activity.button(R.string.share_log) { activity.ask(LogProvider.share(model.logs)) }
     private val results = activity.text().apply { accessibilityLiveRegion = View.ACCESSIBILITY_LIVE_REGION_POLITE }
 
     override val view: View =
@@ -38,7 +38,7 @@ class ValidateScreen(
         )
 
     override fun show() {
-        listOf(pixels, start, folder).forEach { it.isEnabled = !model.running }
+        listOf(pixels, start, folder).forEach { it.isEnabled = !session.isBusy }
         view.keepScreenOn = model.running
         share.showIf(model.logs.isNotEmpty() && !model.running)
         results.say(
@@ -46,7 +46,7 @@ class ValidateScreen(
         )
     }
 
-    private fun pick() = activity.startActivityForResult(Intent(Intent.ACTION_OPEN_DOCUMENT_TREE), PICK_FOLDER)
+    private fun pick() = activity.ask(Intent(Intent.ACTION_OPEN_DOCUMENT_TREE), PICK_FOLDER)
 
     companion object {
         const val PICK_FOLDER = 3

@@ -57,6 +57,9 @@ fun logImages(
         } catch (_: java.io.IOException) {
             log.write(ErrorRecord(device.timeS(), "DataError", "not a picture that Android decodes", id))
             unread += 1
+        } catch (error: OutOfMemoryError) {
+            log.write(ErrorRecord.of(error, device.timeS(), id))
+            unread += 1
         }
     }
     log.write(device.sample(idle = true))

@@ -1,6 +1,9 @@
 package dvtedge.demo
 
+import android.app.Activity
+import android.content.ActivityNotFoundException
 import android.content.Context
+import android.content.Intent
 import android.graphics.Color
 import android.graphics.Typeface
 import android.graphics.drawable.GradientDrawable
@@ -14,6 +17,7 @@ import android.widget.ProgressBar
 import android.widget.ScrollView
 import android.widget.Spinner
 import android.widget.TextView
+import android.widget.Toast
 
 /** Views made in code. Sizes of text are in sp, of the rest in dp: font scales and densities hold. */
 
@@ -51,7 +55,7 @@ internal fun Context.text(
     TextView(this).apply {
         textSize = sp
         val primary = context.obtainStyledAttributes(intArrayOf(android.R.attr.textColorPrimary))
-        setTextColor(primary.getColorStateList(0))
+        primary.getColorStateList(0)?.let(::setTextColor)
         primary.recycle()
         text = words
     }
@@ -131,6 +135,16 @@ internal fun Context.choice(
                 override fun onNothingSelected(parent: AdapterView<*>?) = Unit
             }
     }
+
+/** Starts another app's activity, for a result of [request] where that is given; says so where there is none. */
+internal fun Activity.ask(
+    intent: Intent,
+    request: Int? = null,
+) = try {
+    if (request == null) startActivity(intent) else startActivityForResult(intent, request)
+} catch (_: ActivityNotFoundException) {
+    Toast.makeText(this, R.string.no_app, Toast.LENGTH_LONG).show()
+}
 
 /** Shows or hides, and says so to a screen reader by not being there. */
 internal fun View.showIf(shown: Boolean) {

@@ -18,6 +18,7 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 import org.robolectric.annotation.GraphicsMode
+import java.io.ByteArrayOutputStream
 import java.io.File
 import java.util.concurrent.TimeUnit
 
@@ -51,9 +52,10 @@ abstract class AppTest {
         plugged: Boolean = false,
         celsius: Double = 30.0,
         chargeUah: Long = Long.MIN_VALUE, // not supported
+        currentUa: Long = -250_000,
     ) {
         val battery = app.getSystemService(Context.BATTERY_SERVICE) as BatteryManager
-        shadowOf(battery).setLongProperty(BatteryManager.BATTERY_PROPERTY_CURRENT_NOW, -250_000)
+        shadowOf(battery).setLongProperty(BatteryManager.BATTERY_PROPERTY_CURRENT_NOW, currentUa)
         shadowOf(battery).setLongProperty(BatteryManager.BATTERY_PROPERTY_CHARGE_COUNTER, chargeUah)
         @Suppress("DEPRECATION")
         app.sendStickyBroadcast(
@@ -76,6 +78,9 @@ abstract class AppTest {
             view is ViewGroup -> listOf(view) + (0 until view.childCount).flatMap { views(view.getChildAt(it)) }
             else -> listOf(view)
         }
+
+    protected fun pngOf(picture: Bitmap): ByteArray =
+        ByteArrayOutputStream().also { picture.compress(Bitmap.CompressFormat.PNG, 100, it) }.toByteArray()
 
     protected fun draw(
         activity: MainActivity,

@@ -1,14 +1,21 @@
 package dvtedge.demo
 
+import android.graphics.Bitmap
+import android.graphics.BitmapFactory
+import android.graphics.ColorSpace
+import dvtedge.device.DataError
 import dvtedge.device.RgbSource
 import dvtedge.device.parseJson
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import java.io.File
 import java.io.IOException
+import java.nio.ByteBuffer
 import java.util.Base64
+import java.util.zip.CRC32
 
 /** Picture files through Android's own decoder (Skia, as Robolectric brings it): the golden pixels, with two known exceptions. */
 class DecodingTest : AppTest() {
@@ -56,6 +63,30 @@ class DecodingTest : AppTest() {
         }
         assertTrue(turned > 8)
         assertArrayEquals(bytesOf("decoding/plain.jpg"), bytesOf("decoding/xmp.jpg"))
+    }
+
+    /** Values are those of the file, whatever its profile makes of them; transparent ones over black. */
+    @Test
+    fun profilesAreIgnored() {
+        val wide = ColorSpace.get(ColorSpace.Named.DISPLAY_P3)
+        val picture = Bitmap.createBitmap(2, 1, Bitmap.Config.ARGB_8888, true, wide)
+        val stored = byteArrayOf(200.toByte(), 100, 50, -1, 100, 50, 25, 127) // RGBA, times alpha
+        picture.copyPixelsFromBuffer(ByteBuffer.wrap(stored))
+        val file = pngOf(picture)
+        assertTrue(decodedSpace(file) != ColorSpace.get(ColorSpace.Named.SRGB))
+        assertArrayEquals(byteArrayOf(200.toByte(), 100, 50, 100, 50, 25), pixelsOf(decode(file)))
+    }
+
+    private fun decodedSpace(file: ByteArray) = BitmapFactory.decodeByteArray(file, 0, file.size).colorSpace
+
+    /** A small file of a picture beyond the limit is refused by its header, before memory is taken for its pixels. */
+    @Test
+    fun tooManyPixels() {
+        val file = pngOf(Bitmap.createBitmap(2, 1, Bitmap.Config.ARGB_8888))
+        ByteBuffer.wrap(file).putInt(16, 20_000).putInt(20, 20_000) // of its IHDR
+        ByteBuffer.wrap(file).putInt(29, CRC32().apply { update(file, 12, 17) }.value.toInt())
+        val error = assertThrows(DataError::class.java) { decode(file) }
+        assertEquals("the picture has 20000x20000 pixels; at most 100000000 are taken", error.message)
     }
 
     private fun bytesOf(name: String) = pixelsOf(decode(File(golden, name).readBytes()))

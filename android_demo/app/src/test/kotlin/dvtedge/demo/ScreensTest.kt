@@ -1,9 +1,20 @@
 package dvtedge.demo
 
+import android.content.ComponentName
 import android.content.Intent
+import android.content.pm.ActivityInfo
 import android.widget.Button
+import android.widget.EditText
+import android.widget.Spinner
+import dvtedge.device.DeviceState
+import dvtedge.device.Memory
+import dvtedge.device.PointRow
+import dvtedge.device.PowerPolicy
+import dvtedge.device.PowerTable
 import dvtedge.device.RgbImage
 import dvtedge.device.RgbSource
+import dvtedge.device.Rule
+import dvtedge.device.choose
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
@@ -34,7 +45,7 @@ class ScreensTest : AppTest() {
             activity.select(1)
             draw(activity, "power-$look")
             activity.select(2)
-            session.benchmark.begin(seconds = 2)
+            session.benchmark.begin(seconds = 2, idleS = 0)
             settle()
             draw(activity, "benchmark-$look")
             activity.select(3)
@@ -101,7 +112,7 @@ class ScreensTest : AppTest() {
             val words = words(controller.get())
             assertTrue(words, "mJ an image beside idling (device profile “phone-cpu”, estimate" in words)
             controller.get().select(2)
-            session.benchmark.begin(seconds = 1)
+            session.benchmark.begin(seconds = 1, idleS = 0)
             settle()
             assertTrue(app.getString(R.string.benchmark_no_energy) in words(controller.get()))
         }
@@ -177,7 +188,7 @@ class ScreensTest : AppTest() {
         start().use { controller ->
             val activity = controller.get()
             activity.select(2)
-            session.benchmark.begin(seconds = 1)
+            session.benchmark.begin(seconds = 1, idleS = 0)
             settle()
             val words = words(activity)
             for (word in listOf("onnx-int8.zip", "onnx-fp32.zip", "p95", "0.98 W", "30.0", "Fastest by p50")) {
@@ -199,7 +210,7 @@ class ScreensTest : AppTest() {
         start().use { controller ->
             val activity = controller.get()
             activity.select(2)
-            session.benchmark.begin(seconds = 1)
+            session.benchmark.begin(seconds = 1, idleS = 0)
             Thread.sleep(300)
             shadowOf(android.os.Looper.getMainLooper()).idle()
             assertTrue(words(activity), "45.0 °C" in words(activity))
@@ -219,7 +230,7 @@ class ScreensTest : AppTest() {
         battery(percent = 62)
         start().use { controller ->
             controller.get().select(2)
-            session.benchmark.begin(seconds = 1)
+            session.benchmark.begin(seconds = 1, idleS = 0)
             controller.recreate()
             settle()
             assertTrue(words(controller.get()), "p95" in words(controller.get()))
@@ -239,7 +250,7 @@ class ScreensTest : AppTest() {
         battery(percent = 62)
         start().use { controller ->
             controller.get().select(2)
-            session.benchmark.begin(seconds = 1)
+            session.benchmark.begin(seconds = 1, idleS = 0)
             settle()
             assertEquals(listOf(true, true, false), session.benchmark.found.map { it.measured != null })
             assertTrue(words(controller.get()), "broken.zip\nFailed: " in words(controller.get()))
@@ -248,15 +259,24 @@ class ScreensTest : AppTest() {
 
     @Test
     fun percentiles() {
-        val rising = (1..100).map(Int::toDouble)
+        val rising = DoubleArray(100) { it + 1.0 }
         assertEquals(listOf(50.0, 99.0, 1.0), listOf(0.5, 0.99, 0.001).map { percentile(rising, it) })
-        assertEquals(3.0, percentile(listOf(3.0), 0.01), 0.0)
+        assertEquals(3.0, percentile(doubleArrayOf(3.0), 0.01), 0.0)
     }
 
     @Test
     fun slowdowns() {
-        val times = List(10) { 2.0 } + List(80) { 9.0 } + List(10) { 3.0 }
-        assertEquals(listOf(1.5, null), listOf(slowdown(times), slowdown(listOf(1.0, 2.0, 3.0))))
+        val times =
+            DoubleArray(100) {
+                if (it < 10) {
+                    2.0
+                } else if (it < 90) {
+                    9.0
+                } else {
+                    3.0
+                }
+            }
+        assertEquals(listOf(1.5, null), listOf(slowdown(times), slowdown(doubleArrayOf(1.0, 2.0, 3.0))))
     }
 
     @Test
@@ -287,12 +307,119 @@ class ScreensTest : AppTest() {
             val log = File(logFolder(app), "validate-1.jsonl")
             assertTrue(""""target":"onnx-fp32"""" in log.readText() && File("$log.pixels").isFile)
         }
-        start(Intent().putExtra("run", "benchmark").putExtra("seconds", 1).putExtra("bundle", "onnx-int8.zip")).use {
+        start(
+            Intent().putExtra("run", "benchmark").putExtra("seconds", 1).putExtra("idle", 0).putExtra("bundle", "onnx-int8.zip"),
+        ).use {
             assertTrue(File(logFolder(app), "benchmark-1.jsonl").isFile)
             assertEquals(listOf("onnx-int8.zip"), session.benchmark.found.map { it.bundle })
         }
         start(Intent().putExtra("run", "validate").putExtra("bundle", "../x.zip")).use { controller ->
             assertTrue("no bundle '../x.zip'; installed are:" in words(controller.get()))
         }
+    }
+
+    /** What came of an intent is over with it: a bundle that cannot be opened does not leave its run for another one. */
+    @Test
+    fun aRunThatCouldNotBeginIsForgotten() {
+        start(Intent().putExtra("run", "validate").putExtra("bundle", "x.zip")).use {
+            session.open("onnx-int8.zip")
+            settle()
+            assertEquals(0, logFolder(app).listFiles()!!.size)
+        }
+    }
+
+    /** A second `adb shell am start` comes to the activity that is there. */
+    @Test
+    fun startedByAdbAgain() {
+        val launch = app.packageManager.getActivityInfo(ComponentName(app, MainActivity::class.java), 0).launchMode
+        assertEquals(ActivityInfo.LAUNCH_SINGLE_TOP, launch)
+        start().use { controller ->
+            controller.newIntent(Intent().putExtra("run", "validate").putExtra("bundle", "onnx-fp32.zip"))
+            settle()
+            assertTrue(""""target":"onnx-fp32"""" in File(logFolder(app), "validate-1.jsonl").readText())
+        }
+    }
+
+    /** One that comes in front of another keeps the session's attention and its run. */
+    @Test
+    fun anActivityInFrontOfAnother() {
+        battery(percent = 62, celsius = 45.0)
+        val first = start()
+        first.get().select(2)
+        start().use { second ->
+            second.get().select(2)
+            session.benchmark.begin(seconds = 1, idleS = 0)
+            first.pause().stop()
+            battery(percent = 62)
+            settle()
+            assertTrue(words(second.get()), "p95" in words(second.get()))
+        }
+    }
+
+    /** While a run has the worker, no other bundle can be chosen; one that is opened all the same stops a benchmark. */
+    @Test
+    fun noOtherBundleDuringARun() {
+        battery(percent = 62, celsius = 45.0)
+        start().use { controller ->
+            val choices = {
+                val buttons = views(controller.get().window.decorView).filterIsInstance<Button>()
+                val open = buttons.filter { it.text == app.getString(R.string.open_bundle) }
+                val lists = views(controller.get().window.decorView).filterIsInstance<Spinner>()
+                (open + lists).map { it.isEnabled }
+            }
+            assertEquals(listOf(true, true), choices())
+            session.benchmark.begin(seconds = 1, idleS = 0)
+            assertEquals(listOf(false, false), choices())
+            session.open("onnx-int8.zip")
+            settle()
+            assertEquals(listOf(true, true), choices())
+            assertEquals(app.getString(R.string.stopped), session.benchmark.status!!.of(app))
+        }
+    }
+
+    /** A choice that is held, because a costlier one has to wait, is not laid on the rule that asks for that one. */
+    @Test
+    fun powerSaysThatAChoiceIsHeld() {
+        battery(percent = 9)
+        start().use { controller ->
+            val activity = controller.get()
+            activity.select(1)
+            battery(percent = 9, plugged = true)
+            activity.power.show()
+            val held = app.getString(R.string.instead_dwell, 60.0)
+            assertTrue(words(activity), "“fast”: rule 2: charging\n$held" in words(activity))
+            ShadowSystemClock.advanceBy(Duration.ofSeconds(61))
+            activity.power.show()
+            assertTrue(words(activity), "“full”: rule 2: charging" in words(activity) && held !in words(activity))
+        }
+    }
+
+    /** The time that a battery has to last passes; then there is no target any more. */
+    @Test
+    fun aLifetimeCountsDown() {
+        battery(percent = 62)
+        start().use { controller ->
+            val activity = controller.get()
+            activity.select(1)
+            val field = views(activity.power.view).filterIsInstance<EditText>().single()
+            field.setText("2")
+            assertEquals(7200.0, session.lifetimeS!!, 1e-3)
+            ShadowSystemClock.advanceBy(Duration.ofHours(1))
+            assertEquals(3600.0, session.lifetimeS!!, 1e-3)
+            ShadowSystemClock.advanceBy(Duration.ofHours(1))
+            activity.power.show()
+            assertEquals(null to "", session.lifetimeS to "${field.text}")
+        }
+    }
+
+    @Test
+    fun reasonsWithoutACertificate() {
+        val rows = listOf("fast", "accurate").map { PointRow(it, 0.9, certified = it == "accurate", listOf(1.0)) }
+        val table = PowerTable(1, rows)
+        val policy = PowerPolicy("accurate", listOf(Rule("fast", lowPower = true)))
+        val (_, memory) = choose(policy, table, DeviceState(lowPower = true), Memory())
+        val reason = reasonOf(policy, table, DeviceState(lowPower = true), memory)
+        assertEquals(Instead.NO_CERTIFICATE, insteadOf(policy, table, reason, memory))
+        assertEquals(null, insteadOf(policy, table, Reason.Otherwise, memory))
     }
 }

@@ -1,29 +1,28 @@
 package dvtedge.demo
 
 import android.Manifest
+import android.app.Activity
 import android.content.ComponentCallbacks2
 import android.content.Context
+import android.content.Intent
 import android.content.pm.PackageManager
 import android.graphics.Bitmap
-import android.graphics.ImageFormat
-import android.graphics.Rect
-import android.hardware.camera2.CameraCharacteristics
-import android.hardware.camera2.CameraManager
-import android.media.Image
 import android.net.Uri
 import android.os.PowerManager
+import android.widget.Button
+import dvtedge.device.PowerSource
 import dvtedge.device.RgbImage
+import dvtedge.device.StateRecord
 import dvtedge.device.Thermal
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
-import org.robolectric.shadows.ShadowCameraCharacteristics
-import java.io.ByteArrayOutputStream
+import org.robolectric.shadows.ShadowToast
 import java.io.File
-import java.nio.ByteBuffer
 
 /** What goes wrong on phones: each has its own words, and the app goes on. */
 class TroubleTest : AppTest() {
@@ -74,94 +73,10 @@ class TroubleTest : AppTest() {
     }
 
     @Test
-    fun noCameraThenNoPermission() {
-        start().use { controller ->
-            val activity = controller.get()
-            activity.live.start()
-            assertEquals(app.getString(R.string.camera_none), activity.live.problem.text)
-            addCamera()
-            activity.live.start()
-            activity.onRequestPermissionsResult(
-                LiveScreen.ASK_CAMERA,
-                arrayOf(Manifest.permission.CAMERA),
-                intArrayOf(PackageManager.PERMISSION_DENIED),
-            )
-            assertEquals(app.getString(R.string.camera_denied), activity.live.problem.text)
-            draw(activity, "denied-light")
-            shadowOf(app).grantPermissions(Manifest.permission.CAMERA)
-            activity.live.start()
-            settle()
-            activity.select(1)
-        }
-    }
-
-    private fun addCamera() {
-        val back = ShadowCameraCharacteristics.newCameraCharacteristics()
-        shadowOf(back).set(CameraCharacteristics.LENS_FACING, CameraCharacteristics.LENS_FACING_BACK)
-        shadowOf(back).set(CameraCharacteristics.SENSOR_ORIENTATION, 90)
-        shadowOf(app.getSystemService(Context.CAMERA_SERVICE) as CameraManager).addCamera("0", back)
-    }
-
-    /** Semi-planar frames with strides, as cameras give them, turned and answered. */
-    @Test
-    fun cameraFrames() {
-        start().use { controller ->
-            val frame = frameOf(FakeImage(64, 48), rotation = 90)
-            assertEquals(48 to 64, frame.width to frame.height)
-            assertArrayEquals(byteArrayOf(-128, -128, -128), frame.bytes.copyOf(3))
-            repeat(3) { controller.get().live.frame(frame) }
-            settle()
-            assertEquals(3, session.answered + session.dropped)
-            assertTrue(session.answered >= 1 && session.last!!.labelName in words(controller.get()))
-        }
-        assertEquals(
-            listOf(90, 0, 0, 180),
-            listOf(rotationOf(90, 0, false), rotationOf(90, 90, false), rotationOf(270, 90, true), rotationOf(90, 270, false)),
-        )
-    }
-
-    /** Grey, as Android hands it over: luma in rows of 80 bytes, Cb and Cr taking turns. */
-    private class FakeImage(
-        private val width: Int,
-        private val height: Int,
-    ) : Image() {
-        override fun getFormat() = ImageFormat.YUV_420_888
-
-        override fun getWidth() = width
-
-        override fun getHeight() = height
-
-        override fun getTimestamp() = 0L
-
-        override fun getTransform() = 0
-
-        override fun getScalingMode() = 0
-
-        override fun getCropRect() = Rect(0, 0, width, height)
-
-        override fun getPlanes(): Array<Plane> = arrayOf(plane(80, 1, height), plane(80, 2, height / 2), plane(80, 2, height / 2))
-
-        override fun close() = Unit
-
-        private fun plane(
-            row: Int,
-            step: Int,
-            rows: Int,
-        ) = object : Plane() {
-            override fun getRowStride() = row
-
-            override fun getPixelStride() = step
-
-            override fun getBuffer(): ByteBuffer =
-                ByteBuffer.allocateDirect(row * rows).apply { repeat(row * rows) { put(it, -128) } }
-        }
-    }
-
-    @Test
     fun picturesFromTheGallery() {
         start().use { controller ->
             val picture = Bitmap.createBitmap(50, 40, Bitmap.Config.ARGB_8888).apply { eraseColor(0xff336699.toInt()) }
-            val png = ByteArrayOutputStream().also { picture.compress(Bitmap.CompressFormat.PNG, 100, it) }.toByteArray()
+            val png = pngOf(picture)
             val uri = Uri.parse("content://pictures/1")
             shadowOf(app.contentResolver).registerInputStreamSupplier(uri) { png.inputStream() }
             session.classify { readPicture(app.contentResolver, uri) }
@@ -235,5 +150,127 @@ class TroubleTest : AppTest() {
     fun permissions() {
         val info = app.packageManager.getPackageInfo(app.packageName, PackageManager.GET_PERMISSIONS)
         assertEquals(listOf(Manifest.permission.CAMERA), info.requestedPermissions!!.toList())
+    }
+
+    /** Units that cannot be a phone's are not shown as watts. */
+    @Test
+    fun wattsOfOtherUnitsAreUnknown() {
+        val sample = StateRecord(1.0, idle = false, screenOn = true, charging = false, currentUa = -250_000, voltageMv = 3900)
+        assertEquals(0.975, sample.watts!!, 1e-9)
+        assertEquals(
+            listOf(null, null, null, null),
+            listOf(
+                sample.copy(currentUa = -250), // milliamperes
+                sample.copy(currentUa = 250_000_000), // nanoamperes
+                sample.copy(voltageMv = 4),
+                sample.copy(charging = true),
+            ).map { it.watts },
+        )
+    }
+
+    /** The draw that is shown is that after the image, not before it. */
+    @Test
+    fun theDrawIsThatAfterTheImage() {
+        battery(percent = 62)
+        start().use {
+            session.classify {
+                battery(percent = 62, currentUa = -500_000)
+                RgbImage(32, 32, ByteArray(3072))
+            }
+            settle()
+            assertEquals(1.95, session.watts!!, 1e-9)
+        }
+    }
+
+    /** What feeds a device that tells nothing of its battery is not known. */
+    @Test
+    fun powerSources() {
+        assertEquals(PowerSource.UNKNOWN, Device(app).powerSource())
+        battery(percent = 62)
+        assertEquals(PowerSource.BATTERY, Device(app).powerSource())
+        battery(percent = 62, plugged = true)
+        assertEquals(PowerSource.CHARGER, Device(app).powerSource())
+    }
+
+    /** An image for which there is no memory is an error like another, on the screen and in a log. */
+    @Test
+    fun memoryThatRunsOut() {
+        start().use { controller ->
+            session.classify { throw OutOfMemoryError("2 GB") }
+            settle()
+            val said = app.getString(R.string.failed, app.getString(R.string.out_of_memory))
+            assertTrue(words(controller.get()), said in words(controller.get()))
+            val (file, log) = newLog(app, session.state as Ready, session.device, "validate", everyStage = true)
+            val images = sequenceOf("0" to { throw OutOfMemoryError("2 GB") }, "1" to { RgbImage(32, 32, ByteArray(3072)) })
+            assertEquals(1, log.use { logImages(runtime, session.device, it, images) })
+            assertTrue(""""kind":"OutOfMemoryError","message":"OutOfMemoryError"""" in file.readText())
+        }
+    }
+
+    /** An error stands until the next answer, and nothing of one bundle is counted for another. */
+    @Test
+    fun anErrorIsOverWithTheNextAnswer() {
+        start().use { controller ->
+            val said = { app.getString(R.string.failed, "gone") in words(controller.get()) }
+            session.classify { throw java.io.IOException("gone") }
+            settle()
+            assertTrue(said())
+            session.classify { RgbImage(32, 32, ByteArray(3072)) }
+            settle()
+            assertFalse(said())
+            session.classify { throw java.io.IOException("gone") }
+            session.classify { throw java.io.IOException("gone") }
+            settle()
+            assertEquals(listOf(1, 2, 1), listOf(session.answered, session.failed, session.dropped))
+            session.open(session.bundles.names().last())
+            settle()
+            assertFalse(said())
+            assertEquals(listOf(0, 0, 0), listOf(session.answered, session.failed, session.dropped))
+        }
+    }
+
+    /** A picture that was chosen while no bundle was open yet is classified once there is one, over a new process too. */
+    @Test
+    fun aPickWaitsForTheBundle() {
+        val uri = Uri.parse("content://pictures/1")
+        shadowOf(app.contentResolver).registerInputStreamSupplier(uri) { pngOf(Bitmap.createBitmap(50, 40, ARGB)).inputStream() }
+        start().use { controller ->
+            session.open("onnx-int8.zip")
+            controller.get().onActivityResult(LiveScreen.PICK_IMAGE, Activity.RESULT_OK, Intent().setData(uri))
+            controller.recreate()
+            settle()
+            settle()
+            assertEquals(listOf(1, 0), listOf(session.answered, session.dropped))
+        }
+    }
+
+    /** Whatever another app's provider throws is shown. */
+    @Test
+    fun aProviderThatThrows() {
+        start().use { controller ->
+            for (error in listOf(IllegalStateException("no, thanks"), IllegalArgumentException("no, thanks"))) {
+                val uri = Uri.parse("content://pictures/1")
+                shadowOf(app.contentResolver).registerInputStreamSupplier(uri) { throw error }
+                session.classify { readPicture(app.contentResolver, uri) }
+                settle()
+                assertTrue(app.getString(R.string.failed, "no, thanks") in words(controller.get()))
+            }
+            assertEquals(2, session.failed)
+        }
+    }
+
+    /** A device without a file picker. */
+    @Test
+    fun noAppToPickWith() {
+        start().use { controller ->
+            shadowOf(app).checkActivities(true)
+            val buttons = views(controller.get().live.view).filterIsInstance<Button>()
+            buttons.first { it.text == app.getString(R.string.image_gallery) }.performClick()
+            assertEquals(app.getString(R.string.no_app), ShadowToast.getTextOfLatestToast())
+        }
+    }
+
+    private companion object {
+        val ARGB = Bitmap.Config.ARGB_8888
     }
 }

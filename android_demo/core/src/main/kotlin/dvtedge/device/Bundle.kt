@@ -13,6 +13,7 @@ import java.security.MessageDigest
 
 private const val MAX_MANIFEST = 16 shl 20 // bytes
 private const val MAX_LABELS = 1L shl 20 // bytes
+private const val MAX_READ = Int.MAX_VALUE - 8L // bytes of a file at once: the largest array
 private const val CHUNK = 1 shl 20 // bytes
 private const val MAX_LINE = 300 // characters of an error, its path aside
 private const val TRIES = 50 // of a bundle that another process replaces meanwhile
@@ -33,16 +34,18 @@ class CascadeBundle private constructor(
     /** A listed file, verified anew. Throws [ChangedFileError] where it is not what the manifest says any more. */
     fun read(name: String): ByteArray {
         val spec = manifest.files.getValue(name)
-        val content =
+        if (spec.size > MAX_READ) throw BundleError("$path: ${shorten(name)} has ${spec.size} bytes; at most $MAX_READ are read")
+        val content = ByteArray(spec.size.toInt())
+        val found =
             try {
-                files.open(name).use { readAtMost(it, spec.size + 1) }
+                files.open(name).use { fill(content, it) }
             } catch (error: IOException) {
                 throw gone(name, error)
             } catch (error: DvtEdgeError) {
                 throw gone(name, error)
             }
         try {
-            check(name, content.size.toLong(), sha256(content), spec)
+            check(name, found, sha256(content), spec)
         } catch (error: ChangedFileError) {
             throw ChangedFileError(lineOf(path, error), error)
         }
@@ -207,10 +210,9 @@ internal interface BundleFiles {
 
 /** Throws [ManifestError] where the manifest names a path that is not among its files; an artifact may be a folder. */
 private fun checkNeeded(manifest: Manifest) {
-    val folders = manifest.stages.indices.filter { manifest.artifactFiles(it).isNotEmpty() }
-    val there = manifest.files.keys + folders.map { manifest.stages[it].artifact }
-    val onlyAFolder = listOf(manifest.labels) + manifest.golden.image + manifest.golden.logits
-    val missing = manifest.neededFiles.find { it !in there } ?: onlyAFolder.find { it !in manifest.files }
+    val missing =
+        manifest.neededFiles.find { it !in manifest.files }
+            ?: manifest.stages.indices.find { manifest.artifactFiles(it).isEmpty() }?.let { manifest.stages[it].artifact }
     if (missing != null) throw ManifestError("the manifest needs ${shorten(missing)}, which is not among its files")
     val size = manifest.files.getValue(manifest.labels).size
     if (size > MAX_LABELS) throw ManifestError("${shorten(manifest.labels)} has $size bytes; at most $MAX_LABELS are read")
@@ -241,6 +243,20 @@ private fun digest(stream: InputStream): Pair<Long, String> {
         total += count
         sha256.update(chunk, 0, count)
     }
+}
+
+/** Fills [content] from a stream; how many bytes that had, one more than there is room for where it goes on. */
+private fun fill(
+    content: ByteArray,
+    stream: InputStream,
+): Long {
+    var at = 0
+    while (at < content.size) {
+        val count = stream.read(content, at, content.size - at)
+        if (count < 0) return at.toLong()
+        at += count
+    }
+    return at + if (stream.read() < 0) 0L else 1L
 }
 
 /** At most [limit] bytes of a stream: what it has, to its end, or the first of them. */

@@ -10,6 +10,7 @@ import java.nio.ByteOrder
 import java.util.Base64
 
 internal const val LOG_VERSION = 2
+private const val MAX_LINE = 1 shl 20 // bytes
 private const val NOT_A_NUMBER = 0x7fc00000
 
 /** What an app was powered by when a log began. */
@@ -123,15 +124,37 @@ data class ErrorRecord(
     val id: String? = null,
 ) : Record {
     companion object {
+        /** Of an error that is not ours its kind alone, also where it is the cause of one that is. */
         fun of(
-            error: DvtEdgeError,
+            error: Throwable,
             timeS: Double,
             id: String? = null,
-        ) = ErrorRecord(timeS, error.name, error.message.orEmpty(), id)
+        ): ErrorRecord {
+            val kind = error.javaClass.simpleName
+            return ErrorRecord(timeS, kind, if (error is DvtEdgeError) messageOf(error) else kind, id)
+        }
+
+        private fun messageOf(error: DvtEdgeError): String {
+            val foreign = error.cause?.takeIf { it !is DvtEdgeError }
+            val said = error.message.orEmpty()
+            return withoutFiles(if (foreign == null) said else said.replace(cause(foreign), foreign.javaClass.simpleName))
+        }
     }
 }
 
-/** A header or record as the bytes of its line. Throws IllegalArgumentException where a number is not finite. */
+private val QUOTED_FILE = Regex("""'[^']*[/.][^']*'""")
+private val PATH = Regex("""\S*/.*?(?=: |$)""") // to the next colon: names have blanks
+private val FILE = Regex("""[\w-]+\.[A-Za-z]\w*""")
+
+/** A message in one line with "..." for each path and file's name. */
+private fun withoutFiles(message: String): String =
+    message
+        .replace(Regex("\\s+"), " ")
+        .replace(QUOTED_FILE, "'...'")
+        .replace(PATH, "...")
+        .replace(FILE, "...")
+
+/** A header or record as the bytes of its line. Throws IllegalArgumentException for a number not finite, and over 1 MiB. */
 fun encode(
     line: LogLine,
     seq: Long = 0,
@@ -144,7 +167,9 @@ fun encode(
             is ErrorRecord -> every("error", seq, line) + error(line)
         }
     val parts = fields.mapNotNull { (name, value) -> value?.let { "\"$name\":$it" } }
-    return parts.joinToString(",", "{", "}\n").toByteArray()
+    val made = parts.joinToString(",", "{", "}\n").toByteArray()
+    require(made.size <= MAX_LINE) { "a line of ${made.size} bytes; expected at most $MAX_LINE" }
+    return made
 }
 
 /** A field's name and its value as JSON; null leaves it out. */

@@ -79,9 +79,9 @@ data class Manifest(
         }
     }
 
-    /** Every path that the manifest names outside `files`; an artifact alone may be a folder of them. */
+    /** Every path of a file that the manifest names outside `files`, but artifacts, which may be folders. */
     val neededFiles: List<String>
-        get() = listOf(labels) + golden.image + golden.logits + stages.flatMap { it.files }
+        get() = listOf(labels) + golden.image + golden.logits + stages.flatMap { stage -> stage.compiled.map { it.file } }
 
     /** Of the pixels that a stage takes. */
     fun imageSize(stage: Int): ImageSize = stages[stage].image ?: ImageSize(preprocessing.size, preprocessing.resize)

@@ -105,9 +105,6 @@ data class StageSpec(
             "$name: two compiled files for one chip and backend"
         }
     }
-
-    /** What it runs: its artifact, a file or a folder, and what is compiled of it. */
-    val files: List<String> get() = listOf(artifact) + compiled.map { it.file }
 }
 
 @Serializable

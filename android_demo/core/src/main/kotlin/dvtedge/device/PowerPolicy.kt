@@ -193,7 +193,7 @@ fun choose(
 }
 
 /** Rows that may be chosen: all, or the certified ones, or the costliest where none is certified. */
-private fun allowedRows(
+fun allowedRows(
     policy: PowerPolicy,
     table: PowerTable,
 ): List<Int> {
@@ -203,7 +203,7 @@ private fun allowedRows(
 }
 
 /** [wanted] if it is allowed, else the next costlier one that is, else the costliest that is. */
-private fun certifiedRow(
+fun certifiedRow(
     allowed: List<Int>,
     wanted: Int,
 ): Int = allowed.find { it >= wanted } ?: allowed.last()

@@ -84,7 +84,7 @@ fun resizedShape(
     return scaled(width).toInt() to scaled(height).toInt()
 }
 
-internal fun checkPixels(
+fun checkPixels(
     what: String,
     width: Int,
     height: Int,
@@ -198,11 +198,11 @@ private fun rgbOf(
 
 private val TURNS = mapOf(0 to 1, 90 to 6, 180 to 3, 270 to 8) // clockwise degrees -> EXIF's orientation
 
-/** [image] turned upright by its EXIF [orientation], 1 to 8; any other value turns nothing. */
+/** [image] turned upright by its EXIF [orientation], 1 to 8, as a copy; any other value turns nothing. */
 fun upright(
-    image: RgbImage,
+    image: RgbSource,
     orientation: Int,
-): RgbImage {
+): RgbSource {
     if (orientation !in 2..8) return image
     val turned = Turned(image.width, image.height, orientation)
     val row = IntArray(image.width)

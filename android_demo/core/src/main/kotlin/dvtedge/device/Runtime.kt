@@ -3,6 +3,7 @@ package dvtedge.device
 import java.nio.ByteBuffer
 import java.util.concurrent.CancellationException
 import java.util.concurrent.ConcurrentLinkedQueue
+import java.util.concurrent.atomic.AtomicReferenceArray
 import java.util.concurrent.locks.ReentrantReadWriteLock
 import kotlin.concurrent.read
 import kotlin.concurrent.write
@@ -72,7 +73,7 @@ class Runtime(
     private var remembered = Memory()
     private val loading = manifest.stages.map { Any() }
     private val buffers = ConcurrentLinkedQueue<ByteBuffer>() // of pixels, that no call is using
-    private val runners = arrayOfNulls<StageRunner>(manifest.stages.size)
+    private val runners = AtomicReferenceArray<StageRunner?>(manifest.stages.size) // set under `loading`, read without
     private val inUse = ReentrantReadWriteLock() // read: a call is inside; write: closing
     private var closed = false
 
@@ -87,11 +88,11 @@ class Runtime(
     /** What the policy remembers. */
     val memory: Memory get() = synchronized(memoryLock) { remembered }
 
-    /** Which stages are loaded. */
-    val loaded: List<Boolean> get() = runners.indices.map { k -> synchronized(loading[k]) { runners[k] != null } }
+    /** Which stages are loaded. This and [backends] wait for no stage that loads. */
+    val loaded: List<Boolean> get() = manifest.stages.indices.map { runners[it] != null }
 
     /** What really runs each stage, null where it is not loaded. */
-    val backends: List<String?> get() = runners.indices.map { k -> synchronized(loading[k]) { runners[k]?.backend } }
+    val backends: List<String?> get() = manifest.stages.indices.map { runners[it]?.backend }
 
     /** The bundle's operating point of that name, or its default one. */
     fun point(name: String?): OperatingPoint = manifest.operatingPoint(name ?: manifest.defaultOperatingPoint)
@@ -205,10 +206,7 @@ class Runtime(
     /** Unload every stage, once no call is inside; a later call loads them again. For an app that is short of memory. */
     fun unload() =
         inUse.write {
-            for (index in runners.indices) {
-                runners[index]?.close()
-                runners[index] = null
-            }
+            manifest.stages.indices.forEach { runners.getAndSet(it, null)?.close() }
             buffers.clear()
         }
 
@@ -229,7 +227,7 @@ class Runtime(
     private fun runner(index: Int): StageRunner =
         synchronized(loading[index]) {
             runners[index] ?: CheckedRunner
-                .load(loader, bundle.artifact(index), manifest.stages[index], manifest.backend, threads)
+                .load(loader, manifest.stages[index], manifest.backend, threads) { bundle.artifact(index) }
                 .also { runners[index] = it }
         }
 

@@ -97,13 +97,13 @@ internal class CheckedRunner private constructor(
     companion object {
         fun load(
             loader: LoadStage,
-            artifact: Artifact,
             stage: StageSpec,
             backend: String,
             threads: Int,
+            artifact: () -> Artifact,
         ): StageRunner =
-            guarded("${stage.name}: ${artifact.name} cannot be loaded") {
-                CheckedRunner(loader.load(artifact, stage, backend, threads), stage)
+            guarded("${stage.name}: ${stage.artifact} cannot be loaded") {
+                CheckedRunner(loader.load(artifact(), stage, backend, threads), stage)
             }
 
         private fun <T> guarded(

@@ -21,7 +21,7 @@ private val ESCAPES =
         'r' to '\r',
         't' to '\t',
     )
-private val NUMBER = Regex("""-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?""")
+private val DIGITS = '0'..'9'
 
 /**
  * One strict JSON value, of the dialect in docs/bundle.md, which is the same in every language.
@@ -71,7 +71,7 @@ private class StrictJson(
             't' -> word("true", true)
             'f' -> word("false", false)
             'n' -> word("null", null)
-            else -> if (next == '-' || next in '0'..'9') number() else refuse("a value")
+            else -> if (next == '-' || next in DIGITS) number() else refuse("a value")
         }
     }
 
@@ -146,8 +146,15 @@ private class StrictJson(
     }
 
     private fun number(): Any {
-        val token = NUMBER.matchAt(text, at)?.value ?: refuse("a number")
-        at += token.length
+        val start = at
+        skip("-")
+        if (!skip("0")) digits()
+        if (skip(".")) digits()
+        if (skip("eE")) {
+            skip("+-")
+            digits()
+        }
+        val token = text.substring(start, at)
         require(token.length <= MAX_NUMBER) { "the number ${token.take(40)}... is too long" }
         if (token.none { it in ".eE" }) {
             val value = if (token.length <= 17) token.toLong() else Long.MAX_VALUE
@@ -155,6 +162,19 @@ private class StrictJson(
             return value
         }
         return token.toDouble().also { require(it.isFinite()) { "the number ${token.take(40)} is not finite in float64" } }
+    }
+
+    /** At least one digit, and all that follow it. */
+    private fun digits() {
+        if (peek() !in DIGITS) refuse("a digit")
+        while (peek() in DIGITS) at += 1
+    }
+
+    /** Passes over the next character where it is one of [any]. */
+    private fun skip(any: String): Boolean {
+        val found = peek()?.let { it in any } == true
+        if (found) at += 1
+        return found
     }
 
     private fun <T> word(

@@ -54,6 +54,32 @@ class DeviceLogTest {
         )
     }
 
+    /** A line that no reader takes is not written. */
+    @Test
+    fun aLineOverOneMebibyteIsRefused() {
+        val short = encode(ErrorRecord(1.0, "DataError", "")).size
+        assertEquals(1 shl 20, encode(ErrorRecord(1.0, "DataError", "x".repeat((1 shl 20) - short))).size)
+        assertThrows<IllegalArgumentException> { encode(ErrorRecord(1.0, "DataError", "x".repeat((1 shl 20) - short + 1))) }
+    }
+
+    /** An error's message names no file, neither ours nor those that an engine tells of; nor what a foreign error says. */
+    @Test
+    fun errorsNameNoFiles() {
+        val foreign = IOException("/data/data/x/My model.onnx: gone")
+        val cases =
+            mapOf(
+                BundleError("/data/user/0/My bundle.zip: 'labels.json' has 3 bytes") to "...: '...' has 3 bytes",
+                EngineError("stage0: stage0.onnx did not run (${cause(foreign)})", foreign) to
+                    "stage0: ... did not run (IOException)",
+                DataError("an image of 3x4 in 0.5 bytes") to "an image of 3x4 in 0.5 bytes",
+                foreign to "IOException",
+                OutOfMemoryError("2 GB") to "OutOfMemoryError",
+            )
+        for ((error, message) in cases) {
+            assertEquals(ErrorRecord(1.0, error.javaClass.simpleName, message, "7"), ErrorRecord.of(error, 1.0, "7"))
+        }
+    }
+
     private fun headerOf(json: Json) =
         LogHeader(
             json["bundle_sha256"].string,

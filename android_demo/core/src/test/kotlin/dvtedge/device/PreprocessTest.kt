@@ -35,7 +35,7 @@ class PreprocessTest {
             val orientation = exifOrientation(File(GOLDEN, "preprocess/exif-${case.int}.png").readBytes())
             assertEquals(case.int, orientation)
             val turned = upright(RgbImage(decoded.width, decoded.height, bytes.toByteArray()), orientation)
-            assertArrayEquals(File(GOLDEN, "preprocess/exif-${case.int}.rgb").readBytes(), turned.bytes)
+            assertArrayEquals(File(GOLDEN, "preprocess/exif-${case.int}.rgb").readBytes(), (turned as RgbImage).bytes)
         }
 
     /** Of every format that has EXIF; XMP's is not read. */

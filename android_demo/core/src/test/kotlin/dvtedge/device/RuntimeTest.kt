@@ -9,15 +9,23 @@ import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.assertThrows
+import org.junit.jupiter.api.io.TempDir
+import java.io.File
+import java.io.RandomAccessFile
+import java.security.MessageDigest
 import java.util.concurrent.Callable
 import java.util.concurrent.CancellationException
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.Executors
 import java.util.concurrent.TimeUnit
+import java.util.zip.ZipFile
 import kotlin.concurrent.thread
 
 /** The runtime around a hand-written engine: what loads when, what a fault leaves behind, and what is closed. */
 class RuntimeTest {
+    @TempDir
+    lateinit var folder: File
+
     private var answer: (Int) -> FloatArray = { SURE }
     private val engine = FakeEngine { answer(it) }
     private val runtimes = ArrayList<Runtime>()
@@ -141,6 +149,69 @@ class RuntimeTest {
         assertThrows<EngineError> { runtime.run() }
         broken = false
         runtime.run()
+    }
+
+    /** An artifact for which there is no memory is an own error too, and the other stages still run. */
+    @Test
+    fun anArtifactBeyondMemory() {
+        val bundle = bundleOf(artifactSize = java.lang.Runtime.getRuntime().maxMemory())
+        val runtime = Runtime(bundle, thresholds = listOf(9.0, 9.0, 0.0), loader = engine).also { runtimes += it }
+        answer = { UNSURE }
+        val error = assertThrows<EngineError> { runtime.run() }
+        assertEquals("stage2: stage2.bin cannot be loaded (out of memory)", error.message)
+        assertEquals(1, runtime.run(DeviceState(maxStage = 1)).exit)
+    }
+
+    /** The fake bundle as a folder, the last artifact of so many zeros. */
+    private fun bundleOf(artifactSize: Long): CascadeBundle {
+        ZipFile(File(GOLDEN, "bundles/good-deflated.zip")).use { zip ->
+            for (entry in zip.entries()) {
+                val file = File(folder, entry.name).also { it.parentFile.mkdirs() }
+                file.writeBytes(zip.getInputStream(entry).readBytes())
+            }
+        }
+        RandomAccessFile(File(folder, "stage2.bin"), "rw").use {
+            it.setLength(0)
+            it.setLength(artifactSize)
+        }
+        val zeros = MessageDigest.getInstance("SHA-256")
+        val chunk = ByteArray(1 shl 20)
+        repeat((artifactSize / chunk.size).toInt()) { zeros.update(chunk) }
+        zeros.update(chunk, 0, (artifactSize % chunk.size).toInt())
+        val manifest = File(folder, "manifest.json")
+        val spec = fakeBundle().manifest.files.getValue("stage2.bin")
+        val text = manifest.readText()
+        assertTrue(spec.sha256 in text)
+        val entry = Regex(""""stage2.bin"\s*:\s*\{[^}]*\}""")
+        manifest.writeText(text.replace(entry, """"stage2.bin":{"sha256":"${hex(zeros.digest())}","size":$artifactSize}"""))
+        return CascadeBundle.open(folder)
+    }
+
+    /** A screen asks what runs the stages while one of them loads, and is answered at once. */
+    @Test
+    fun whatIsLoadedIsToldWhileAStageLoads() {
+        val inside = CountDownLatch(1)
+        val goOn = CountDownLatch(1)
+        val loader =
+            LoadStage {
+                artifact,
+                stage,
+                backend,
+                threads,
+                ->
+                inside.countDown()
+                goOn.await()
+                engine.load(artifact, stage, backend, threads)
+            }
+        val runtime = Runtime(fakeBundle(), loader = loader).also { runtimes += it }
+        val loading = thread { runtime.load(0) }
+        inside.await()
+        val asking = thread { assertEquals(listOf(null, null, null), runtime.backends) }
+        asking.join(5_000)
+        assertFalse(asking.isAlive)
+        goOn.countDown()
+        loading.join()
+        assertEquals(listOf(true, false, false), runtime.loaded)
     }
 
     /** Cancelled half-way: no later stage runs, and what was in work is closed. */

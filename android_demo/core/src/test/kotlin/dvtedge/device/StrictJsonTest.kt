@@ -2,6 +2,7 @@ package dvtedge.device
 
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.TestFactory
 import org.junit.jupiter.api.assertThrows
 
@@ -17,6 +18,25 @@ class StrictJsonTest {
                 val error = assertThrows<SchemaError> { parseJson(contentOf(case), "x") }
                 assertTrue(error.message!!.length < 300 && '\n' !in error.message!!)
             }
+        }
+
+    /** Every text of up to five of a number's characters is a number exactly where RFC 8259 says so. */
+    @Test
+    fun numbers() {
+        val grammar = Regex("""-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?""")
+        var texts = listOf("")
+        repeat(5) {
+            texts = texts.flatMap { text -> "-+.eE01".map { text + it } }
+            for (text in texts) assertEquals(grammar.matches(text), isNumber(text), text)
+        }
+        assertEquals(-12.5e-1, parseJson("-12.5e-1".toByteArray(), "x"))
+    }
+
+    private fun isNumber(text: String): Boolean =
+        try {
+            parseJson("[$text]".toByteArray(), "x").let { true }
+        } catch (error: SchemaError) {
+            "not finite" in error.message.orEmpty() || "beyond" in error.message.orEmpty()
         }
 
     private fun contentOf(case: Json): ByteArray =
