@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from fnmatch import fnmatch
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -38,6 +39,24 @@ def test_every_entry_of_the_package_is_a_room_or_the_ground() -> None:
     assert len(entries) <= 15, sorted(entries)
     named = set(re.findall(r"`(\w+/|\w+\.py)`", (ROOT / "docs/design.md").read_text()))
     assert {f"{e}/" if (PACKAGE / e).is_dir() else e for e in entries} <= named
+
+
+def named_in(room: str) -> set[str]:
+    """The modules, or patterns of them, that docs/design.md names as a room's; the device's in a table too."""
+    _, _, mirrored = (ROOT / "docs/design.md").read_text().partition("## What the phones mirror")
+    table, _, rooms = mirrored.partition("## In each room")
+    lines = re.search(rf"^{room}/ .*\n(?: .*\n)*", rooms, re.MULTILINE)
+    assert lines, f"{room}/ is not in docs/design.md"
+    return set(re.findall(r"[\w*]+\.py", lines[0] + (table if room == "device" else "")))
+
+
+@pytest.mark.parametrize("room", [path.parent.name for path in sorted(PACKAGE.glob("*/__init__.py"))])
+def test_the_design_names_every_module_of_a_room(room: str) -> None:
+    names = named_in(room)
+    modules = [path.name for path in (PACKAGE / room).glob("*.py") if path.name != "__init__.py"]
+    assert not [m for m in modules if not any(fnmatch(m, name) for name in names)], "not in docs/design.md"
+    if room != "device":  # whose table says what is mirrored of another room
+        assert not [name for name in names if not any(fnmatch(m, name) for m in modules)], "no such module"
 
 
 WRONG = {

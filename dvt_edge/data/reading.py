@@ -1,7 +1,7 @@
 """Images with labels, wherever they lie: CIFAR in torchvision's layout, lists, an ImageFolder, an .npz, loose files.
 
 `open_images` gives them to calibration, validation and the command line, decoded one at a time;
-`open_training_data` gives PIL images to the trainer. Needs no torch.
+the trainer's come through `dealing.open_training_data`, as sets of the same kind. Needs no torch.
 """
 
 from __future__ import annotations

@@ -12,11 +12,6 @@ from dvt_edge.network.config import CascadeConfig
 from dvt_edge.network.pixels import EvaluationImages, normalise
 
 
-def exit_accuracy(model: nn.Module, config: CascadeConfig, images: LabelledImages, batch: int = 256) -> list[float]:
-    """Top-1 per exit, a fraction; in float32."""
-    return exit_accuracies(model, config, images, batch)["top1"]
-
-
 def exit_accuracies(
     model: nn.Module, config: CascadeConfig, images: LabelledImages, batch: int = 256
 ) -> dict[str, list[float]]:

@@ -65,36 +65,10 @@ def config_from_timm(
     return config_of(skeleton(name), name, num_classes, depth=depth, image_size=image_size)
 
 
-def cascade_from_timm(
-    name: str,
-    *,
-    num_classes: int | None = None,
-    pretrained: bool = False,
-    grids: tuple[int, ...] | None = None,
-    pretrained_file: str | os.PathLike[str] | None = None,
-    depth: int | None = None,
-    image_size: int | None = None,
-) -> Cascade:
-    """A cascade with that timm model as the backbone of every stage.
-
-    `pretrained` fetches timm's weights for the name; `pretrained_file` reads them from a file in any format that
-    timm loads for it. Either is copied into each stage, resampled to its token grid. `num_classes` defaults to the
-    weights' own; another count leaves the heads freshly drawn. Without weights the cascade is drawn as usual.
-    `depth` and `image_size` are as for `config_from_timm`.
-
-    Raises ConfigError as `config_from_timm` does, CheckpointError for weights that timm cannot get or load.
-    """
-    model = skeleton(name)
-    if weights := pretrained or pretrained_file is not None:
-        model = load_pretrained(name, pretrained_file)
-    cascade = Cascade(config_of(model, name, num_classes, grids, depth, image_size))
-    if weights:
-        copy_backbone(model, cascade)
-    return cascade
-
-
 def load_backbone(cascade: Cascade, name: str, file: str | os.PathLike[str] | None) -> None:
     """Copy weights of timm model `name`, of `file` or else timm's own, into every stage of a cascade over it.
+
+    The file has any form that timm loads for the name. Where it has another class count, the heads stay as they are.
 
     Raises ConfigError where the cascade is not over that model, CheckpointError for weights that cannot be loaded.
     """

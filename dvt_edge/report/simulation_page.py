@@ -1,4 +1,4 @@
-"""The report of `dvt-edge simulate`: one self-contained HTML file drawn from `simulation_summary.summarize` alone."""
+"""The report of `dvt-edge simulate`: one self-contained HTML file drawn from `summary.summarize` alone."""
 
 from __future__ import annotations
 

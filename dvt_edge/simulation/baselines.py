@@ -97,16 +97,17 @@ class PlanChooser:
         pass
 
 
-def best_plan(scenario: Scenario, allow_uncertified: bool) -> Plan:
+def best_plan(scenario: Scenario, allow_uncertified: bool, replay: Replay | None = None) -> Plan:
     """The clairvoyant's plan. Memory grows with the number of ticks, not of images.
 
     Where a point takes more time than a tick has, it counts as many of its images as there is time for; heat and chance
-    may have more dropped. Raises SimulationError without a target or labels.
+    may have more dropped. `replay` is of the scenario, made where it is not given. Raises SimulationError without a
+    target or labels.
     """
     target_s = scenario.target_s
     if target_s is None:
         raise SimulationError("the clairvoyant policy needs a target lifetime")
-    replay = Replay(scenario.logits, scenario.confidence, scenario.points, scenario.seed, scenario.shift)
+    replay = replay or Replay(scenario.logits, scenario.confidence, scenario.points, scenario.seed, scenario.shift)
     if not replay.labelled:
         raise SimulationError(f"{scenario.logits.about.data}: no labels, so no accuracy to plan for")
     policy = PowerPolicy(scenario.points[0].name, allow_uncertified=allow_uncertified)

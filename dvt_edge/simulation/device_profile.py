@@ -178,7 +178,7 @@ class CountedEstimate:
 
 @dataclass(frozen=True)
 class MeasuredStages:
-    """Stage costs of one artifact, medians and means of a device's log: `device_log.measure`."""
+    """Stage costs of one artifact, medians and means of a device's log: `measured_profile.stage_costs`."""
 
     target: str
     artifact_sha256: str  # CascadeBundle.artifacts_sha256

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from dvt_edge.data.shipped import shipped, shipped_or_given
+from dvt_edge.data.shipped import shipped_or_given
 from dvt_edge.device.power_policy import PowerPolicy
 from dvt_edge.device.schema import read_json, require
 from dvt_edge.simulation.device_profile import DeviceProfile, changed
@@ -146,10 +146,6 @@ class Fleet:
         require(whole, f"control_s {self.control_s:g}; expected a divisor of a day's 86400 s, at least 1")
         require(0 <= self.level_step <= 1, f"level_step {self.level_step:g}; expected 0 to 1")
         require(0 <= self.deadline_s < math.inf, f"deadline_s {self.deadline_s:g}; expected 0 or more")
-
-
-def shipped_fleets() -> tuple[str, ...]:
-    return tuple(shipped(SHIPPED))
 
 
 def fleet_path(name: str | Path) -> Path:

@@ -77,6 +77,10 @@ class Parts:
         allow = self.fleet.allow_uncertified
         return uncertified_allowed(self.points) if allow is None else allow
 
+    def replay(self, logits: ExitLogits) -> Replay:
+        """Raises SimulationError for logits of another cascade than the points, or that are not finite."""
+        return Replay(logits, self.confidence, self.points, self.fleet.seed)
+
     def power_policies(self, table: PowerTable) -> dict[str, PowerPolicy]:
         """The standard policies and the fleet's own. Raises SimulationError where one of them has a standard name."""
         return with_own(standard_policies(table, self.default, self.allow_uncertified), self.fleet.own_policies)
@@ -116,22 +120,26 @@ def scenario_of_device(parts: Parts, logits: ExitLogits, drawn: Drawn) -> Scenar
     )
 
 
-def simulate_device(parts: Parts, logits: ExitLogits, number: int) -> Iterator[dict[str, Any]]:
-    """A row for each policy and day of device `number`: the columns of `fleet_run.columns`."""
-    fleet = parts.fleet
+def simulate_device(parts: Parts, images: Replay, number: int) -> Iterator[dict[str, Any]]:
+    """A row for each policy and day of device `number`: the columns of `fleet_run.columns`.
+
+    `images` are those of all devices, in any order: each device has its own.
+    """
+    fleet, logits = parts.fleet, images.logits
     drawn = draw(fleet, number, parts.profiles)
     scenario = scenario_of_device(parts, logits, drawn)
+    replay = images.reordered(scenario.seed)
     table = scenario.power_table
     policies, names = parts.power_policies(table), parts.policy_names(table)
     charge_s = drawn.charge_hour * HOUR % DAY if drawn.charge_w else None
     choosers: dict[str, Chooser] = {}
-    plan = best_plan(scenario, parts.allow_uncertified) if CLAIRVOYANT in names and logits.labels is not None else None
+    planned = CLAIRVOYANT in names and logits.labels is not None
+    plan = best_plan(scenario, parts.allow_uncertified, replay) if planned else None
     for name in names:
         if name != CLAIRVOYANT:
             choosers[name] = UntilCharger(PolicyChooser(policies[name], table), charge_s, fleet.days * DAY)
         elif plan is not None:
             choosers[name] = PlanChooser(plan, table)
-    replay = Replay(logits, parts.confidence, parts.points, scenario.seed)
     devices = [Device(name, scenario, replay, chooser) for name, chooser in choosers.items()]
     days = [DayCount(device, drawn, plan.bound if plan else None) for device in devices]
     a_day = round(DAY / fleet.control_s)

@@ -35,7 +35,6 @@ from dvt_edge.simulation.device_profile import changed, open_profile, own_macs, 
 from dvt_edge.simulation.fleet import draw, fleet_path, open_fleet
 from dvt_edge.simulation.fleet_device import TALLIED, Parts, scenario_of_device, simulate_device
 from dvt_edge.simulation.fleet_engines import Engine, compute
-from dvt_edge.simulation.replay import Replay
 from dvt_edge.simulation.workload import DAY, HOUR
 from dvt_edge.version import __version__
 
@@ -129,7 +128,7 @@ def run_fleet(
 def check_fit(parts: Parts, logits: ExitLogits) -> None:
     """Builds what the first device of each kind needs, so that errors come before the first file."""
     pyarrow_or_error()
-    Replay(logits, parts.confidence, parts.points, parts.fleet.seed)
+    parts.replay(logits)
     drawn = draw(parts.fleet, 0, parts.profiles)
     for kind in parts.fleet.kinds:
         scenario = scenario_of_device(parts, logits, dataclasses.replace(drawn, kind=kind.name))
@@ -171,9 +170,9 @@ def simulate_chunk(parts: Parts, logits_folder: Path, chunk: int) -> bytes:
     import pyarrow
     from pyarrow import parquet
 
-    logits = open_logits(logits_folder)
+    images = parts.replay(open_logits(logits_folder))
     numbers = range(chunk * CHUNK, min((chunk + 1) * CHUNK, parts.fleet.devices))
-    rows = [row for number in numbers for row in simulate_device(parts, logits, number)]
+    rows = [row for number in numbers for row in simulate_device(parts, images, number)]
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(pyarrow.Table.from_pylist(rows, columns(parts)), sink)
     return sink.getvalue().to_pybytes()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dvt_edge.device.device_log import ImageRecord, StateRecord
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.errors import SchemaError
+from dvt_edge.validation.log_batches import JUMP_S
 
 Array = NDArray[np.float64]
 
@@ -23,7 +24,6 @@ LEAST_V, MOST_V = 2.5, 10.0  # of its battery
 UNSUPPORTED = 2**31 - 1  # microamperes: at and beyond it an API says that it has none
 GAP_S = 3.0  # between samples: longer ones say nothing of the time between
 LAG_S = 10.0  # of a gauge, at most
-JUMP_S = 1.0  # that `time_s` may gain on `awake_s` with the screen on
 
 
 @dataclass

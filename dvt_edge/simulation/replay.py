@@ -6,6 +6,7 @@ so that a tick of the simulator costs the same for ten images as for ten thousan
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,6 +72,11 @@ class Stream:
         return self.exits[np.arange(first, first + count) % self.size]
 
 
+def dice(seed: int) -> np.random.Generator:
+    """For the order of the images; arrivals have streams of their own."""
+    return np.random.default_rng((seed, 2))
+
+
 class Replay:
     """The streams of one set of images, made when they are first needed. Without labels none counts as right.
 
@@ -108,7 +114,7 @@ class Replay:
             confidences(logits.logits[:, k], t, confidence.measure) for k, t in enumerate(confidence.temperature)
         ]
         self.values = np.stack(columns, axis=1)
-        random = np.random.default_rng((seed, 2))
+        random = dice(seed)
         self.orders = [random.permutation(len(logits))]
         if shift is not None:
             rank = np.empty(len(logits))
@@ -117,6 +123,13 @@ class Replay:
             self.orders.append(random.choice(len(logits), size=len(logits), p=weights / weights.sum()))
         self.shift_s = np.inf if shift is None else shift.at_s
         self.streams: dict[tuple[bool, int, int | None], Stream] = {}
+
+    def reordered(self, seed: int) -> Replay:
+        """The same images in another seeded order, without a shift: what does not depend on the order is kept."""
+        other = copy.copy(self)
+        other.orders = [dice(seed).permutation(len(self.logits))]
+        other.shift_s, other.streams = np.inf, {}
+        return other
 
     @cached_property
     def correct(self) -> NDArray[np.bool_] | None:

@@ -18,7 +18,7 @@ from dvt_edge.simulation.baselines import Comparison
 from dvt_edge.simulation.device_profile import changed
 from dvt_edge.simulation.outcome import Outcome
 from dvt_edge.simulation.simulator import Scenario
-from dvt_edge.simulation.workload import Workload
+from dvt_edge.simulation.workload import HOUR, Workload
 from dvt_edge.version import __version__
 
 CAPACITIES = (0.7, 0.85, 1.0, 1.15)  # times the profile's
@@ -34,7 +34,7 @@ def summarize(
     command: str,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """For JSON and for `simulation_report.write_simulation_report`; `again` compares the same policies elsewhere.
+    """For JSON and for `simulation_page.write_simulation_report`; `again` compares the same policies elsewhere.
 
     `basis` says of each part of the profile whether it was measured or estimated, and from what.
     """
@@ -58,7 +58,7 @@ def summarize(
         "model": about.name,
         "images": about.images,
         "workload": workload_words(scenario.workload),
-        "charging_h": [[w.start_s / 3600, w.end_s / 3600] for w in getattr(scenario.workload, "charging", ())],
+        "charging_h": [[w.start_s / HOUR, w.end_s / HOUR] for w in getattr(scenario.workload, "charging", ())],
         "deadline_s": scenario.deadline_s,
         "believed": None if scenario.believed is None else dataclasses.asdict(scenario.believed),
         "counter": scenario.counter,

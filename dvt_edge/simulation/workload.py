@@ -98,11 +98,16 @@ def check_ticks(count: float, control_s: float) -> None:
     check(count <= MOST_TICKS, f"{count:g} ticks of {control_s:g} s; expected at most {MOST_TICKS:,}: larger ones")
 
 
-def tick_edges(duration_s: float, control_s: float) -> Iterator[tuple[int, float, float]]:
-    """Number, start and end of each tick; the last one may be shorter."""
+def tick_count(duration_s: float, control_s: float) -> int:
+    """A rest that is but a rounding of the division is no tick."""
     count = duration_s / control_s - 1e-9
     check_ticks(count, control_s)
-    for k in range(math.ceil(count)):
+    return math.ceil(count)
+
+
+def tick_edges(duration_s: float, control_s: float) -> Iterator[tuple[int, float, float]]:
+    """Number, start and end of each tick; the last one may be shorter."""
+    for k in range(tick_count(duration_s, control_s)):
         yield k, k * control_s, min((k + 1) * control_s, duration_s)
 
 
@@ -210,7 +215,10 @@ class Diurnal:
     def ticks(self, control_s: float) -> Iterator[Tick]:
         counts = np.random.default_rng((self.seed, 0))
         for k, start, end in tick_edges(self.duration_s, control_s):
-            count = int(counts.poisson(max(0.0, self.expected(start, end))))
+            mean = max(0.0, self.expected(start, end))
+            found = f"{mean:g} images on average in one tick of {end - start:g} s"
+            check(mean <= MOST_IMAGES, f"{found}; expected at most {MOST_IMAGES:,}: give a smaller control_s")
+            count = int(counts.poisson(mean))
             charge = charged_j(self.charging, start, end), is_charging(self.charging, start)
             yield RandomTick(self, (self.seed, 1, k), start, end - start, count, *charge)
 
@@ -265,12 +273,17 @@ class Trace:
 
     def ticks(self, control_s: float) -> Iterator[Tick]:
         end_s = math.inf if self.duration_s is None else self.duration_s
+        total = tick_count(end_s, control_s) if math.isfinite(end_s) else math.inf
         watts, charge_j, charging, charged_until = 0.0, 0.0, False, 0.0
         arrivals: list[float] = []
         k = 0
 
-        def made(until: float) -> Tick:
+        def end_of(number: int) -> float:
+            return (number + 1) * control_s if number + 1 < total else end_s
+
+        def made() -> Tick:
             nonlocal arrivals, charge_j, charging, charged_until
+            until = end_of(k)
             charge_j += watts * (until - charged_until)
             tick = TraceTick(k * control_s, until - k * control_s, arrivals, charge_j, charging)
             arrivals, charge_j, charging, charged_until = [], 0.0, watts > 0, until
@@ -280,8 +293,8 @@ class Trace:
             if time_s >= end_s:
                 break
             check_ticks(time_s / control_s, control_s)
-            while time_s >= (k + 1) * control_s:
-                yield made((k + 1) * control_s)
+            while time_s >= end_of(k):
+                yield made()
                 k += 1
             if new_watts is None:
                 arrivals.append(time_s)
@@ -290,10 +303,9 @@ class Trace:
                 charge_j += watts * (time_s - charged_until)
                 watts, charged_until = new_watts, time_s
                 charging = watts > 0 if time_s == k * control_s else charging
-        last = (k + 1) * control_s if math.isinf(end_s) else end_s
-        check_ticks(last / control_s - 1, control_s)
-        while k * control_s < last:
-            yield made(min((k + 1) * control_s, last))
+        last = k + 1 if math.isinf(total) else total
+        while k < last:
+            yield made()
             k += 1
 
 

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from dvt_edge.calibration import risk
-from dvt_edge.calibration.risk import LOWEST, certify, images_needed, p_values, passes, upper_bound
+from dvt_edge.calibration.risk import LOWEST, certify, images_needed, p_values, passes
 from dvt_edge.errors import DataError
 
 DRAWS = 2000
@@ -125,6 +125,15 @@ def test_p_values_against_scipy_and_the_formula() -> None:
     divergence = 0.015 * np.log(0.015 / 0.05) + 0.985 * np.log(0.985 / 0.95)
     assert hb[:2] == pytest.approx([0.95**200, min(np.exp(-200 * divergence), np.e * tail[1])])
     assert hb[2] == pytest.approx(1.0)
+
+
+def upper_bound(losses: np.ndarray, delta: float, method: str, lowest: int = 0) -> float:
+    """The smallest epsilon, to 1e-6, that (images,) losses certify at `delta`; 1 where none does."""
+    low, high = 0.0, 1.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (low, middle) if passes(losses[:, None], middle, delta, method, lowest)[0] else (middle, high)
+    return high
 
 
 @pytest.mark.parametrize("method", ["hoeffding-bentkus", "wsr", "binomial"])

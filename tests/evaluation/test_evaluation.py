@@ -542,7 +542,9 @@ def test_two_bundles_of_one_target_are_refused(zoo_bundle: CascadeBundle, tmp_pa
 
 def test_stages_of_several_image_sizes_have_no_one_set_of_pixels(zoo_bundle: CascadeBundle) -> None:
     manifest = zoo_bundle.manifest
-    smaller = dataclasses.replace(manifest.stages[1], image=ImageSize(16, 16))
+    stage = manifest.stages[1]
+    image = dataclasses.replace(stage.inputs[0], shape=(1, 16, 16, 3))
+    smaller = dataclasses.replace(stage, image=ImageSize(16, 16), inputs=(image, *stage.inputs[1:]))
     other = dataclasses.replace(manifest, stages=(manifest.stages[0], smaller, manifest.stages[2]))
     runtime = types.SimpleNamespace(manifest=other)
     with pytest.raises(DataError, match="stages of several image sizes"):

@@ -20,7 +20,6 @@ from dvt_edge.network.config import CascadeConfig
 from dvt_edge.network.presets import config_for
 from dvt_edge.network.stages import StageChain, split
 from dvt_edge.network.timm_backbone import (
-    cascade_from_timm,
     config_from_timm,
     config_of,
     copy_backbone,
@@ -49,6 +48,14 @@ def vit_file(vit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("timm") / "vit.pth"
     torch.save({"model": vit.state_dict()}, file)
     return file
+
+
+def cascade_of(file: Path | None, name: str = SMALL, grids: tuple[int, ...] | None = None, **options: Any) -> Cascade:
+    """As training makes it: the configuration of a timm model, and then weights in every stage."""
+    config = config_from_timm(name, **options)
+    cascade = Cascade(config.replace(grids=grids or config.grids))
+    load_backbone(cascade, name, file)
+    return cascade
 
 
 def refused(kind: type[Exception], make: Callable[[], object]) -> str:
@@ -87,7 +94,7 @@ def test_depth_and_image_size_are_the_callers(vit: Any, vit_file: Path) -> None:
     assert config_from_timm("vit_so400m_patch14_siglip_384", num_classes=2).image_size == 27 * 14, "whole patches"
     for depth in (0, 7):
         assert "6 blocks" in refused(ConfigError, lambda depth=depth: config_from_timm(SMALL, depth=depth))
-    cascade = cascade_from_timm(SMALL, pretrained_file=vit_file, depth=2, image_size=96, num_classes=3).eval()
+    cascade = cascade_of(vit_file, depth=2, image_size=96, num_classes=3).eval()
     assert [len(stage.blocks) for stage in cascade.stages] == [2] * 3 and cascade.config.grids == (3, 5, 6)
     for index, block in enumerate(cascade.stages[2].blocks):
         assert torch.equal(block.attn.qkv.weight, vit.blocks[index].attn.qkv.weight)
@@ -178,7 +185,7 @@ def test_unknown_names_and_tags_are_refused() -> None:
 def test_a_stage_on_the_models_own_grid_gives_its_logits(vit: Any, vit_file: Path) -> None:
     """The first stage, which reuses nothing, is the timm model itself where the grids agree."""
     torch.manual_seed(1)
-    cascade = cascade_from_timm(SMALL, grids=(10, 14), pretrained_file=vit_file).eval()
+    cascade = cascade_of(vit_file, grids=(10, 14)).eval()
     image = torch.randn(2, 3, 160, 160)
     with torch.inference_mode():
         torch.testing.assert_close(cascade(image)[0], vit(image), rtol=0, atol=1e-4)
@@ -279,7 +286,7 @@ def test_reuse_and_stages_follow_the_tokens_of_every_kind(kind: str) -> None:
 
 def test_every_stage_gets_the_weights_resampled_to_its_grid(vit: Any, vit_file: Path) -> None:
     """Patch kernels and position embeddings by timm's own resampling, all other tensors as they are."""
-    cascade = cascade_from_timm(SMALL, pretrained_file=vit_file)
+    cascade = cascade_of(vit_file)
     source = vit.state_dict()
     for index, (grid, patch) in enumerate(((5, 32), (8, 20), (10, 16))):
         stage = cascade.stages[index].state_dict()
@@ -300,7 +307,7 @@ def test_every_stage_gets_the_weights_resampled_to_its_grid(vit: Any, vit_file: 
 
 def test_what_reuse_adds_starts_without_effect(vit: Any, vit_file: Path) -> None:
     """In stages with feature reuse the copied part of norm2 and fc1 is intact; beside it are ones and zeros."""
-    cascade, source = cascade_from_timm(SMALL, pretrained_file=vit_file), vit.state_dict()
+    cascade, source = cascade_of(vit_file), vit.state_dict()
     dim, width = cascade.config.dim, cascade.config.reuse_width
 
     def split(tensor: Tensor) -> tuple[Tensor, Tensor]:
@@ -328,7 +335,7 @@ def test_each_stage_starts_as_the_vit_on_its_grid(features: bool, atol: float, v
     torch.save(sharp, vit_file)  # attention that an added relation would change
     cascade = Cascade(config_from_timm(SMALL).replace(grids=(5, 10), feature_reuse=features)).eval()
     load_backbone(cascade, SMALL, vit_file)
-    alone = cascade_from_timm(SMALL, grids=(10,), pretrained_file=vit_file).eval()
+    alone = cascade_of(vit_file, grids=(10,)).eval()
     image = torch.randn(4, 3, 160, 160)
     with torch.inference_mode():
         found, expected = cascade(image)[1], alone(image)[0]
@@ -336,7 +343,7 @@ def test_each_stage_starts_as_the_vit_on_its_grid(features: bool, atol: float, v
 
 
 def test_another_class_count_keeps_the_backbone_and_draws_the_heads(vit: Any, vit_file: Path) -> None:
-    cascade = cascade_from_timm(SMALL, num_classes=7, pretrained_file=vit_file)
+    cascade = cascade_of(vit_file, num_classes=7)
     assert cascade.config.num_classes == 7
     for stage in cascade.stages:
         assert stage.head.weight.shape == (7, 64) and 0 < float(stage.head.weight.std()) < 0.05
@@ -345,7 +352,7 @@ def test_another_class_count_keeps_the_backbone_and_draws_the_heads(vit: Any, vi
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_file_with_other_classes_than_the_name_keeps_its_head(suffix: str, tmp_path: Path) -> None:
-    """A fine-tuned model's file brings its own head and class count."""
+    """A fine-tuned model's file brings its own head into a cascade of its class count."""
     tuned = timm.create_model(SMALL, num_classes=5)
     nn.init.normal_(tuned.head.weight)
     file = tmp_path / f"tuned{suffix}"
@@ -355,16 +362,17 @@ def test_a_file_with_other_classes_than_the_name_keeps_its_head(suffix: str, tmp
         from safetensors.torch import save_file
 
         save_file(tuned.state_dict(), file)
-    cascade = cascade_from_timm(SMALL, pretrained_file=file)
-    assert cascade.config.num_classes == 5
+    cascade = cascade_of(file, num_classes=5)
     assert all(torch.equal(stage.head.weight, tuned.head.weight) for stage in cascade.stages)
 
 
-def test_a_file_without_a_head_needs_a_class_count(tmp_path: Path) -> None:
-    file = tmp_path / "headless.pth"
-    torch.save(timm.create_model(SMALL, num_classes=0).state_dict(), file)
-    assert "num_classes" in refused(ConfigError, lambda: cascade_from_timm(SMALL, pretrained_file=file))
-    assert cascade_from_timm(SMALL, num_classes=3, pretrained_file=file).config.num_classes == 3
+def test_a_file_without_a_head_gives_the_backbone_alone(tmp_path: Path) -> None:
+    headless = timm.create_model(SMALL, num_classes=0)
+    torch.save(headless.state_dict(), tmp_path / "headless.pth")
+    cascade = cascade_of(tmp_path / "headless.pth", num_classes=3)
+    for stage in cascade.stages:
+        assert stage.head.weight.shape == (3, 64) and 0 < float(stage.head.weight.std()) < 0.05
+        assert torch.equal(stage.blocks[5].fc2.weight, headless.blocks[5].mlp.fc2.weight)
 
 
 @pytest.mark.parametrize("num_classes", [None, 7])
@@ -372,7 +380,7 @@ def test_weights_that_do_not_fit_are_refused(num_classes: int | None, vit: Any, 
     """A missing tensor, another model's file, no file and no weights at all: one line, even for another head."""
 
     def load(file: Path) -> str:
-        return refused(CheckpointError, lambda: cascade_from_timm(SMALL, num_classes=num_classes, pretrained_file=file))
+        return refused(CheckpointError, lambda: cascade_of(file, num_classes=num_classes))
 
     weights = vit.state_dict()
     del weights["blocks.2.mlp.fc1.weight"]
@@ -386,7 +394,7 @@ def test_weights_that_do_not_fit_are_refused(num_classes: int | None, vit: Any, 
 
 
 def test_pretrained_takes_timms_own_road(monkeypatch: pytest.MonkeyPatch, vit: Any) -> None:
-    """pretrained=True asks timm for the name's published weights and copies what it gets."""
+    """Without a file timm is asked for the name's published weights, and what it gets is copied."""
     asked: list[tuple[str, dict[str, Any]]] = []
     create = timm.create_model
 
@@ -395,7 +403,7 @@ def test_pretrained_takes_timms_own_road(monkeypatch: pytest.MonkeyPatch, vit: A
         return vit if options.get("pretrained") else create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", fetch)
-    cascade = cascade_from_timm(f"{SMALL}.r160_in1k", pretrained=True)
+    cascade = cascade_of(None, f"{SMALL}.r160_in1k")
     assert asked[-1] == (
         f"{SMALL}.r160_in1k",
         {"pretrained": True, "pretrained_cfg_overlay": None, "num_classes": None},
@@ -405,7 +413,7 @@ def test_pretrained_takes_timms_own_road(monkeypatch: pytest.MonkeyPatch, vit: A
 
 def test_a_cascade_over_a_timm_model_runs_trains_and_survives_a_file(tmp_path: Path, vit_file: Path) -> None:
     """It gives finite logits and gradients, and its file loads without timm's name being looked up."""
-    cascade = cascade_from_timm(SMALL, num_classes=4, grids=(3, 5), pretrained_file=vit_file)
+    cascade = cascade_of(vit_file, num_classes=4, grids=(3, 5))
     exits = cascade(torch.randn(1, 3, 160, 160))
     assert [tuple(z.shape) for z in exits] == [(1, 4)] * 2 and all(bool(z.isfinite().all()) for z in exits)
     torch.stack([z.square().sum() for z in exits]).sum().backward()

@@ -19,6 +19,7 @@ from support.needs import needs
 
 from dvt_edge.calibration.exit_logits import About, open_logits, seal
 from dvt_edge.cli.app import main
+from dvt_edge.data.shipped import shipped
 from dvt_edge.device.manifest import ConfidenceSpec
 from dvt_edge.device.operating_point import OperatingPoint
 from dvt_edge.device.power_policy import PowerPolicy
@@ -28,6 +29,7 @@ from dvt_edge.processes import spread
 from dvt_edge.simulation import fleet_run
 from dvt_edge.simulation.device_profile import open_profile
 from dvt_edge.simulation.fleet import (
+    SHIPPED,
     Arrivals,
     Charging,
     DeviceKind,
@@ -35,7 +37,6 @@ from dvt_edge.simulation.fleet import (
     Spread,
     draw,
     open_fleet,
-    shipped_fleets,
     workload_of,
 )
 from dvt_edge.simulation.fleet_device import Parts, UntilCharger, scenario_of_device, simulate_device
@@ -303,8 +304,9 @@ def test_logits_that_are_not_finite_write_nothing(logits: Path, tmp_path: Path) 
 def test_days_are_one_simulation_counted_by_days(logits: Path) -> None:
     """What a day leaves in the battery is what the next begins with; sums over days are the simulator's own."""
     parts, data = parts_of(), open_logits(logits)
+    images = parts.replay(data)
     for number in range(4):
-        found = list(simulate_device(parts, data, number))
+        found = list(simulate_device(parts, images, number))
         names = list(dict.fromkeys(row["policy"] for row in found))
         assert names == ["always-last", "fixed", "rules", "battery-only", "energy-queue", "clairvoyant"]
         drawn = draw(parts.fleet, number, parts.profiles)
@@ -414,7 +416,7 @@ def test_spreads_have_their_shapes() -> None:
     ],
 )
 def test_a_bad_description_is_one_line_with_its_place(place: tuple[str | int, ...], value: object, words: str) -> None:
-    (name,) = shipped_fleets()
+    (name,) = shipped(SHIPPED)
     description = json.loads((fleet_run.fleet_path(name)).read_text())
     at = description
     for step in place[:-1]:
@@ -426,7 +428,7 @@ def test_a_bad_description_is_one_line_with_its_place(place: tuple[str | int, ..
 
 
 def test_shipped_fleets_open_and_the_schema_is_the_classes() -> None:
-    for name in shipped_fleets():
+    for name in shipped(SHIPPED):
         assert open_fleet(name).name == name
     with pytest.raises(SchemaError, match="no such fleet; shipped are mixed"):
         open_fleet("other")

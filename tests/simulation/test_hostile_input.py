@@ -26,7 +26,7 @@ from dvt_edge.simulation.device_profile import DeviceProfile, open_profile
 from dvt_edge.simulation.fleet import MOST_DEVICES, Fleet, draw, open_fleet, profile_of, workload_of
 from dvt_edge.simulation.fleet_run import claim, columns, parts_of, read_rows
 from dvt_edge.simulation.simulator import Scenario, simulate
-from dvt_edge.simulation.workload import ChargeWindow, FixedRate, Poisson, Trace
+from dvt_edge.simulation.workload import ChargeWindow, Diurnal, FixedRate, Poisson, Trace
 
 ODD = (
     *(None, True, "", "nan", [], {}, [[]], {"a": 1}, "\ud800", "x" * 300),
@@ -174,6 +174,11 @@ def test_bytes_of_a_trace_that_are_no_text_are_one_line(tmp_path: Path) -> None:
 def test_more_ticks_than_anyone_waits_for_are_refused_at_once() -> None:
     with pytest.raises(WorkloadError, match=r"3.6e\+12 ticks of 1 s; expected at most 10,000,000"):
         next(FixedRate(1.0, 3.6e12).ticks(1.0))
+
+
+def test_more_random_images_in_a_tick_than_can_be_drawn_are_refused_at_once() -> None:
+    with pytest.raises(WorkloadError, match=r"1e\+20 images on average in one tick of 1e\+14 s; .* smaller control_s"):
+        next(Diurnal(1e6, 1e16).ticks(1e14))
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,22 @@ def test_a_trace_is_read_with_its_charger(tmp_path: Path) -> None:
         assert list(Trace(tmp_path / name, 12.0).ticks(5.0))[-1].seconds == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize(("duration", "control", "ticks"), [(2.1, 0.7, 3), (0.3, 0.1, 3), (5.0, 2.0, 3), (0.5, 2.0, 1)])
+def test_every_workload_has_the_same_ticks_and_none_of_a_rounding(
+    duration: float, control: float, ticks: int, tmp_path: Path
+) -> None:
+    """3 x 0.7 is less than 2.1 by 4e-16: that is no fourth tick, and the last image before 2.1 is in the third."""
+    latest = math.nextafter(duration, 0)
+    (tmp_path / "a.csv").write_text(f"time_s\n0.25\n{latest!r}\n")
+    trace = Trace(tmp_path / "a.csv", duration)
+    for load in (FixedRate(9.0, duration), Poisson(9.0, duration), trace):
+        found = [(tick.start_s, tick.seconds) for tick in load.ticks(control)]
+        assert [start for start, _ in found] == [k * control for k in range(ticks)]
+        assert sum(seconds for _, seconds in found) == pytest.approx(duration)
+        assert min(seconds for _, seconds in found) > 0.01
+    assert arrivals(trace, control).tolist() == [0.25, latest]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
