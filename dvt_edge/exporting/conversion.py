@@ -18,9 +18,9 @@ from dvt_edge.errors import packages
 from dvt_edge.exporting.exporters import Converted, exporter_for
 from dvt_edge.exporting.gate import keep_promise
 from dvt_edge.exporting.recipes import Recipe
+from dvt_edge.machine import spread
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.stages import StageChain, StageGraph, split
-from dvt_edge.processes import spread
 from dvt_edge.quiet import Report
 
 WORTHWHILE = 5_000_000  # parameters: with fewer a process of its own takes longer to start than a stage to convert

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from dvt_edge.errors import DvtEdgeError, EngineError, packages
-from dvt_edge.processes import spread
+from dvt_edge.machine import spread
 
 Engine = Literal["local", "ray"]
 Task = Callable[[int], bytes]

@@ -25,7 +25,7 @@ from dvt_edge.device.operating_point import OperatingPoint
 from dvt_edge.device.power_policy import PowerPolicy
 from dvt_edge.device.schema import from_json, parse_json, read_json, schema_of
 from dvt_edge.errors import DataError, DvtEdgeError, EngineError, SchemaError, SimulationError
-from dvt_edge.processes import spread
+from dvt_edge.machine import spread
 from dvt_edge.simulation import fleet_run
 from dvt_edge.simulation.device_profile import open_profile
 from dvt_edge.simulation.fleet import (
