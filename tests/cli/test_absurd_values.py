@@ -27,7 +27,10 @@ LISTS = {  # text options that hold numbers: how
 }
 GOOD_ZEROS = ("--mixup", "--lr", "--seed", "--skip", "--screen", "--battery", "--max-stage", "--stage")
 WHOLE = {("fleet", "--seed"), ("eval", "--seed"), ("sensitivity", "--smooth")}  # with 0 these take minutes
-COST = {("calibrate", "--stage-cost"): ["--cost", "mJ"]}  # what an option needs beside it
+COST = {
+    ("export", "--workers"): ["--limit", "40"],
+    ("calibrate", "--stage-cost"): ["--cost", "mJ"],
+}  # what an option needs beside it
 
 
 def options_of(command: str) -> list[tuple[str, type]]:

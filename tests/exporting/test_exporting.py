@@ -23,7 +23,7 @@ from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images, sample
 from dvt_edge.device.manifest import Operators
 from dvt_edge.errors import DataError, ExportError, MissingPackageError, UnknownTargetError
-from dvt_edge.exporting import exporters, pipeline
+from dvt_edge.exporting import conversion, exporters, pipeline
 from dvt_edge.exporting.gate import keep_promise
 from dvt_edge.exporting.pipeline import calibration_images
 from dvt_edge.exporting.recipes import RECIPES, recipe_for
@@ -247,7 +247,7 @@ def test_a_broken_conversion_is_caught(zoo: Cascade, tmp_path: Path, monkeypatch
     """An artifact of other weights must not pass for this cascade."""
     needs("onnxruntime")
 
-    genuine = pipeline.exporter_for(recipe_for("onnx-fp32"))
+    genuine = conversion.exporter_for(recipe_for("onnx-fp32"))
 
     def wrong(stage, recipe, calibration, folder):
         with torch.no_grad():
@@ -258,7 +258,7 @@ def test_a_broken_conversion_is_caught(zoo: Cascade, tmp_path: Path, monkeypatch
             with torch.no_grad():
                 stage.stage.head.bias -= 0.01
 
-    monkeypatch.setattr(pipeline, "exporter_for", lambda recipe: wrong)
+    monkeypatch.setattr(conversion, "exporter_for", lambda recipe: wrong)
     with pytest.raises(ExportError, match="logits is off by"):
         export(zoo, "onnx-fp32", tmp_path / "b", calibration=sample("cifar10-calibration").first(8))
 
