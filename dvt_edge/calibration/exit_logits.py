@@ -179,7 +179,7 @@ class BundleSource:
 
     def __init__(self, runtime: Runtime) -> None:
         manifest = runtime.manifest
-        if len({manifest.image_size(k) for k in range(len(manifest.stages))}) > 1:
+        if not manifest.same_pixels:
             raise DataError(f"{manifest.name}: stages of several image sizes; expected one for all")
         self.runtime, self.name, self.target = runtime, manifest.name, manifest.target
         self.artifact_sha256, self.classes, self.macs = runtime.bundle.artifacts_sha256, runtime.labels, manifest.macs

@@ -20,7 +20,7 @@ from dvt_edge.cli.options import (
     one_of,
     progress,
 )
-from dvt_edge.errors import ExportError, packages
+from dvt_edge.errors import packages
 from dvt_edge.exporting.recipes import DRAWN_IMAGES, recipe_for
 
 
@@ -81,17 +81,14 @@ def export(
     """Export a cascade into verified bundles, one a target (default: onnx-int8)."""
     recipes = [recipe_for(name) for name in target or ["onnx-int8"]]
     with packages(f"target {recipes[0].name}", recipes[0].extra):
-        from dvt_edge.device.bundle import why_not_replaceable
-        from dvt_edge.exporting.pipeline import calibration_images
+        from dvt_edge.exporting.pipeline import calibration_images, check_replaceable
         from dvt_edge.exporting.pipeline import export as run_export
         from dvt_edge.network.checkpoint import checkpoint_sha256
 
     targets = [recipe.name for recipe in recipes]
-    no_loss({"OUT": out / "any"}, checkpoint)
-    for path in [out / f"{recipe}.zip" for recipe in targets if zip_]:
+    for path in [out / f"{recipe}{end}" for recipe in targets for end in (("", ".zip") if zip_ else ("",))]:
         no_loss({"OUT": path}, checkpoint, calibration)
-        if why := why_not_replaceable(path):
-            raise ExportError(f"{path}: {why}; give another folder, nothing was replaced")
+        check_replaceable(path)
     cascade = load(checkpoint, model)
     images = calibration_images(cascade, calibration)
     for recipe in targets:

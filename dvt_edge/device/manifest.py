@@ -274,6 +274,11 @@ class Manifest:
         """Of the pixels that a stage takes."""
         return self.stages[stage].image or ImageSize(self.preprocessing.size, self.preprocessing.resize)
 
+    @property
+    def same_pixels(self) -> bool:
+        """Whether all stages take pixels of one size."""
+        return len({self.image_size(k) for k in range(len(self.stages))}) == 1
+
     def artifact_files(self, stage: int) -> tuple[str, ...]:
         """The paths in `files` of a stage's artifact: itself, or all below its folder."""
         name = self.stages[stage].artifact

@@ -119,7 +119,7 @@ def check_belongs(reader: LogReader, manifest: Manifest) -> None:
             f"{reader.path}: a log of {theirs[0]} stages and {theirs[1]} classes; {manifest.name} has {ours[0]} and "
             f"{ours[1]}"
         )
-    if len({manifest.image_size(k) for k in range(ours[0])}) > 1:
+    if not manifest.same_pixels:
         raise DataError(
             f"{manifest.name}: its stages take images of several sizes, and a log has the pixels of stage 0 only: "
             "a device's log cannot be validated"
