@@ -57,7 +57,7 @@ def validate(
         Path | None, typer.Option(help="Raw tensors that a device made of the bundle's golden images: a folder.")
     ] = None,
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="Find the first stage, and ONNX tensor, out of its band.")
+        bool, typer.Option("--bisect", help="Find the first stage, and the first tensor in it, out of its band.")
     ] = False,
     other: Annotated[
         list[Path] | None, typer.Option(help="A bundle that the device may have run by mistake; repeatable.")
@@ -132,22 +132,14 @@ def against_pytorch(
 def where_it_begins(
     comparison: Comparison, cascade: Cascade, runtime: Runtime, images: LabelledImages, bounds: Bounds
 ) -> str:
-    from dvt_edge.network.stages import split
-    from dvt_edge.validation.bisect import first_stage, first_tensor
+    from dvt_edge.validation.bisect import INSIDE, first_inside, first_stage
 
     culprit = first_stage(comparison, runtime.manifest, bounds)
     if culprit is None:
         return "every output of every stage is within its band"
-    if runtime.manifest.engine != "onnxruntime":
-        return culprit.words() + f"; what is inside a stage cannot be seen in {runtime.manifest.engine}"
-    from dvt_edge.exporting.onnxruntime_exporter import to_onnx
-    from dvt_edge.quiet import quiet
-
-    def reference(stage: int) -> bytes:
-        with quiet():
-            return bytes(to_onnx(split(cascade)[stage]).SerializeToString())
-
-    return first_tensor(culprit, cascade, runtime, images, bounds, reference).words()
+    if runtime.manifest.backend not in INSIDE:
+        return culprit.words() + f"; what is inside a stage cannot be seen on {runtime.manifest.backend}"
+    return first_inside(culprit, cascade, runtime, images, bounds).words()
 
 
 def against_outputs(opened: CascadeBundle, folder: Path, threads: int) -> None:

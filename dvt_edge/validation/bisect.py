@@ -1,20 +1,21 @@
-"""Where an error begins: the first stage of a bundle that leaves its band against PyTorch, and inside an ONNX stage the
-first tensor that does, against the same stage in float32.
+"""Where an error begins: the first stage of a bundle that leaves its band against PyTorch, and inside it the first
+tensor whose error goes on to the stage's output, against the same stage in float32.
 
-Each stage runs on PyTorch's own state, so that one stage's error is not another's. Tensors are told by their names,
-which quantizing keeps.
+Each stage runs on PyTorch's own state, so that one stage's error is not another's. A tensor out of the band is passed
+over where the one made of it alone is within: exports may move a factor from one layer into the next. One made of
+several may hide the error of one of them, as a sum does, and is followed back.
+What is inside a stage is told by a module for each engine that can: `inside_onnx.py`, `inside_xnnpack.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
 
-import numpy as np
 import torch
 
 from dvt_edge.data.images import LabelledImages
-from dvt_edge.device.engines import Arrays
 from dvt_edge.device.manifest import Manifest
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.network.cascade import Cascade
@@ -23,7 +24,20 @@ from dvt_edge.validation.bounds import Bounds
 from dvt_edge.validation.compare import Comparison, ErrorMeter
 
 IMAGES = 8
-Reference = Callable[[int], bytes]  # a stage -> the same in float32, as ONNX
+INSIDE = {"CPUExecutionProvider": "inside_onnx", "XnnpackBackend": "inside_xnnpack"}
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A tensor inside a stage, and its error; None where the stage in float32 has no such tensor.
+
+    `name` is the manifest's for an output of the stage; `sources` are the names of the tensors that it is made of.
+    """
+
+    name: str
+    operator: str
+    sources: tuple[str, ...]
+    meter: ErrorMeter | None
 
 
 @dataclass(frozen=True)
@@ -56,61 +70,36 @@ def first_stage(comparison: Comparison, manifest: Manifest, bounds: Bounds) -> C
     return None
 
 
-def first_tensor(
-    culprit: Culprit, cascade: Cascade, runtime: Runtime, images: LabelledImages, bounds: Bounds, reference: Reference
+def first_inside(
+    culprit: Culprit, cascade: Cascade, runtime: Runtime, images: LabelledImages, bounds: Bounds
 ) -> Culprit:
-    """The culprit with the first tensor inside its stage, an ONNX artifact, that leaves the band; as it was if none."""
-    stage = culprit.stage
-    chain, inputs = StageChain(split(cascade)), []
+    """The culprit with the first tensor inside its stage; as it was where none is, or its engine does not show them."""
+    manifest = runtime.manifest
+    if manifest.backend not in INSIDE:
+        return culprit
+    spec, chain, inputs = manifest.stages[culprit.stage], StageChain(split(cascade)), []
     for image in images.first(IMAGES):
-        steps = chain.run(torch.from_numpy(runtime.preprocess(image))[None], last=stage)
-        inputs.append({name: t.numpy() for name, t in steps[stage][0].items()})
-    artifact = runtime.manifest.stages[stage].artifact
-    found, meters = compare_inside(runtime.bundle.artifact(stage)[artifact], reference(stage), inputs)
-    before = None
-    for name, operator in found:
-        if broken := bounds.broken_by(meters[name].max_abs_error, meters[name].sqnr_db):
-            return Culprit(stage, culprit.output, culprit.error, name, operator, "; ".join(broken), before)
-        before = name
-    return culprit
+        steps = chain.run(torch.from_numpy(runtime.preprocess(image))[None], last=culprit.stage)
+        inputs.append({name: t.numpy() for name, t in steps[culprit.stage][0].items()})
+    artifact = runtime.bundle.artifact(culprit.stage)[spec.artifact]
+    module = import_module(f"dvt_edge.validation.{INSIDE[manifest.backend]}")
+    return first_tensor(culprit, module.compare_inside(artifact, split(cascade)[culprit.stage], spec, inputs), bounds)
 
 
-def compare_inside(
-    artifact: bytes, reference: bytes, inputs: Sequence[Arrays]
-) -> tuple[list[tuple[str, str]], dict[str, ErrorMeter]]:
-    """The tensors that two ONNX models have in common, in order, with their operators; and their errors."""
-    import onnx
-
-    ours, theirs = onnx.load_from_string(artifact), onnx.load_from_string(reference)
-    known = {name for node in theirs.graph.node for name in node.output}
-    common = [
-        (name, f"{node.op_type} {node.name}".strip())
-        for node in ours.graph.node
-        for name in node.output
-        if name and name in known
-    ]
-    names = [name for name, _ in common]
-    mine, right = with_outputs(ours, names), with_outputs(theirs, names)
-    meters: dict[str, ErrorMeter] = {}
-    for arrays in inputs:
-        for name, a, b in zip(names, mine(arrays), right(arrays), strict=True):
-            if a.dtype == b.dtype == np.float32 and a.size == b.size:
-                meters.setdefault(name, ErrorMeter()).add(a, b)
-    return [(name, operator) for name, operator in common if name in meters], meters
-
-
-def with_outputs(model: object, names: Sequence[str]) -> Callable[[Arrays], list[np.ndarray]]:
-    """The model as a function that gives tensors from inside it."""
-    import onnx
-    import onnxruntime as ort
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    there = {output.name for output in copy.graph.output}
-    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    taken = [i.name for i in session.get_inputs()]
-    return lambda arrays: session.run(list(names), {name: arrays[name] for name in taken})
+def first_tensor(culprit: Culprit, tensors: Sequence[Inner], bounds: Bounds) -> Culprit:
+    """The first of a stage's tensors, in the order in which they are computed, that takes its error to the output."""
+    followed, first = {culprit.output}, None
+    for inner in reversed(tensors):
+        if inner.name not in followed:
+            continue
+        broken = bounds.broken_by(inner.meter.max_abs_error, inner.meter.sqnr_db) if inner.meter else []
+        if inner.meter is None or broken or len(inner.sources) > 1:
+            followed.update(inner.sources)
+        if broken:
+            first = inner, "; ".join(broken)
+    if first is None:
+        return culprit
+    inner, error = first
+    before = [t for t in tensors[: tensors.index(inner)] if t.meter is not None]
+    after = before[-1].name if before else None
+    return replace(culprit, tensor=inner.name, operator=inner.operator, tensor_error=error, after=after)

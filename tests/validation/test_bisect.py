@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -9,10 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from support.needs import needs
 
 from dvt_edge import CascadeBundle, Runtime
 from dvt_edge.cli.app import main
+from dvt_edge.device.manifest import StageSpec
+from dvt_edge.errors import EngineError
+from dvt_edge.exporting.recipes import recipe_for
+from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.presets import PRESETS
+from dvt_edge.network.stages import StageChain, StageGraph, split
+from dvt_edge.validation.bisect import Culprit, Inner, first_tensor
+from dvt_edge.validation.bounds import Bounds
+from dvt_edge.validation.compare import ErrorMeter
 
 
 def broken_copy(bundle: CascadeBundle, folder: Path, stage: int) -> tuple[Path, str]:
@@ -92,3 +103,79 @@ def test_raw_outputs_are_held_against_the_host(
         assert main(arguments) == 2
         assert words in capsys.readouterr().err
     assert main(["validate", str(zoo_bundle.path), "--outputs", str(pulled / "none")]) == 2
+
+
+def inner(name: str, sources: str, error: float | None) -> Inner:
+    return Inner(name, "Op", tuple(sources), None if error is None else ErrorMeter(max_abs_error=error))
+
+
+def test_the_first_tensor_is_one_whose_error_reaches_the_output() -> None:
+    culprit = Culprit(1, "z", "is off")
+    tensors = [
+        inner("a", "x", 9.0),  # a factor that the next layer takes back: b is within the band
+        inner("b", "a", 0.0),
+        inner("c", "b", 5.0),
+        inner("d", "c", None),  # not in the stage in float32
+        inner("e", "bd", 0.5),  # a sum, in which the error is small
+        inner("f", "x", 7.0),  # nothing is made of it
+        inner("z", "e", 4.0),
+    ]
+    found = first_tensor(culprit, tensors, Bounds(max_abs_error=1.0))
+    assert (found.tensor, found.operator, found.after) == ("c", "Op", "b")
+    words = "its output z is off; inside it, c of Op is off by 5 (at most 1), after b"
+    assert found.words() == f"stage 1 is the first out of its band: {words}"
+    assert first_tensor(culprit, tensors, Bounds(max_abs_error=10.0)) == culprit
+
+
+@pytest.fixture(scope="module")
+def second() -> tuple[StageGraph, dict[str, torch.Tensor]]:
+    """The second stage of dvt_tiny, and inputs of it."""
+    needs("executorch")
+    torch.manual_seed(0)
+    stages = split(Cascade(PRESETS["dvt_tiny"]).eval())
+    pixels = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)
+    return stages[1], StageChain(stages).run(pixels, last=1)[1][0]
+
+
+@pytest.mark.parametrize("recipe", ["int8", "int8-dynamic"])
+def test_the_layer_inside_an_xnnpack_stage_is_named(
+    second: tuple[StageGraph, dict[str, torch.Tensor]], recipe: str, tmp_path: Path
+) -> None:
+    from executorch.exir._serialize._program import serialize_pte_binary
+
+    from dvt_edge.exporting.executorch_exporter import export_stage
+    from dvt_edge.validation.inside_xnnpack import PayloadGraph, compare_inside
+
+    stage, given = second
+    made = export_stage(
+        stage, recipe_for(f"executorch-xnnpack-{recipe}"), lambda: iter([tuple(given.values())]), tmp_path
+    )
+    names = stage.name, made.artifact.name
+    spec = StageSpec(*names, stage.grid, 1, 1, stage.inputs, stage.outputs, made.operators)
+    content, arrays = made.artifact.read_bytes(), {name: tensor.numpy() for name, tensor in given.items()}
+    bounds, culprit = Bounds(min_sqnr_db=20.0), Culprit(1, "logits", "is off")
+    whole = compare_inside(content, stage, spec, [arrays])
+    assert {t.name for t in spec.outputs} <= {t.name for t in whole}
+    assert first_tensor(culprit, whole, bounds) == culprit
+    graph = PayloadGraph(content, spec)
+    layer = next(o for o, t in zip(graph.operators, whole, strict=True) if t.operator.endswith("blocks.1.fc1.weight"))
+    place = graph.file.named_data.pte_data[layer.weights].buffer_index
+    weights = np.frombuffer(graph.file.named_data.buffers[place], np.int8)
+    graph.file.named_data.buffers[place] = (-weights).tobytes()
+    broken = compare_inside(bytes(serialize_pte_binary(graph.file)), stage, spec, [arrays])
+    found = first_tensor(culprit, broken, bounds)
+    assert (found.tensor, found.operator) == (layer.name, "FullyConnected blocks.1.fc1.weight")
+
+
+def test_an_xnnpack_stage_of_another_network_is_told(
+    second: tuple[StageGraph, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    from dvt_edge.exporting.executorch_exporter import export_stage
+    from dvt_edge.validation.inside_xnnpack import compare_inside
+
+    stage, given = second
+    made = export_stage(stage, recipe_for("executorch-xnnpack-fp32"), lambda: iter(()), tmp_path)
+    spec = StageSpec(stage.name, made.artifact.name, stage.grid, 1, 1, stage.inputs, stage.outputs, made.operators)
+    other = split(Cascade(dataclasses.replace(PRESETS["dvt_tiny"], depth=PRESETS["dvt_tiny"].depth + 1)).eval())[1]
+    with pytest.raises(EngineError, match=r"stage1\.pte has other operators than this executorch makes of the stage"):
+        compare_inside(made.artifact.read_bytes(), other, spec, [{n: t.numpy() for n, t in given.items()}])
