@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -132,6 +133,7 @@ def against_pytorch(
 def where_it_begins(
     comparison: Comparison, cascade: Cascade, runtime: Runtime, images: LabelledImages, bounds: Bounds
 ) -> str:
+    from dvt_edge.exporting.exporters import in_float32
     from dvt_edge.validation.bisect import INSIDE, first_inside, first_stage
 
     culprit = first_stage(comparison, runtime.manifest, bounds)
@@ -139,7 +141,8 @@ def where_it_begins(
         return "every output of every stage is within its band"
     if runtime.manifest.backend not in INSIDE:
         return culprit.words() + f"; what is inside a stage cannot be seen on {runtime.manifest.backend}"
-    return first_inside(culprit, cascade, runtime, images, bounds).words()
+    reference = partial(in_float32, engine=runtime.manifest.engine)
+    return first_inside(culprit, cascade, runtime, images, bounds, reference).words()
 
 
 def against_outputs(opened: CascadeBundle, folder: Path, threads: int) -> None:

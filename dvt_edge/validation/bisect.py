@@ -9,7 +9,7 @@ What is inside a stage is told by a module for each engine that can: `inside_onn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 
@@ -19,11 +19,12 @@ from dvt_edge.data.images import LabelledImages
 from dvt_edge.device.manifest import Manifest
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.network.cascade import Cascade
-from dvt_edge.network.stages import StageChain, split
+from dvt_edge.network.stages import StageChain, StageGraph, split
 from dvt_edge.validation.bounds import Bounds
 from dvt_edge.validation.compare import Comparison, ErrorMeter
 
 IMAGES = 8
+Reference = Callable[[StageGraph], bytes]  # a stage -> the artifact of the same engine in float32
 INSIDE = {"CPUExecutionProvider": "inside_onnx", "XnnpackBackend": "inside_xnnpack"}
 
 
@@ -71,7 +72,7 @@ def first_stage(comparison: Comparison, manifest: Manifest, bounds: Bounds) -> C
 
 
 def first_inside(
-    culprit: Culprit, cascade: Cascade, runtime: Runtime, images: LabelledImages, bounds: Bounds
+    culprit: Culprit, cascade: Cascade, runtime: Runtime, images: LabelledImages, bounds: Bounds, reference: Reference
 ) -> Culprit:
     """The culprit with the first tensor inside its stage; as it was where none is, or its engine does not show them."""
     manifest = runtime.manifest
@@ -83,7 +84,8 @@ def first_inside(
         inputs.append({name: t.numpy() for name, t in steps[culprit.stage][0].items()})
     artifact = runtime.bundle.artifact(culprit.stage)[spec.artifact]
     module = import_module(f"dvt_edge.validation.{INSIDE[manifest.backend]}")
-    return first_tensor(culprit, module.compare_inside(artifact, split(cascade)[culprit.stage], spec, inputs), bounds)
+    graph = split(cascade)[culprit.stage]
+    return first_tensor(culprit, module.compare_inside(artifact, reference(graph), graph, spec, inputs), bounds)
 
 
 def first_tensor(culprit: Culprit, tensors: Sequence[Inner], bounds: Bounds) -> Culprit:

@@ -11,18 +11,16 @@ from numpy.typing import NDArray
 
 from dvt_edge.device.engines import Arrays
 from dvt_edge.device.manifest import StageSpec
-from dvt_edge.exporting.onnxruntime_exporter import to_onnx
 from dvt_edge.network.stages import StageGraph
-from dvt_edge.quiet import quiet
 from dvt_edge.validation.bisect import Inner
 from dvt_edge.validation.compare import ErrorMeter
 
 
-def compare_inside(artifact: bytes, stage: StageGraph, spec: StageSpec, inputs: Sequence[Arrays]) -> list[Inner]:
+def compare_inside(
+    artifact: bytes, reference: bytes, stage: StageGraph, spec: StageSpec, inputs: Sequence[Arrays]
+) -> list[Inner]:
     """Every tensor of the artifact, against the same stage in float32 where it has it, over the inputs."""
-    ours = onnx.load_from_string(artifact)
-    with quiet():
-        theirs = to_onnx(stage)
+    ours, theirs = onnx.load_from_string(artifact), onnx.load_from_string(reference)
     known = {name for node in theirs.graph.node for name in node.output if name}
     names = [name for node in ours.graph.node for name in node.output if name in known]
     mine, right = with_outputs(ours, names), with_outputs(theirs, names)

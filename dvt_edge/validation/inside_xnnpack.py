@@ -27,8 +27,6 @@ from numpy.typing import NDArray
 from dvt_edge.device.engines import Arrays
 from dvt_edge.device.manifest import StageSpec
 from dvt_edge.errors import EngineError
-from dvt_edge.exporting.executorch_exporter import export_stage
-from dvt_edge.exporting.recipes import recipe_for
 from dvt_edge.network.stages import StageGraph
 from dvt_edge.quiet import quiet
 from dvt_edge.validation.bisect import Inner
@@ -43,7 +41,6 @@ with quiet():
     from executorch.exir.schema import Tensor as TensorValue
     from executorch.runtime import Runtime
 
-FLOAT32 = "executorch-xnnpack-fp32"
 EXTERNAL_OUTPUT = 2  # XNN_VALUE_FLAG_EXTERNAL_OUTPUT of xnnpack.h
 ALIGNMENT = 16  # bytes
 SHOWN = {"xnn_datatype_fp32": (ScalarType.FLOAT, 4), "xnn_datatype_qint8": (ScalarType.CHAR, 1)}  # with bytes
@@ -51,14 +48,14 @@ NO_NUMBER = re.compile(rb"(?<=: )-?(?:inf|nan)(?=,?\n)")  # as flatc writes them
 Read = Callable[[Arrays], list[NDArray[np.float32]]]
 
 
-def compare_inside(artifact: bytes, stage: StageGraph, spec: StageSpec, inputs: Sequence[Arrays]) -> list[Inner]:
+def compare_inside(
+    artifact: bytes, reference: bytes, stage: StageGraph, spec: StageSpec, inputs: Sequence[Arrays]
+) -> list[Inner]:
     """The tensors of the artifact's operators, against the same stage in float32, over the inputs.
 
     Raises EngineError where the artifact is not one XNNPACK graph, or not this stage's.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        converted = export_stage(stage, recipe_for(FLOAT32), lambda: iter(()), Path(folder))
-        ours, theirs = PayloadGraph(artifact, spec), PayloadGraph(converted.artifact.read_bytes(), spec)
+    ours, theirs = PayloadGraph(artifact, spec), PayloadGraph(reference, spec)
     if [o.signature for o in ours.operators] != [o.signature for o in theirs.operators]:
         raise EngineError(f"{spec.name}: {spec.artifact} has other operators than this executorch makes of the stage")
     layers = {p.detach().numpy().tobytes(): name.removeprefix("stage.") for name, p in stage.named_parameters()}
