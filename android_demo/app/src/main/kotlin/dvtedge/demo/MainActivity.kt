@@ -34,6 +34,7 @@ class MainActivity : Activity() {
     private var wanted: Intent? = null // whose run has not begun
     private var asked = false // for its bundle
     private var picked: Uri? = null // an image, until a bundle is there for it
+    private var folder: Uri? = null // of images to validate, likewise
     private val changed: () -> Unit = ::show // of this instance: another may come in front of it
 
     val live get() = screens[0] as LiveScreen
@@ -56,6 +57,8 @@ class MainActivity : Activity() {
         tab = saved?.getInt(TAB) ?: 0
         @Suppress("DEPRECATION") // its successor is of API 33
         picked = saved?.getParcelable(PICKED)
+        @Suppress("DEPRECATION")
+        folder = saved?.getParcelable(FOLDER)
         if (saved == null) want(intent)
         select(tab)
     }
@@ -144,7 +147,7 @@ class MainActivity : Activity() {
         listBackends(state)
         listOf(bundles, backends).forEach { it.getChildAt(0)?.isEnabled = !session.isBusy }
         screens[tab].show()
-        if (state is Ready) classifyPicked()
+        if (state is Ready) usePicked()
         if (state !is Session.Opening) runWanted(state)
     }
 
@@ -170,10 +173,12 @@ class MainActivity : Activity() {
         )
     }
 
-    private fun classifyPicked() {
-        val uri = picked ?: return
+    private fun usePicked() {
+        val (image, tree) = picked to folder
         picked = null
-        session.classify { readPicture(contentResolver, uri) }
+        folder = null
+        if (image != null) session.classify { readPicture(contentResolver, image) }
+        if (tree != null) session.validate.begin(tree)
     }
 
     /** First its bundle is opened, then it runs; one that cannot be opened ends it. */
@@ -219,7 +224,7 @@ class MainActivity : Activity() {
         if (result != RESULT_OK || uri == null) return
         when (request) {
             LiveScreen.PICK_IMAGE -> picked = uri
-            ValidateScreen.PICK_FOLDER -> session.validate.begin(uri)
+            ValidateScreen.PICK_FOLDER -> folder = uri
             PICK_BUNDLE -> session.open(uri)
         }
         show()
@@ -251,11 +256,13 @@ class MainActivity : Activity() {
         super.onSaveInstanceState(state)
         state.putInt(TAB, tab)
         state.putParcelable(PICKED, picked)
+        state.putParcelable(FOLDER, folder)
     }
 
     private companion object {
         const val TAB = "tab"
         const val PICKED = "picked"
+        const val FOLDER = "folder"
         const val PICK_BUNDLE = 4
         val TITLES = listOf(R.string.tab_live, R.string.tab_power, R.string.tab_benchmark, R.string.tab_validate)
     }

@@ -15,8 +15,13 @@ class ValidateModel(
     private val context: Context,
     private val session: Session,
 ) {
-    var running = false
-        private set
+    private class Job {
+        @Volatile
+        var cancelled = false
+    }
+
+    private var job: Job? = null
+    val running: Boolean get() = job != null
     var lines = emptyList<Words>()
         private set
     var logs = emptyList<File>()
@@ -26,19 +31,25 @@ class ValidateModel(
     /** The bundle's golden images, and where [tree] is given, the pictures of that folder. */
     fun begin(tree: Uri? = null) {
         if (session.isBusy || session.state !is Ready) return
-        running = true
+        val job = Job().also { this.job = it }
         lines = emptyList()
         logs = emptyList()
         val pixels = withPixels
-        session.background({ ready -> validate(ready, tree, pixels) }) { found ->
-            running = false
+        session.background({ ready -> validate(job, ready, tree, pixels) }) { found ->
+            this.job = null
             lines = found.getOrElse { listOf(Words(R.string.failed, it.message.orEmpty())) }
             session.changed()
         }
         session.changed()
     }
 
+    /** After the image that is in work; the log keeps what there is. */
+    fun stop() {
+        job?.cancelled = true
+    }
+
     private fun validate(
+        job: Job,
         ready: Ready,
         tree: Uri?,
         pixels: Boolean,
@@ -49,9 +60,11 @@ class ValidateModel(
         val data = if (tree == null) "golden images of the bundle" else null
         val images = tree?.let(::picturesIn) ?: if (golden) goldenImages(runtime) else emptyList()
         val (file, log) = newLog(context, ready, session.device, "validate", everyStage = true, pixels, data)
-        val unread = log.use { logImages(runtime, session.device, it, images.asSequence()) }
+        val logged = log.use { logImages(runtime, session.device, it, images.asSequence().takeWhile { !job.cancelled }) }
         session.post { logs = listOf(file, File("$file.pixels")).filter(File::exists) }
-        return checked + Words(R.string.logged, images.size - unread, unread) + Words(R.string.log_at, "$file")
+        val stopped = if (job.cancelled) listOf(Words(R.string.stopped)) else emptyList()
+        val counts = Words(R.string.logged, logged.answered, logged.unread)
+        return checked + stopped + counts + Words(R.string.log_at, "$file")
     }
 
     private fun wordsOf(found: ExitError): Words {

@@ -20,7 +20,7 @@ class ValidateScreen(
             isChecked = model.withPixels
             setOnCheckedChangeListener { _, checked -> model.withPixels = checked }
         }
-    private val start = activity.button(R.string.start) { model.begin() }
+    private val start = activity.button(R.string.start) { if (model.running) model.stop() else model.begin() }
     private val folder = activity.button(R.string.choose_folder, ::pick)
     private val share = activity.button(R.string.share_log) { activity.ask(LogProvider.share(model.logs)) }
     private val results = activity.text().apply { accessibilityLiveRegion = View.ACCESSIBILITY_LIVE_REGION_POLITE }
@@ -38,7 +38,9 @@ class ValidateScreen(
         )
 
     override fun show() {
-        listOf(pixels, start, folder).forEach { it.isEnabled = !session.isBusy }
+        listOf(pixels, folder).forEach { it.isEnabled = !session.isBusy }
+        start.setText(if (model.running) R.string.stop else R.string.start)
+        start.isEnabled = model.running || !session.isBusy
         view.keepScreenOn = model.running
         share.showIf(model.logs.isNotEmpty() && !model.running)
         results.say(

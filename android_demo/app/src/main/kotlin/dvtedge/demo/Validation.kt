@@ -38,19 +38,26 @@ private fun largestError(
     return if (errors.any(Float::isNaN)) Float.NaN else errors.max()
 }
 
+class Logged(
+    val answered: Int,
+    val unread: Int,
+)
+
 /** Each of [images], by its id, through every stage into [log]; what cannot be read becomes an error's record, and is counted. */
 fun logImages(
     runtime: Runtime,
     device: Device,
     log: LogWriter,
     images: Sequence<Pair<String, () -> RgbSource>>,
-): Int {
+): Logged {
+    var answered = 0
     var unread = 0
     log.write(device.sample(idle = true))
     for ((id, read) in images) {
         try {
             val result = runtime.run(read(), everyStage = true)
             log.write(ImageRecord.of(result, device.timeS(), id, log.writePixels(result.pixels)))
+            answered += 1
         } catch (error: DvtEdgeError) {
             log.write(ErrorRecord.of(error, device.timeS(), id))
             unread += 1
@@ -63,7 +70,7 @@ fun logImages(
         }
     }
     log.write(device.sample(idle = true))
-    return unread
+    return Logged(answered, unread)
 }
 
 /** The bundle's golden images as [logImages] takes them. */

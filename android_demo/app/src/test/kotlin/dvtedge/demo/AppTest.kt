@@ -9,6 +9,8 @@ import android.os.Looper
 import android.view.View
 import android.view.ViewGroup
 import android.widget.TextView
+import dvtedge.device.RgbImage
+import dvtedge.device.RgbSource
 import org.junit.After
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
@@ -30,6 +32,11 @@ abstract class AppTest {
     protected val app: DemoApplication get() = RuntimeEnvironment.getApplication() as DemoApplication
     protected val session get() = app.session
     protected val runtime get() = (session.state as Ready).runtime
+
+    protected fun golden(): List<RgbSource> {
+        val side = runtime.manifest.preprocessing.size
+        return runtime.bundle.goldenImages().map { RgbImage(side, side, it) }
+    }
 
     @After
     fun close() = session.close()

@@ -202,7 +202,7 @@ class TroubleTest : AppTest() {
             assertTrue(words(controller.get()), said in words(controller.get()))
             val (file, log) = newLog(app, session.state as Ready, session.device, "validate", everyStage = true)
             val images = sequenceOf("0" to { throw OutOfMemoryError("2 GB") }, "1" to { RgbImage(32, 32, ByteArray(3072)) })
-            assertEquals(1, log.use { logImages(runtime, session.device, it, images) })
+            assertEquals(1, log.use { logImages(runtime, session.device, it, images) }.unread)
             assertTrue(""""kind":"OutOfMemoryError","message":"OutOfMemoryError"""" in file.readText())
         }
     }
