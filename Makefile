@@ -37,11 +37,12 @@ swift-toolchain:
 results: $(READY)
 	$(BIN)/python export_scripts/reproduce/make_results.py $(DATA)
 
-# docs/results.md from a clone of the photographs' repository (docs/training.md) in the folder DATA; static models are
-# compared where train_photographs.py has trained them.
+# docs/results.md from a clone of the photographs' repository (docs/training.md) in the folder DATA; static models and
+# cascades without reuse are compared where train_photographs.py has trained them.
 photographs: $(READY)
 	$(BIN)/python export_scripts/reproduce/make_photographs.py $(DATA) \
-		$(addprefix --static ,$(wildcard runs/dvt_grocery/static*/cascade.safetensors))
+		$(addprefix --static ,$(wildcard runs/dvt_grocery/static*/cascade.safetensors)) \
+		$(addprefix --ablation ,$(wildcard runs/dvt_grocery/no-*/cascade.safetensors))
 
 lint: $(READY)
 	$(BIN)/ruff check .

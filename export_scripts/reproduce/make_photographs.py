@@ -3,14 +3,14 @@
     python export_scripts/reproduce/make_photographs.py GroceryStoreDataset        or `make photographs DATA=...`
 
 Bundles and logits are made once, under build/photographs, and reused. Static models, one exit each and trained by the
-same recipe, are compared where they are given (--static runs/.../cascade.safetensors). Easy and hard photographs of
-each class are written under build/ too: the photographs stay out of the repository.
+same recipe, are compared where they are given (--static runs/.../cascade.safetensors), and cascades without reuse exit
+by exit (--ablation). Easy and hard photographs of each class are written under build/ too: the photographs stay out of
+the repository.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,19 +20,21 @@ import torch
 import typer
 from make_results import plot_budget, plot_examples
 from numpy.typing import NDArray
-from photographs_page import CHECKPOINT, MODEL, RUN, page
+from photographs_page import CHECKPOINT, page, read_runs
 from results_tables import read_answers
 from rich.console import Console
 
 from dvt_edge.atomic import write_text
-from dvt_edge.calibration.exit_logits import ExitLogits, open_logits
+from dvt_edge.calibration.exit_logits import ExitLogits, compute, open_logits
 from dvt_edge.cli.options import progress
 from dvt_edge.cli.tables import print_study
 from dvt_edge.data.reading import open_images
-from dvt_edge.evaluation.study import Study, run_study
+from dvt_edge.evaluation.curves import TorchSource
+from dvt_edge.evaluation.study import Study, run_study, write_answers
 from dvt_edge.exporting.pipeline import calibration_images, export
 from dvt_edge.network.accuracy import coarse_answers
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
+from dvt_edge.quiet import Report
 
 matplotlib.use("Agg")
 TIMED = 200  # photographs
@@ -53,9 +55,24 @@ def coarse_top1(folder: Path, of: tuple[int, ...]) -> dict[str, list[float]]:
     return {x.about.target: coarse_right(x, of).mean(axis=0).tolist() for x in kept if x.about.exits > 1}
 
 
+def ablation(checkpoint: Path, study: Study, report: Report) -> tuple[dict[str, Any], NDArray[np.bool_]]:
+    """A cascade of the same recipe without reuse: its figures, and (images, exits) which answers are right."""
+    cascade = load_cascade(checkpoint)
+    digest = checkpoint_sha256(checkpoint)
+    source = TorchSource(cascade, digest)
+    kept = compute(source, open_images(study.data, "test"), study.out / "logits-ablations" / digest[:12], report)
+    config = cascade.config
+    kinds = {"features": config.feature_reuse, "relations": config.relation_reuse}
+    without = " and ".join(kind for kind, reused in kinds.items() if not reused)
+    return {"without": without, "top1": list(kept.top1), "macs": list(kept.about.macs)}, kept.correct
+
+
 def main(
     data: Path,
     static: Annotated[list[Path] | None, typer.Option(help="A static model's checkpoint, trained alike.")] = None,
+    ablations: Annotated[
+        list[Path] | None, typer.Option("--ablation", help="A checkpoint of the cascade without reuse, trained alike.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Bundles and logits, kept between runs.")] = Path("build/photographs"),
     docs: Path = Path("docs"),
 ) -> None:
@@ -79,18 +96,21 @@ def main(
         bundles = tuple(out / "bundles" / target for target in TARGETS)
         study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=tuple(compared), timed=TIMED)
         result: dict[str, Any] = run_study(study, report)
+        found = [ablation(path, study, report) for path in ablations or ()]
     print_study(Console(), result)
     if images.coarse is not None:
         result["coarse_top1"] = coarse_top1(out / "logits", images.coarse.of)
         result["coarse_classes"] = len(images.coarse.classes)
+    result["ablations"] = [figures for figures, _ in found]
+    answers = dict(read_answers(out / "answers.npz"))
+    answers |= {f"without {figures['without']}/right": right for figures, right in found}
     result = json.loads(json.dumps(result).replace(f"{data}/", ""))  # where the clone lies is nobody's business
     place = docs / "results/photographs"
     plot_budget(result, place / "budget.svg")
     plot_examples(result, data, CHECKPOINT, out / "examples.png")
     write_text(place / "eval.json", json.dumps(result, indent=1) + "\n")
-    shutil.copyfile(out / "answers.npz", place / "answers.npz")
-    trained = json.loads((place / "runs" / MODEL / RUN / "result.json").read_text())
-    write_text(docs / "results.md", page(result, read_answers(place / "answers.npz"), trained))
+    write_answers(place / "answers.npz", answers)
+    write_text(docs / "results.md", page(result, answers, read_runs(place)))
 
 
 if __name__ == "__main__":

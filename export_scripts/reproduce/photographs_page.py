@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from results_tables import (
     exits_table,
     last_table,
     md,
+    mega,
     paragraph,
     percent,
     points,
@@ -71,8 +74,19 @@ def mixtures(result: dict[str, Any], answers: Answers) -> list[Mixed]:
     return found
 
 
-def verdict(result: dict[str, Any], answers: Answers, trained: dict[str, Any]) -> str:
-    """What the figures say of the method on these photographs, in words and a table; `trained` is the run's result."""
+Runs = dict[str, dict[str, Any]]  # the result.json of each training run, by its folder's name
+
+
+def read_runs(place: Path) -> Runs:
+    """Those of the page's folder of results."""
+    return {
+        path.parent.name: json.loads(path.read_text())
+        for path in sorted((place / "runs" / MODEL).glob("*/result.json"))
+    }
+
+
+def verdict(result: dict[str, Any], answers: Answers, runs: Runs) -> str:
+    """What the figures say of the method on these photographs, in words and a table."""
     if not result["statics"]:
         return ""
     ours = result["evaluations"][0]
@@ -95,13 +109,56 @@ def verdict(result: dict[str, Any], answers: Answers, trained: dict[str, Any]) -
         "from the held-out photographs, the alternative is a coin that sends each one to one of two static models:",
     )
     columns = ["run", "mean MMACs", "cascade", "static models", "difference, points"]
-    held_out, test = trained["held_out_top1"][0], ours["top1"][0]
+    held_out, test = runs[RUN]["held_out_top1"][0], ours["top1"][0]
     why = paragraph(
         "An exit saves compute where it is right and knows it. Thresholds come from held-out photographs, of the shops",
         f"that the training ones are from: the first exit has {percent(held_out)} on them, and {percent(test)} on the",
         "test photographs.",
     )
     return f"## Does it pay?\n\n{said}\n\n{md(columns, rows)}\n{why}\n"
+
+
+def ablation_table(result: dict[str, Any], answers: Answers) -> str:
+    """Each cascade without reuse against the one that is shipped, exit by exit, paired by photograph."""
+    ours = result["evaluations"][0]
+    right = answers[f"{ours['target']}/right"]
+    rows = [["as shipped", str(k), mega(macs), percent(ours["top1"][k]), "-"] for k, macs in enumerate(ours["macs"])]
+    for found in result["ablations"]:
+        name = f"without {found['without']}"
+        theirs = answers[f"{name}/right"]
+        for k, top1 in enumerate(found["top1"]):
+            interval = paired_difference(theirs[:, k], right[:, k])
+            difference = points(top1 - ours["top1"][k], interval)
+            rows.append([name, str(k), mega(found["macs"][k]), percent(top1), difference])
+    return md(["cascade", "exit", "MMACs", "top-1", "against the shipped one, points"], rows)
+
+
+def reuse_text(result: dict[str, Any], answers: Answers) -> str:
+    if not result.get("ablations"):
+        return ""
+    return f"""## What reuse gives
+
+Cascades of the same recipe, epochs and seed with a reuse left out, in PyTorch, every stage run:
+
+{ablation_table(result, answers)}
+"""
+
+
+def runs_table(runs: Runs) -> str:
+    def shares(values: list[float]) -> str:
+        return " / ".join(percent(v) for v in values)
+
+    rows = [
+        [
+            name,
+            shares(run["held_out_top1"]),
+            shares(run["test_top1"]),
+            shares(run["test_coarse_top1"]),
+            f"{run['hours']:.2f}",
+        ]
+        for name, run in runs.items()
+    ]
+    return md(["run", "held out, 300", "test", "test, coarse", "hours"], rows)
 
 
 def class_shares_table(result: dict[str, Any]) -> str:
@@ -126,8 +183,7 @@ with thresholds that reach it on the held-out photographs:
 {dominated_text(result)}"""
 
 
-def page(result: dict[str, Any], answers: Answers, trained: dict[str, Any]) -> str:
-    """`trained` is what the cascade's training run reached, its result.json."""
+def page(result: dict[str, Any], answers: Answers, runs: Runs) -> str:
     ours = result["evaluations"][0]
     coarse = ""
     if "coarse_top1" in result:
@@ -151,8 +207,8 @@ Made by `{COMMAND}`; every figure below is from that run, its numbers in
 
 ![top-1 against mean MACs](results/photographs/budget.svg)
 
-{verdict(result, answers, trained)}
-## Each exit, each artifact
+{verdict(result, answers, runs)}
+{reuse_text(result, answers)}## Each exit, each artifact
 
 All test photographs, every stage run. Core ML artifacts do not run on Linux and are not in any table.
 
@@ -188,6 +244,13 @@ At the thresholds that lose half a point on the held-out photographs, {shares[:,
 0 on average. The classes of which most and of which fewest do:
 
 {class_shares_table(result)}
+## Training runs
+
+Top-1 as each run itself measured it, exit by exit; logs and options are [beside the figures](results/photographs/runs).
+Those that end in "two-threads" are the same recipe and seed, trained earlier on two threads instead of one, which
+changes the order of sums: what lies between the two is what one training more or less makes.
+
+{runs_table(runs)}
 The easy and the hard photographs of each class are in build/photographs/examples.png after the command: they are not
 ours to ship.
 """

@@ -12,7 +12,8 @@ import pytest
 from dvt_edge.calibration.exit_logits import in_memory
 
 ROOT = Path(__file__).parents[2]
-TRAINED = {"held_out_top1": [0.9, 0.95]}
+RUN = {"held_out_top1": [0.9, 0.95], "test_top1": [0.8, 0.85], "test_coarse_top1": [0.9, 0.95], "hours": 0.5}
+RUNS = {"cascade-11ep-seed0": RUN}
 
 
 @pytest.fixture
@@ -28,13 +29,14 @@ def test_the_page_says_what_it_has_not(scripts: ModuleType) -> None:
     result |= {"coarse_top1": {"pytorch": [0.9, 0.95, 0.96]}, "coarse_classes": 5}
     answers = scripts.read_answers(ROOT / "docs/results/answers.npz")
     answers |= {f"{s['static']}, pytorch/right": answers["pytorch/right"][:, :1] for s in result["statics"]}
-    with_statics = scripts.page(result, answers, TRAINED)
+    with_statics = scripts.page(result, answers, RUNS)
     assert "| pytorch | 1 | 95.00 % |" in with_statics and "5 coarse classes" in with_statics
     assert "No static model" not in with_statics and "| static 8x8, dominated by 2x2 | pytorch |" in with_statics
     assert "at temperature 1;" in with_statics and "temperature 1;" not in scripts.page(
-        result | {"gains": "at the fitted temperature"}, answers, TRAINED
+        result | {"gains": "at the fitted temperature"}, answers, RUNS
     )
-    alone = scripts.page(result | {"statics": [], "equal_accuracy": []}, answers, TRAINED)
+    assert "| cascade-11ep-seed0 | 90.00 % / 95.00 % | 80.00 % / 85.00 % | 90.00 % / 95.00 % | 0.50 |" in with_statics
+    alone = scripts.page(result | {"statics": [], "equal_accuracy": []}, answers, RUNS)
     assert "No static model was trained" in alone and "static 8x8, dominated" not in alone
 
 
@@ -66,11 +68,26 @@ def test_a_coin_between_two_static_models_is_the_alternative(scripts: ModuleType
     assert [theirs for *_, theirs, _ in best] == [0.75, 0.75, 0.75], (
         "of equal MACs the better one, alone where that is best"
     )
-    words = photographs_page.verdict(result, answers, TRAINED)
+    words = photographs_page.verdict(result, answers, RUNS)
     assert "the first exit has 90.00 % on them, and 25.00 % on the test" in " ".join(words.split())
     assert "| loses 0.5 % | 200 | 75.00 % | 50.00 % | +25.00 (" in words and "does not win" not in words
     worse = {**answers, "large, pytorch/right": np.ones((4, 1), bool), "pytorch/right": np.zeros((4, 2), bool)}
-    assert "The method does not win here" in photographs_page.verdict(result, worse, TRAINED)
+    assert "The method does not win here" in photographs_page.verdict(result, worse, RUNS)
+
+
+def test_an_ablation_is_held_against_the_cascade_by_photograph(scripts: ModuleType) -> None:
+    import photographs_page
+
+    right = np.array([[1, 1], [0, 1], [0, 1], [0, 0]], bool)
+    answers = {"pytorch/right": right, "without relations/right": ~right}
+    result = {
+        "evaluations": [{"target": "pytorch", "macs": [100e6, 300e6], "top1": [0.25, 0.75]}],
+        "ablations": [{"without": "relations", "macs": [100e6, 290e6], "top1": [0.75, 0.25]}],
+    }
+    table = photographs_page.reuse_text(result, answers)
+    assert "| as shipped | 1 | 300.00 | 75.00 % | - |" in table
+    assert "| without relations | 1 | 290.00 | 25.00 % | -50.00 (-100.00 to +50.00) |" in table
+    assert photographs_page.reuse_text(result | {"ablations": []}, answers) == ""
 
 
 def test_a_coarse_answer_has_the_probability_of_its_fine_ones_together(scripts: ModuleType) -> None:
@@ -81,7 +98,6 @@ def test_a_coarse_answer_has_the_probability_of_its_fine_ones_together(scripts: 
 
 def test_the_shipped_page_is_of_its_figures(scripts: ModuleType) -> None:
     place = ROOT / "docs/results/photographs"
-    trained = json.loads((place / "runs" / scripts.MODEL / scripts.RUN / "result.json").read_text())
     result = json.loads((place / "eval.json").read_text())
-    made = scripts.page(result, scripts.read_answers(place / "answers.npz"), trained)
+    made = scripts.page(result, scripts.read_answers(place / "answers.npz"), scripts.read_runs(place))
     assert made == (ROOT / "docs/results.md").read_text()
