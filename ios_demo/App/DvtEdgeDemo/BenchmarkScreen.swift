@@ -24,6 +24,14 @@ struct BenchmarkScreen: View {
                     }
                     if let why = model.failure { Text(verbatim: why).foregroundStyle(.red) }
                 }
+                if model.comparison.rows.count > 1 {
+                    Section("comparison") {
+                        ForEach(model.comparison.rows, id: \.id) { row in
+                            let times = rounded(model.comparison.times(row), 2)
+                            Row(verbatim: row.name, "p50 \(rounded(row.p50, 2)) ms, \(times) ×")
+                        }
+                    }
+                }
                 if let summary = model.summary {
                     Section("measured") {
                         Row("images", "\(summary.images)")

@@ -22,6 +22,7 @@ struct RootView: View {
         return CoreMLEngine(manifest).load
     }
     @State private var picking = false
+    @State private var comparison = Comparison()
 
     var body: some View {
         content
@@ -37,7 +38,8 @@ struct RootView: View {
         case .warming(let stage, let count):
             ProgressView(value: Double(stage - 1), total: Double(count)) { Text("warming \(stage) \(count)") }.padding()
         case .failed(let why): Failure(why: why) { picking = true }
-        case .ready(let ready): Screens(ready: ready, failure: session.failure) { picking = true }
+        case .ready(let ready):
+            Screens(ready: ready, comparison: comparison, failure: session.failure) { picking = true }
         }
     }
 
@@ -89,11 +91,11 @@ struct Screens: View {
     @State private var benchmark: BenchmarkModel
     @State private var validate: ValidateModel
 
-    init(ready: Ready, failure: String?, pick: @escaping @MainActor () -> Void) {
+    init(ready: Ready, comparison: Comparison, failure: String?, pick: @escaping @MainActor () -> Void) {
         (self.failure, self.pick) = (failure, pick)
         _live = State(initialValue: LiveModel(ready.runtime))
         _power = State(initialValue: PowerModel(ready))
-        _benchmark = State(initialValue: BenchmarkModel(ready.runtime))
+        _benchmark = State(initialValue: BenchmarkModel(ready.runtime, comparison))
         _validate = State(initialValue: ValidateModel(ready.runtime))
     }
 

@@ -21,6 +21,26 @@ public func peakBytes() -> Int? {
     #endif
 }
 
+/// What was measured of each bundle since the app began, one row an artifact; int8 is not always the faster one.
+@MainActor @Observable
+public final class Comparison {
+    public struct Row: Sendable {
+        public let id: String  // hash of the artifacts
+        public let name: String  // model and target
+        public let p50: Double  // ms an image
+    }
+
+    public private(set) var rows: [Row] = []  // the fastest first
+
+    public init() {}
+
+    /// A second run of a bundle takes the place of the first.
+    func add(_ row: Row) { rows = (rows.filter { $0.id != row.id } + [row]).sorted { $0.p50 < $1.p50 } }
+
+    /// How many times as long as the fastest bundle one takes, by the medians.
+    public func times(_ row: Row) -> Double { row.p50 / rows[0].p50 }
+}
+
 /// A sustained run over the bundle's golden images with their real mix of exits, after cold loads and a warm-up.
 @MainActor @Observable
 public final class BenchmarkModel {
@@ -44,9 +64,12 @@ public final class BenchmarkModel {
     public private(set) var summary: Summary?
     public private(set) var log: URL?
     public private(set) var failure: String?
+    public let comparison: Comparison
     private let runtime: Runtime
 
-    public init(_ runtime: Runtime) { self.runtime = runtime }
+    public init(_ runtime: Runtime, _ comparison: Comparison) {
+        (self.runtime, self.comparison) = (runtime, comparison)
+    }
 
     /// Runs for `seconds`, once the device is not hotter than fair, into a new log.
     ///
@@ -67,8 +90,12 @@ public final class BenchmarkModel {
             let loads = try await coldLoads()
             for number in 0..<warmUp { _ = try await runtime.run(images[number % images.count], state: state()) }
             let (url, writer) = try await logging.begin(runtime, state(), everyStage: false)
-            summary = try await measured(loads, images, seconds, writer, state)
-            log = url
+            let found = try await measured(loads, images, seconds, writer, state)
+            let manifest = runtime.bundle.manifest
+            comparison.add(
+                Comparison.Row(
+                    id: manifest.artifactsSha256, name: "\(manifest.name), \(manifest.target)", p50: found.p50))
+            (summary, log) = (found, url)
         } catch is CancellationError {
             return
         } catch {

@@ -144,7 +144,7 @@ struct Screens {
     @Test func benchmark() async throws {
         let folder = TemporaryFolder()
         let runtime = try runtime([unsure, sure, sure])
-        let model = BenchmarkModel(runtime)
+        let model = BenchmarkModel(runtime, Comparison())
         await model.run(seconds: 0.05, logging(folder.url)) { DeviceState(thermal: .fair) }
         let summary = try #require(model.summary)
         #expect(summary.images == model.done && summary.exits == [0, summary.images, 0] && summary.seconds >= 0.05)
@@ -154,10 +154,23 @@ struct Screens {
         #expect(try lines(model.log).count == summary.images + 2)
     }
 
+    /// A bundle that is measured again takes the place of what was found before; another one is set beside it.
+    @Test func benchmarksAreCompared() async throws {
+        let folder = TemporaryFolder(), comparison = Comparison()
+        let first = BenchmarkModel(try runtime([unsure, sure, sure]), comparison)
+        for _ in 0..<2 { await first.run(seconds: 0.02, logging(folder.url)) { DeviceState() } }
+        let row = try #require(comparison.rows.first)
+        #expect(comparison.rows.count == 1 && row.p50 == first.summary?.p50 && comparison.times(row) == 1)
+        #expect(row.name == "fake, onnx-fp32")
+        comparison.add(Comparison.Row(id: "another", name: "slower", p50: 3 * row.p50))
+        #expect(comparison.rows.map(\.name) == ["fake, onnx-fp32", "slower"])
+        #expect(abs(comparison.times(comparison.rows[1]) - 3) < 1e-9)
+    }
+
     /// The policy sees the device from the first image of the warm-up on: no costlier point has to wait.
     @Test func measuredAtThePolicysPoint() async throws {
         let folder = TemporaryFolder()
-        let benchmark = BenchmarkModel(try ready([sure, sure, sure]).runtime)
+        let benchmark = BenchmarkModel(try ready([sure, sure, sure]).runtime, Comparison())
         await benchmark.run(seconds: 0.01, logging(folder.url)) { DeviceState(charging: true) }
         let validate = ValidateModel(try ready([sure, sure, sure]).runtime)
         await validate.run(logging(folder.url), state: { DeviceState(charging: true) })
@@ -169,7 +182,7 @@ struct Screens {
 
     /// A hot device is waited for, until somebody stops it.
     @Test func benchmarkWaitsUntilCool() async throws {
-        let model = BenchmarkModel(try runtime([sure, sure, sure]))
+        let model = BenchmarkModel(try runtime([sure, sure, sure]), Comparison())
         let run = Task {
             await model.run(seconds: 0.01, logging(TemporaryFolder().url)) { DeviceState(thermal: .critical) }
         }
