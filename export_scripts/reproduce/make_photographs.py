@@ -37,7 +37,6 @@ from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.quiet import Report
 
 matplotlib.use("Agg")
-TIMED = 200  # photographs
 TARGETS = ("onnx-fp32", "onnx-int8", "executorch-xnnpack-int8-dynamic")  # all: docs/recipes-photographs.md
 
 
@@ -74,6 +73,7 @@ def main(
         list[Path] | None, typer.Option("--ablation", help="A checkpoint of the cascade without reuse, trained alike.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Bundles and logits, kept between runs.")] = Path("build/photographs"),
+    timed: Annotated[int, typer.Option(help="Photographs that are timed at batch 1.")] = 200,
     docs: Path = Path("docs"),
 ) -> None:
     images = open_images(data, "test")
@@ -94,7 +94,7 @@ def main(
                 )
         compared = [path for n, c in statics.items() for path in (Path(c), *(out / n / target for target in TARGETS))]
         bundles = tuple(out / "bundles" / target for target in TARGETS)
-        study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=tuple(compared), timed=TIMED)
+        study = Study(CHECKPOINT, str(data), out, bundles=bundles, statics=tuple(compared), timed=timed)
         result: dict[str, Any] = run_study(study, report)
         found = [ablation(path, study, report) for path in ablations or ()]
     print_study(Console(), result)
