@@ -21,9 +21,7 @@ def fleet(
     data: Annotated[str | None, typer.Option(help="Images to replay; default: the package's test sample.")] = None,
     logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached logits; default: BUNDLE.logits.")] = None,
-    devices: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help="So many devices instead of the description's.")
-    ] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="So many devices instead of the description's.")] = None,
     days: Annotated[
         int | None, typer.Option(min=1, max=3_660, help="So many days instead of the description's.")
     ] = None,

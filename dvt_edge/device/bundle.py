@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dvt_edge.atomic import new_file, write_bytes
 from dvt_edge.device.manifest import MANIFEST, MAX_FILES, FileSpec, Manifest, parse_manifest, to_json
 from dvt_edge.device.power_policy import PowerPolicy
-from dvt_edge.device.schema import parse_json
+from dvt_edge.device.schema import MAX_JSON, parse_json
 from dvt_edge.errors import (
     ArchiveError,
     BundleError,
@@ -37,7 +37,7 @@ from dvt_edge.errors import (
     one_line,
 )
 
-MAX_MANIFEST = 16 * 2**20  # bytes
+MAX_MANIFEST = MAX_JSON
 MAX_LABELS = 2**20  # bytes
 MAX_UNPACKED = 4 * 2**30  # bytes that a .zip may unpack to
 MAX_RATIO = 200  # of unpacked to packed bytes; weights hardly compress, so a larger one is a bomb
