@@ -46,4 +46,5 @@ cat android_demo/*/target/surefire-reports/TEST-*.xml 2>/dev/null | awk '
         bad = n["errors"] + n["failures"]
         printf "%d passed, %d failed, %d skipped\n", n["tests"] - bad - n["skipped"], bad, n["skipped"]
     }'
+echo "android: took $SECONDS s"
 exit "$status"

@@ -61,5 +61,6 @@ check "syntax of ${#sources[@]} files, inactive blocks too" ./swift.sh sh -ec '
 check "Apple-only files against stubs" ./swift.sh sh typecheck.sh "$build/stubs"
 check "the bundle for tests" bundle
 swift_tests
+echo "ios: took $SECONDS s"
 echo "ios: $passed passed, $failed failed"
 [ "$failed" = 0 ]
