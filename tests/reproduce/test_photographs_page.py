@@ -87,6 +87,16 @@ def test_an_ablation_is_held_against_the_cascade_by_photograph(scripts: ModuleTy
     table = photographs_page.reuse_text(result, answers)
     assert "| as shipped | 1 | 300.00 | 75.00 % | - |" in table
     assert "| without relations | 1 | 290.00 | 25.00 % | -50.00 (-100.00 to +50.00) |" in table
+    assert "within the intervals of one training each. Cascades" in table
+    for shipped, other, words in (
+        (0, 1, "**Reuse costs accuracy at the last exit here**"),
+        (1, 0, "is better with reuse**"),
+    ):
+        clear = {
+            "pytorch/right": np.full((9, 2), bool(shipped)),
+            "without relations/right": np.full((9, 2), bool(other)),
+        }
+        assert words in photographs_page.reuse_text(result, clear)
     assert photographs_page.reuse_text(result | {"ablations": []}, answers) == ""
 
 
