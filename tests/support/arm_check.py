@@ -27,7 +27,7 @@ DEVICE = Path(__file__).with_name("device_process.py")
 
 def root_in(folder: Path) -> Path:
     """The emulated userland, built where it is not there yet."""
-    root = folder / "root"
+    root = (folder / "root").resolve()  # apt takes folders from /
     if not (root / "ready").exists():
         build(root)
     return root

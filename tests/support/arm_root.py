@@ -145,4 +145,4 @@ def command(root: Path, processor: str, count_to: Path | None = None) -> tuple[l
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]))
+    build(Path(sys.argv[1]).resolve())
