@@ -78,13 +78,13 @@ def first_inside(
     manifest = runtime.manifest
     if manifest.backend not in INSIDE:
         return culprit
-    spec, chain, inputs = manifest.stages[culprit.stage], StageChain(split(cascade)), []
+    spec, stages, inputs = manifest.stages[culprit.stage], split(cascade), []
+    chain, graph = StageChain(stages), stages[culprit.stage]
     for image in images.first(IMAGES):
         steps = chain.run(torch.from_numpy(runtime.preprocess(image))[None], last=culprit.stage)
         inputs.append({name: t.numpy() for name, t in steps[culprit.stage][0].items()})
     artifact = runtime.bundle.artifact(culprit.stage)[spec.artifact]
     module = import_module(f"dvt_edge.validation.{INSIDE[manifest.backend]}")
-    graph = split(cascade)[culprit.stage]
     return first_tensor(culprit, module.compare_inside(artifact, reference(graph), graph, spec, inputs), bounds)
 
 

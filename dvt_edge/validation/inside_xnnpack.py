@@ -167,6 +167,8 @@ class PayloadGraph:
         """Make a value that is none yet an output of delegate and program, in memory after all that is planned."""
         if value["flags"] & EXTERNAL_OUTPUT:
             return
+        if value["datatype"] not in SHOWN:
+            raise EngineError(f"{self.spec.name}: a value of {value['datatype']} inside cannot be shown")
         scalar, size = SHOWN[value["datatype"]]
         shape, planned = [int(n) for n in value["dims"]], self.plan.non_const_buffer_sizes
         offset = padded(planned[1])
