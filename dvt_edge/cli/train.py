@@ -60,7 +60,9 @@ def train(
     teacher_weight: UpTo100 = 1.0,
     temperature: Annotated[float, typer.Option(min=0.01, max=100)] = 2.0,
     clip_grad: Annotated[float, typer.Option(min=0, max=MOST)] = 1.0,
-    init: Annotated[str, typer.Option(help="Checkpoint to start from: a file or zoo:<name>.")] = "",
+    init: Annotated[
+        str, typer.Option(help="Checkpoint to start from, perhaps of other classes: a file or zoo:<name>.")
+    ] = "",
     holdout: Annotated[
         int, typer.Option(min=1, max=MOST, help="Training images kept out for epoch figures and calibration.")
     ] = 2000,

@@ -74,17 +74,26 @@ def parameter_groups(model: Cascade, options: TrainingOptions) -> list[dict[str,
 def initial_cascade(config: CascadeConfig, checkpoint: str, known: TrainedOn) -> Cascade:
     """Random weights, or those of `checkpoint`, for a training that `known` tells of.
 
-    Raises ConfigError where it is of another configuration, or was trained on images that this training holds out.
+    A checkpoint of other classes starts with heads of its own for these; it may also have resized images otherwise.
+    Raises ConfigError where it is of another network, or was trained on images that this training holds out.
     """
-    cascade = load_cascade(checkpoint) if checkpoint else Cascade(config)
-    if cascade.config.replace(name=config.name) != config:
+    cascade = Cascade(config)
+    cascade.trained_on = known
+    if not checkpoint:
+        return cascade
+    start = load_cascade(checkpoint)
+    if start.config.replace(name=config.name, num_classes=config.num_classes, resize=config.resize) != config:
         raise ConfigError(f"{checkpoint}: a checkpoint of another configuration than {config.name} has here")
-    before = cascade.trained_on
+    before = start.trained_on
     if before and not before.deals_as(known):
         held = f"{before.holdout} of these images by seed {before.seed}, this training {known.holdout} by {known.seed}"
         raise ConfigError(f"{checkpoint}: held out {held}; expected the same")
-    cascade.config = config
-    cascade.trained_on = None if checkpoint and before is None else known  # unknown images stay unknown
+    weights = start.state_dict()
+    if start.config.num_classes != config.num_classes or (before and before.classes != known.classes):
+        weights = {name: t for name, t in weights.items() if name.split(".")[2] != "head"}  # of stages.<index>.<part>
+    cascade.load_state_dict(weights, strict=False)  # all but heads, the configuration being the same
+    if before is None:
+        cascade.trained_on = None  # images that are not known stay so
     return cascade
 
 

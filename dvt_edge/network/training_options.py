@@ -36,7 +36,7 @@ class TrainingOptions:
     teacher: str = ""  # a teacher's kept logits (`teaching.kept_logits`)
     teacher_weight: float = 1.0  # of its loss beside the labels', for every exit
     temperature: float = 2.0  # at which teacher and exits are compared
-    init: str = ""  # checkpoint to start from, of the same configuration; "" for random weights
+    init: str = ""  # checkpoint to start from, of the same network; "" for random weights
     holdout: int = 2000  # training images kept out, for epoch figures and for calibration
     seed: int = 0
     workers: int = 1

@@ -358,6 +358,24 @@ def test_a_run_starts_from_a_checkpoint_of_its_own_configuration(
         train(other, data, tmp_path / "other", dataclasses.replace(options, init=str(tmp_path / "start.safetensors")))
 
 
+def test_a_checkpoint_of_other_classes_starts_with_new_heads(data: Path, tmp_path: Path) -> None:
+    known = open_training_data(data, QUICK.holdout, QUICK.seed).dealt
+    other = dataclasses.replace(known, fingerprint="0" * 64, classes=tuple(f"not {name}" for name in known.classes))
+    fewer = dataclasses.replace(other, classes=other.classes[1:])
+    file = tmp_path / "start.safetensors"
+    for before, new_heads in ((other, True), (fewer, True), (known, False), (None, False)):
+        torch.manual_seed(5)
+        start = Cascade(TINY.replace(resize=TINY.resize + 4, num_classes=len((before or known).classes)))
+        start.trained_on = before
+        save_cascade(start, file)
+        torch.manual_seed(6)
+        found = initial_cascade(TINY, str(file), known)
+        assert found.config == TINY and found.trained_on == (known if before else None)
+        for name, tensor in start.state_dict().items():
+            if not name.endswith("head.bias"):  # zeros at first
+                assert torch.equal(found.state_dict()[name], tensor) != (new_heads and name.endswith("head.weight"))
+
+
 def test_muon_trains_too(tmp_path: Path) -> None:
     write_cifar10(tmp_path / "data", train=200)
     options = dataclasses.replace(PLAIN, epochs=4, optimizer="muon", lr=5e-3, batch_size=32)
