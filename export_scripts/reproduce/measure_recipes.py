@@ -53,7 +53,9 @@ def main(
     docs: Annotated[Path, typer.Option(help="Where the page and its figures go.")] = ROOT / "docs",
     checkpoint: Annotated[str, typer.Option(help=" or ".join(PAGES))] = "zoo:dvt_cifar10",
     sampled: Annotated[int, typer.Option(help="Images for recipes that are interpreted or simulated.")] = 1000,
-    only: Annotated[list[str] | None, typer.Option(help="These recipes; default: all that can be measured.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="These anew, the page's others as they stand; default: all there are.")
+    ] = None,
 ) -> None:
     images = open_images(data, "test")
     drawn = images.shuffled().first(sampled)
@@ -91,8 +93,19 @@ def main(
         "machine": machine.describe(),
         "recipes": rows,
     }
-    write_text(docs / f"results/{PAGES[checkpoint]}.json", json.dumps(summary, indent=1) + "\n")
+    file = docs / f"results/{PAGES[checkpoint]}.json"
+    if only and file.exists():
+        summary["recipes"] = merged(json.loads(file.read_text()), summary)
+    write_text(file, json.dumps(summary, indent=1) + "\n")
     write_text(docs / f"{PAGES[checkpoint]}.md", page(summary))
+
+
+def merged(before: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of both, those of now in place of the same recipes' before, in the order of `RECIPES`."""
+    if different := [key for key in ("checkpoint_sha256", "data", "machine") if before[key] != now[key]]:
+        raise typer.BadParameter(f"the page's {different[0]} is another: measure all recipes")
+    rows = {row["target"]: row for row in (*before["recipes"], *now["recipes"])}
+    return [rows[r.name] for r in RECIPES if r.name in rows]
 
 
 def measurable(recipe: Recipe) -> bool:

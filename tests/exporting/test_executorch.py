@@ -101,6 +101,19 @@ def test_nearly_every_operator_is_delegated_and_the_rest_is_named(float_stages: 
         assert sum(operators.undelegated_kinds.values()) == operators.undelegated
 
 
+def test_constant_products_have_whole_columns(stages: list[StageGraph]) -> None:
+    from dvt_edge.exporting.executorch_exporter import COLUMNS, is_quantized, trace
+
+    resampled = 0
+    for stage in stages[1:]:
+        for node in trace(stage).graph.nodes:
+            if node.target is torch.ops.aten.linear.default and not is_quantized(node, lambda layer: False):
+                outputs = node.args[1].meta["val"].shape[0]
+                assert outputs == 1 or outputs % COLUMNS == 0  # 1: the means of norms
+                resampled += outputs > 1
+    assert resampled == 2 * 2 + 2 * len(stages[0].stage.blocks)  # relations by rows and columns, tokens by block
+
+
 def test_int8_is_smaller_and_close(stages: list[StageGraph], float_stages: list[Converted], tmp_path: Path) -> None:
     converted = convert(stages, 1, INT8, tmp_path)
     assert converted.artifact.stat().st_size < 0.7 * float_stages[1].artifact.stat().st_size

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import typer
 
 from dvt_edge import CascadeBundle, Runtime
 from dvt_edge.calibration.exit_logits import BundleSource
@@ -48,6 +49,17 @@ def test_figures_and_page(script: ModuleType, zoo_bundle: CascadeBundle) -> None
     assert "- `onnx-fp32`: too far" in lines
     lines = script.page(about | {"recipes": [row | {"latency": None, "arm": None}]}).splitlines()
     assert not any("ARM" in line or "too far" in line for line in lines)
+
+
+def test_some_recipes_measured_anew_leave_the_others_of_the_page(script: ModuleType) -> None:
+    about = {"checkpoint_sha256": "a", "data": "images", "machine": "a desk"}
+    before = about | {"recipes": [{"target": name, "run": 1} for name in ("onnx-fp32", "onnx-int8", "coreml-w8")]}
+    now = about | {"recipes": [{"target": name, "run": 2} for name in ("executorch-xnnpack-int8", "onnx-int8")]}
+    found = [(row["target"], row["run"]) for row in script.merged(before, now)]
+    assert found == [("onnx-fp32", 1), ("onnx-int8", 2), ("executorch-xnnpack-int8", 2), ("coreml-w8", 1)]
+    for key in about:
+        with pytest.raises(typer.BadParameter, match=f"{key} is another"):
+            script.merged(before, now | {key: "b"})
 
 
 def test_logits_are_kept(script: ModuleType, tmp_path: Path, zoo_bundle: CascadeBundle) -> None:
