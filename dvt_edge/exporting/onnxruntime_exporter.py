@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,6 @@ from dvt_edge.network.stages import StageGraph
 from dvt_edge.quiet import quiet
 
 WEIGHTED = ("Gemm", "MatMul", "Conv")
-GELU_SLOPE = 1.702  # of the sigmoid that x is multiplied by, within 0.021 of GELU (arXiv 1606.08415)
-GELU_LEAST = -4.0
-GELU_LESS = 0.17  # x - GELU(x) at most, of x above 0
 OPSET = 23  # the first with Attention; ONNX Runtime has its quantizers since 1.24, its float operators since 1.23
 
 
@@ -123,7 +120,7 @@ class StreamedCalibration(CalibrationDataReader):
 
 
 def quantize(float_file: Path, artifact: Path, reader: StreamedCalibration, keeps_float: Callable[[str], bool]) -> None:
-    """QDQ around the linears and convolutions but those that are kept, and GELU; all else between them stays float.
+    """QDQ around the linears and convolutions but those that are kept; everything between them stays float.
 
     The linears are fused into Gemm first: ONNX Runtime runs a quantized Gemm with a float output in one kernel,
     so that only inputs are rounded. Weights take 7 of the 8 bits (`reduce_range`): x86 without VNNI adds pairs
@@ -149,74 +146,6 @@ def quantize(float_file: Path, artifact: Path, reader: StreamedCalibration, keep
         extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "Conv"]},
     )
     fused.unlink()
-    quantized = onnx.load(artifact)
-    gelu_in_int8(quantized.graph)
-    onnx.save(quantized, artifact)
-
-
-def gelu_in_int8(graph: onnx.GraphProto) -> None:
-    """Each GELU between two quantized layers as x * sigmoid(1.702 x), which ONNX Runtime has in 8 bits.
-
-    On an ARM core with dot products it takes a quarter of the instructions that float32's takes with its quantizing.
-    The range of x is not measured: GELU is nearly 0 below GELU_LEAST, and x is at most GELU_LESS above GELU(x), whose
-    range is known.
-    """
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
-    users: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            users.setdefault(name, []).append(node)
-
-    def layer_before(name: str) -> onnx.NodeProto | None:
-        node = makers.get(name)
-        return layer_before(node.input[0]) if node and node.op_type == "Reshape" else node
-
-    def quantizer_after(name: str) -> onnx.NodeProto | None:
-        node = users[name][0] if len(users.get(name, ())) == 1 else None
-        return quantizer_after(node.output[0]) if node and node.op_type == "Reshape" else node
-
-    nodes = []
-    for node in graph.node:
-        nodes.append(node)
-        if node.op_type != "Gelu":
-            continue
-        layer, after = layer_before(node.input[0]), quantizer_after(node.output[0])
-        reads = makers.get(layer.input[0]) if layer else None
-        if not (reads and reads.op_type == "DequantizeLinear" and after and after.op_type == "QuantizeLinear"):
-            continue
-        scale, zero = (onnx.numpy_helper.to_array(constants[name]) for name in after.input[1:])
-        greatest = float(scale) * (255 - int(zero)) + GELU_LESS
-        nodes[-1:] = sigmoid_gelu(node, greatest, graph.initializer)
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def sigmoid_gelu(node: onnx.NodeProto, greatest: float, constants: Any) -> list[onnx.NodeProto]:
-    """Nodes with the GELU's input and output, of an input up to `greatest`; their scales join the `constants`."""
-    x, y = node.input[0], node.output[0]
-    scale = (greatest - GELU_LEAST) / 255
-    zero = round(-GELU_LEAST / scale)
-    kinds = {"x": (scale, zero), "slope": (scale * GELU_SLOPE, zero), "sigmoid": (1 / 255, 0)}
-    for kind, (step, least) in kinds.items():
-        for name, value in (("scale", np.float32(step)), ("zero_point", np.uint8(least))):
-            constants.append(onnx.numpy_helper.from_array(np.array(value), f"{y}.{kind}_{name}"))
-
-    def made(op: str, inputs: Sequence[str], output: str) -> onnx.NodeProto:
-        return onnx.helper.make_node(op, inputs, [output], name=f"{output}_{op}")
-
-    def numbers(kind: str) -> list[str]:
-        return [f"{y}.{kind}_scale", f"{y}.{kind}_zero_point"]
-
-    return [
-        made("QuantizeLinear", [x, *numbers("x")], f"{y}.x_8"),
-        made("DequantizeLinear", [f"{y}.x_8", *numbers("x")], f"{y}.x"),
-        made("DequantizeLinear", [f"{y}.x_8", *numbers("slope")], f"{y}.slope"),
-        made("Sigmoid", [f"{y}.slope"], f"{y}.sigmoid"),
-        made("QuantizeLinear", [f"{y}.sigmoid", *numbers("sigmoid")], f"{y}.sigmoid_8"),
-        made("DequantizeLinear", [f"{y}.sigmoid_8", *numbers("sigmoid")], f"{y}.share"),
-        made("Mul", [f"{y}.x", f"{y}.share"], y),
-    ]
 
 
 def compress_weights(model: onnx.ModelProto, recipe: Quantization) -> onnx.ModelProto:

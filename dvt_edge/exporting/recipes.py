@@ -129,7 +129,7 @@ RECIPES = (
         bounds=ONNX_INT8,
         quantization=STATIC8,
         device=INT8_DEVICE,
-        about=f"{WEIGHTS} and GELU int8 (QDQ); softmax, norms and attention products float32",
+        about=f"{WEIGHTS} int8 (QDQ); {REST}",
     ),
     Recipe(
         name="onnx-w8",
