@@ -78,8 +78,8 @@ def initial_cascade(config: CascadeConfig, checkpoint: str, known: TrainedOn) ->
     Raises ConfigError where it is of another network, or was trained on images that this training holds out.
     """
     cascade = Cascade(config)
-    cascade.trained_on = known
     if not checkpoint:
+        cascade.trained_on = known
         return cascade
     start = load_cascade(checkpoint)
     if start.config.replace(name=config.name, num_classes=config.num_classes, resize=config.resize) != config:
@@ -92,8 +92,7 @@ def initial_cascade(config: CascadeConfig, checkpoint: str, known: TrainedOn) ->
     if start.config.num_classes != config.num_classes or (before and before.classes != known.classes):
         weights = {name: t for name, t in weights.items() if name.split(".")[2] != "head"}  # of stages.<index>.<part>
     cascade.load_state_dict(weights, strict=False)  # all but heads, the configuration being the same
-    if before is None:
-        cascade.trained_on = None  # images that are not known stay so
+    cascade.trained_on = known if before else None  # images that are not known stay so
     return cascade
 
 
