@@ -2,8 +2,9 @@
 
 One process, or torchrun unchanged:  torchrun --nproc-per-node 4 -m dvt_edge train ...
 
-A run folder holds options.json (what was asked), log.jsonl (a line an epoch), last.pt (the whole state,
-rewritten atomically each epoch) and, at the end, cascade.safetensors (the EMA weights) with result.json.
+A run folder holds options.json (what was asked), log.jsonl (a line an epoch), last.pt (the whole state, rewritten
+atomically after each epoch and every `SAVE_S` of a long one) and, at the end, cascade.safetensors (the EMA weights) with
+result.json.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ from dvt_edge.network.pixels import TrainingImages, batch_of, batches, standardi
 from dvt_edge.network.teaching import exit_losses, kept_logits, teacher_losses
 from dvt_edge.network.timm_backbone import load_backbone
 from dvt_edge.network.training_options import TrainingOptions
+
+SAVE_S = 600.0  # seconds that a kill may cost, at most
 
 
 def parameter_groups(model: Cascade, options: TrainingOptions) -> list[dict[str, Any]]:
@@ -216,6 +219,7 @@ class Trainer:
             t_in_epochs=False,
         )
         self.epoch, self.seconds = 0, 0.0
+        self.step, self.total = 0, 0.0  # done of the epoch to come, and the sum of their losses
         if process.leads:  # nothing is refused from here on
             write_text(out / "options.json", json.dumps(asked, indent=1))
 
@@ -267,8 +271,9 @@ class Trainer:
         return self.finish()
 
     def train_epoch(self, epoch: int, tick: Any) -> float:
+        """The mean loss of the epoch's steps. Those done before a kill are drawn again, and not taken again."""
         options, device = self.options, self.process.device
-        start, total = time.perf_counter(), 0.0
+        start, done = time.perf_counter(), self.step
         weights = torch.tensor(options.exit_weights or (1.0,) * self.config.num_exits, device=device)
         amp = options.amp == "bf16" or (options.amp == "auto" and device.type == "cuda")
         seed = options.seed * 100_003 + epoch * 101 + self.process.rank
@@ -283,6 +288,9 @@ class Trainer:
                 images = standardise(images, self.config)
             count = len(images) - len(images) % 2  # mixup pairs images up
             images, targets = self.mix(images[:count].to(device), labels[:count].to(device))
+            if step < done:
+                tick(self.total / done)
+                continue
             with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
                 exits = self.runner(images)
             exits = [z.float() for z in exits]
@@ -300,13 +308,17 @@ class Trainer:
             update = epoch * len(self.loader) + step + 1
             self.scheduler.step_update(update)
             self.ema.update(self.model, step=update)
-            total += loss.item()
-            tick(total / (step + 1))
+            self.step, self.total = step + 1, self.total + loss.item()
+            tick(self.total / self.step)
+            if (elapsed := time.perf_counter() - start) >= SAVE_S:
+                self.seconds, start = self.seconds + elapsed, time.perf_counter()
+                if self.process.leads:
+                    self.save_state()
         self.seconds += time.perf_counter() - start
-        return total / len(self.loader)
+        return self.total / len(self.loader)
 
     def end_epoch(self, epoch: int, loss: float, console: Console) -> None:
-        self.epoch = epoch + 1
+        self.epoch, self.step, self.total = epoch + 1, 0, 0.0
         if self.process.leads:
             line = {
                 "epoch": self.epoch,
@@ -332,6 +344,8 @@ class Trainer:
             "ema": self.ema.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
+            "step": self.step,
+            "total": self.total,
             "seconds": self.seconds,
         }
         torch.save(state, buffer)
@@ -350,7 +364,8 @@ class Trainer:
         self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.seconds = state["epoch"], state["seconds"]
-        self.scheduler.step_update(self.epoch * len(self.loader))
+        self.step, self.total = state.get("step", 0), state.get("total", 0.0)  # not in a run from before they were there
+        self.scheduler.step_update(self.epoch * len(self.loader) + self.step)
         if self.process.leads and (self.out / "log.jsonl").exists():  # a kill may fall between state and log
             lines = (self.out / "log.jsonl").read_text().splitlines()[: self.epoch]
             write_text(self.out / "log.jsonl", "".join(line + "\n" for line in lines))

@@ -169,6 +169,35 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("augment", ["timm", "batch"])
+def test_a_run_killed_within_an_epoch_takes_no_step_twice(
+    augment: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after two of the second epoch's three steps: four are left, and all ends as without the kill."""
+    options = dataclasses.replace(PLAIN, augment=augment)
+    whole, killed, save = tmp_path / "whole", tmp_path / "killed", Trainer.save_state
+    train(TINY, data, whole, options)
+    monkeypatch.setattr(training, "SAVE_S", 0.0)
+
+    def killed_at_a_step(self: Trainer) -> None:
+        save(self)
+        if (self.epoch, self.step) == (1, 2):
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Trainer, "save_state", killed_at_a_step)
+        train(TINY, data, killed, options)
+    steps: list[int] = []
+    plain = training.exit_losses
+    monkeypatch.setattr(training, "exit_losses", lambda *given: (steps.append(1), plain(*given))[1])
+    train(TINY, data, killed, options)
+    assert len(steps) == 4
+    left, right = ([{**line, "seconds": 0} for line in log_of(out)] for out in (killed, whole))
+    assert left == right
+    one, other = weights_of(whole), weights_of(killed)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_a_torn_log_line_is_repaired_on_resume(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a line at the end of the log, as a kill leaves it, is written anew."""
     with monkeypatch.context() as patch, pytest.raises(Killed):
