@@ -46,7 +46,8 @@ class Conversion:
         """Raises ExportError, also where the artifact's operators are not what the recipe promises."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        recipe, stage = self.recipe, split(self.converted, self.recipe.layout)[index]
+        recipe = self.recipe
+        stage = split(self.converted, recipe.layout, recipe.state)[index]
         with packages(f"target {recipe.name}", recipe.extra):
             converted = exporter_for(recipe)(stage, recipe, lambda: self.inputs(index), self.folder)
         keep_promise(recipe, stage.name, converted.operators)
@@ -54,7 +55,7 @@ class Conversion:
 
     def inputs(self, index: int) -> Iterator[tuple[Tensor, ...]]:
         """Those of one stage, one image at a time through PyTorch: memory does not grow with the images."""
-        chain = StageChain(split(self.cascade))
+        chain = StageChain(split(self.cascade, state=self.recipe.state))
         for image in self.pixels:
             ready, _ = chain.run(torch.from_numpy(image)[None], last=index)[index]
             yield tuple(ready.values())

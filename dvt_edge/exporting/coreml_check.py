@@ -32,7 +32,7 @@ from dvt_edge.quiet import quiet
 with quiet():
     import coremltools as ct
     from coremltools.converters.mil.frontend.milproto.load import load as load_mil
-    from coremltools.converters.mil.mil.types import fp16
+    from coremltools.converters.mil.mil.types import fp16, nptype_from_builtin
 
 IOS17_SPECIFICATION, IOS17_OPSET = 8, "CoreML7"
 FUNCTION = "main"
@@ -238,7 +238,7 @@ EXPANSIONS: dict[str, Callable[..., Tensor]] = {  # compressed constants, expand
 
 
 class Interpreter:
-    """A saved program as a function: float32 arrays in, by name, float32 arrays out.
+    """A saved program as a function: arrays in, by name, arrays of the dtypes that it declares out.
 
     An image goes in as float32 (1, 3, size, size) with values 0..255. With `half`, each result that the program
     holds in float16 is rounded to it; inside an operator sums are float32. Without, only the weights are rounded.
@@ -261,7 +261,7 @@ class Interpreter:
                 self.constants[op.outputs[0].name] = EXPANSIONS[op.op_type](**arguments).half().float()
 
     @torch.inference_mode()
-    def __call__(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    def __call__(self, inputs: Arrays) -> Arrays:
         """Raises ExportError for inputs that are not the program's, and for an operator that it cannot run."""
         declared = {name: tuple(var.shape) for name, var in self.function.inputs.items()}
         if declared != (given := {name: array.shape for name, array in inputs.items()}):
@@ -280,7 +280,8 @@ class Interpreter:
                 if tuple(result.shape) != var.shape:
                     raise ExportError(f"{self.name}: {var.name!r} is {tuple(result.shape)}; declared {var.shape}")
                 values[var.name] = result.half().float() if self.half and var.dtype is fp16 else result
-        return {var.name: values[var.name].numpy() for var in self.function.outputs}
+        outputs = self.function.outputs
+        return {var.name: values[var.name].numpy().astype(nptype_from_builtin(var.dtype)) for var in outputs}
 
 
 def plain(value: Any) -> Any:
@@ -300,12 +301,12 @@ def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int)
 
     def run(inputs: Arrays) -> Arrays:
         image = inputs["image"].astype(np.float32).transpose(0, 3, 1, 2)
-        return dict(interpreter({t.name: inputs[t.name] for t in stage.inputs} | {"image": image}))
+        return interpreter({t.name: inputs[t.name] for t in stage.inputs} | {"image": image})
 
     return run
 
 
-def interpret(artifact: Path, inputs: dict[str, NDArray[Any]], half: bool = True) -> dict[str, NDArray[np.float32]]:
+def interpret(artifact: Path, inputs: Arrays, half: bool = True) -> Arrays:
     """Outputs by name of an .mlpackage for one set of inputs: see `Interpreter`, which many sets should share."""
     return Interpreter(artifact, half)(inputs)
 

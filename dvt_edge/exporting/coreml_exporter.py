@@ -1,7 +1,7 @@
 """Core ML: a stage to an ML program for iOS 17 and later, as an .mlpackage, its weights compressed or not.
 
-The image is a Core ML image input, so that a phone hands in a camera's pixel buffer. State goes in and out as
-float32 arrays, the only float that a manifest knows; a float16 program casts it at its ends.
+The image is a Core ML image input, so that a phone hands in a camera's pixel buffer. State goes in and out as arrays of
+the stage's dtype, float16 between float16 programs, which then cast the logits alone.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ def convert(stage: StageGraph, recipe: Recipe, package: Path) -> None:
             inputs=[
                 ct.ImageType(t.name, t.shape, color_layout=ct.colorlayout.RGB)
                 if t.role == "image"
-                else ct.TensorType(t.name, t.shape, dtype=np.float32)
+                else ct.TensorType(t.name, t.shape, dtype=getattr(np, t.dtype))
                 for t in stage.inputs
             ],
-            outputs=[ct.TensorType(t.name, dtype=np.float32) for t in stage.outputs],
+            outputs=[ct.TensorType(t.name, dtype=getattr(np, t.dtype)) for t in stage.outputs],
             convert_to="mlprogram",
             minimum_deployment_target=ct.target.iOS17,
             compute_precision=PRECISIONS[recipe.precision],

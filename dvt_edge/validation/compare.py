@@ -149,7 +149,8 @@ def compare(cascade: Cascade, runtime: Runtime, images: LabelledImages, report: 
         expected = chain.run(torch.from_numpy(pixels)[None])
         chained = [logits for logits, _ in runtime.steps(pixels)]
         for k, (inputs, outputs) in enumerate(expected):
-            alone = runtime.program(k)({name: t.numpy() for name, t in inputs.items()})
+            given = {t.name: inputs[t.name].numpy().astype(t.dtype, copy=False) for t in manifest.stages[k].inputs}
+            alone = runtime.program(k)(given)
             for name, tensor in outputs.items():
                 tensors.setdefault((manifest.stages[k].name, name), ErrorMeter()).add(alone[name], tensor.numpy())
             theirs = outputs["logits"][0].numpy()

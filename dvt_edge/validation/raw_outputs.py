@@ -36,9 +36,10 @@ def compare_outputs(
     for name in found:
         _, tensor = tensors[name]
         content, shape = (folder / name).read_bytes(), (len(images), *tensor.shape[1:])
-        if len(content) != 4 * int(np.prod(shape)):
-            raise DataError(f"{folder / name}: {len(content)} bytes; expected {shape} float32")
-        arrays[name] = np.frombuffer(content, "<f4").reshape(shape)
+        dtype = np.dtype(tensor.dtype).newbyteorder("<")
+        if len(content) != dtype.itemsize * int(np.prod(shape)):
+            raise DataError(f"{folder / name}: {len(content)} bytes; expected {shape} {tensor.dtype}")
+        arrays[name] = np.frombuffer(content, dtype).reshape(shape)
     meters = {name: ErrorMeter() for name in tensors if name in arrays}
     for k, pixels in enumerate(images):
         state: Arrays = {}

@@ -25,7 +25,7 @@ BACKEND = "CoreML"
 def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int) -> StageProgram:
     """An .mlpackage on whichever of CPU, GPU and Neural Engine Core ML chooses; `threads` is Core ML's choice too.
 
-    The program takes what the manifest says: the image as uint8 (1, size, size, 3) RGB, state as float32 arrays.
+    The program takes what the manifest says: the image as uint8 (1, size, size, 3) RGB, state as it declares it.
     Raises EngineError anywhere but on macOS, and where Core ML does not load or run the stage.
     """
     if backend != BACKEND:
