@@ -26,17 +26,22 @@ from dvt_edge.exporting.recipes import DRAWN_IMAGES, recipe_for
 
 def targets(
     install: Annotated[
-        str | None, typer.Option(help="qnn: make the environment of Qualcomm's simulator, once, and list nothing.")
+        str | None,
+        typer.Option(
+            help="qnn: make the environment of Qualcomm's simulator, once, and list nothing; ethos-u: that of Arm's "
+            "compiler Vela."
+        ),
     ] = None,
 ) -> None:
     """List the targets, and what this machine can do about each."""
     if install is not None:
-        from dvt_edge.exporting import qnn_simulator
+        from dvt_edge.exporting.own_environment import ENVIRONMENTS
 
-        one_of(install, Literal["qnn"], "--install")
-        with console.status("installing onnxruntime-qnn (550 MB)"):
-            place = qnn_simulator.install()
-        console.print(f"{place}: Qualcomm's simulator", highlight=False, soft_wrap=True)
+        one_of(install, Literal["qnn", "ethos-u"], "--install")
+        wanted = ENVIRONMENTS[install]
+        with console.status(f"installing {wanted.what} ({wanted.size})"):
+            place = wanted.install()
+        console.print(f"{place}: {wanted.what}", highlight=False, soft_wrap=True)
         return
     from dvt_edge.cli.tables import table
     from dvt_edge.exporting.recipes import RECIPES

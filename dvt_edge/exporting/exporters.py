@@ -39,7 +39,7 @@ class ExportStage(Protocol):
 
 def exporter_for(recipe: Recipe) -> ExportStage:
     """The `export_stage` of the recipe's engine, or backend. Raises MissingPackageError naming the extra to install."""
-    module = {"QNNExecutionProvider": "qnn"}.get(recipe.backend, recipe.engine)
+    module = {"QNNExecutionProvider": "qnn", "EthosUBackend": "ethosu"}.get(recipe.backend, recipe.engine)
     with packages(f"target {recipe.name}", recipe.extra):
         return import_module(f"dvt_edge.exporting.{module}_exporter").export_stage
 

@@ -8,6 +8,7 @@ same: it says so in `verification.reason`, and is not verified.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 from dvt_edge import machine
 from dvt_edge.device.bundle import CascadeBundle
@@ -30,10 +31,10 @@ def keep_promise(recipe: Recipe, stage: str, operators: Operators) -> None:
     where = f"{stage}: target {recipe.name} failed"
     if operators.delegated == 0:
         raise ExportError(f"{where} ({recipe.backend} takes none of its operators)")
-    kinds = operators.undelegated_kinds
-    if left := {kind: n for kind, n in kinds.items() if kind not in recipe.undelegated or n > 1}:
+    allowed = Counter(recipe.undelegated)
+    if left := {kind: n for kind, n in operators.undelegated_kinds.items() if n > allowed[kind]}:
         found = ", ".join(f"{n} {kind}" for kind, n in left.items())
-        expected = f"at most one {' and one '.join(recipe.undelegated)}" if recipe.undelegated else "none"
+        expected = f"at most {', '.join(f'{n} {kind}' for kind, n in allowed.items())}" if allowed else "none"
         took = operators.delegated / (operators.delegated + operators.undelegated)
         raise ExportError(
             f"{where} ({recipe.backend} takes {took:.1%} and leaves {found}; expected to leave {expected})"

@@ -49,8 +49,9 @@ from dvt_edge.exporting.emulation import weighted_layers
 from dvt_edge.exporting.exporters import exporter_for
 from dvt_edge.exporting.gate import UNVERIFIED, is_degraded, judge
 from dvt_edge.exporting.outliers import normalised, smoothed
+from dvt_edge.exporting.own_environment import ENVIRONMENTS
 from dvt_edge.exporting.qnn_chips import for_chips
-from dvt_edge.exporting.qnn_simulator import QNN_TOOLS, simulated
+from dvt_edge.exporting.qnn_simulator import simulated
 from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, inside, keeping, recipe_for, smoothing
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade
@@ -250,7 +251,7 @@ class Export:
             verification=Verification(False, "not checked yet", 0, self.measured.source, machine.describe()),
             labels="labels.json",
             golden=Golden(0, (), (), "artifact", 0.0),
-            tools=tool_versions(recipe.engine) | (QNN_TOOLS if recipe.proof == "simulated" else {}),
+            tools=tool_versions(recipe.engine) | (ENVIRONMENTS[recipe.environment].tools if recipe.environment else {}),
             files=list_files(folder),
         )
 

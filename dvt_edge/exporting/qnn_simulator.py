@@ -1,75 +1,34 @@
 """Qualcomm's simulator of the HTP, the NPU of Snapdragon: compiles stages for a chip and runs them, on Linux x86-64.
 
-It comes with onnxruntime-qnn, whose versions are not ours, so it lives in an environment of its own (`install` makes
-it, once, in the user's cache folder) and runs as a process of its own, `qnn_worker.py`.
+It comes with onnxruntime-qnn, whose versions are not ours, so it lives in an environment of its own and runs as a
+process of its own, `qnn_worker.py`.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import platform
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
-import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
 
-from dvt_edge.atomic import new_folder
-from dvt_edge.data.identity import cache_root
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.engines import Arrays, Artifact, LoadStage, StageProgram
 from dvt_edge.device.manifest import StageSpec
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.errors import EngineError
 from dvt_edge.exporting import qnn_worker
+from dvt_edge.exporting.own_environment import QNN
 from dvt_edge.exporting.qnn_chips import chip_of
 from dvt_edge.exporting.qnn_worker import PROVIDER, receive, send
 from dvt_edge.exporting.recipes import Recipe
 
-PINNED = {"onnxruntime": "1.31.1", "onnxruntime-qnn": "2.7.0", "numpy": "2.4.6"}
-QNN_TOOLS = {"onnxruntime-qnn": PINNED["onnxruntime-qnn"]}
-INSTALL = "dvt-edge targets --install qnn"
 LAST_WORDS = 4096  # bytes of what a worker that died said
-
-
-def environment() -> Path:
-    """Where the simulator's environment is, or will be. Raises RuntimeError where the user has no home."""
-    if given := os.environ.get("DVT_EDGE_QNN"):
-        return Path(given)
-    return cache_root() / f"qnn-{PINNED['onnxruntime-qnn']}"
-
-
-def why_not() -> str | None:
-    """Why the simulator cannot run here, in words that follow "needs"; None where it can."""
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        return f"Qualcomm's simulator, which there is for Linux on x86-64 only; this is {sys.platform}"
-    if not (environment() / "bin/python").exists():
-        return f"Qualcomm's simulator in an environment of its own: {INSTALL} (550 MB, once)"
-    return None
-
-
-def install() -> Path:
-    """Make the environment, whole or not at all; one that is there stays. Raises EngineError with pip's last line."""
-    place = environment()
-    if why_not() is None:
-        return place
-    if (why := why_not()) and "only" in why:
-        raise EngineError(f"this needs {why}")
-    with new_folder(place) as folder:
-        venv.create(folder, with_pip=True)
-        wanted = [f"{name}=={version}" for name, version in PINNED.items()]
-        pip = [str(folder / "bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        done = subprocess.run([*pip, "install", *wanted], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            raise EngineError(f"{' '.join(wanted)} cannot be installed ({said[-1] if said else done.returncode})")
-    return place
 
 
 class Simulator:
@@ -80,12 +39,12 @@ class Simulator:
     """
 
     def __init__(self) -> None:
-        if why := why_not():
+        if why := QNN.why_not():
             raise EngineError(f"this needs {why}")
         self.folder = Path(tempfile.mkdtemp(prefix="dvt-edge-qnn-"))
         self.lock, self.errors = threading.Lock(), (self.folder / "stderr").open("w+b")
         self.process = subprocess.Popen(
-            [environment() / "bin/python", "-I", qnn_worker.__file__],
+            [QNN.python, "-I", qnn_worker.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

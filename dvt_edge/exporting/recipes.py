@@ -63,7 +63,8 @@ class Recipe:
     least_soc: str | None = None  # the first chip that can run it
     measured_images: int | None = None  # at most, of those that set no ranges: interpreters and simulators are slow
     proof: Proof = "run"
-    undelegated: tuple[str, ...] = ()  # kinds of operators that the backend may leave to others, each once in a stage
+    undelegated: tuple[str, ...] = ()  # kinds of operators that a stage may leave to others, as often as they are here
+    environment: Literal["qnn", "ethos-u"] | None = None  # that it needs: `own_environment.py`
     packages: tuple[str, ...] = ()  # import names that it needs beyond its extra's
     about: str = ""  # what becomes of a stage, and what stays in float
 
@@ -250,6 +251,21 @@ RECIPES = (
         about="float16 in Core ML, from ExecuTorch's runtime",
     ),
     Recipe(
+        name="executorch-ethos-u85",
+        engine="executorch",
+        backend="EthosUBackend",
+        extra="executorch",
+        precision="float32",
+        bounds=XNNPACK_INT8,
+        quantization=STATIC8,
+        device=INT8_DEVICE,
+        status="experimental",
+        proof="lowered",
+        environment="ethos-u",
+        undelegated=CAST,
+        about="everything int8 on Arm's NPU for small devices, of 256 MACs (PT2E, TOSA, Vela)",
+    ),
+    Recipe(
         name="onnx-qnn-fp16",
         engine="onnxruntime",
         backend="QNNExecutionProvider",
@@ -260,6 +276,7 @@ RECIPES = (
         device=FLOAT16_DEVICE,
         status="simulator",
         proof="simulated",
+        environment="qnn",
         socs=("sm8550",),
         least_soc="sm8450",
         measured_images=128,
@@ -276,6 +293,7 @@ RECIPES = (
         device=INT8_DEVICE,
         status="simulator",
         proof="simulated",
+        environment="qnn",
         socs=("sm8550",),
         least_soc="sm8550",
         measured_images=128,
@@ -292,6 +310,7 @@ RECIPES = (
         device=INT8_DEVICE,
         status="simulator",
         proof="simulated",
+        environment="qnn",
         socs=("sm8550",),
         least_soc="sm8350",
         measured_images=128,

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from dvt_edge.errors import PACKAGES
+from dvt_edge.exporting.own_environment import ENVIRONMENTS
 from dvt_edge.exporting.qnn_chips import chip_of
-from dvt_edge.exporting.qnn_simulator import why_not
 from dvt_edge.exporting.recipes import RECIPES, Recipe
 from dvt_edge.validation.bounds import Bounds
 
@@ -66,8 +66,10 @@ def on_this_machine(recipe: Recipe) -> str:
         if find_spec(package) is None:
             name, extra = PACKAGES[package]
             return f"needs {name}: pip install 'dvt-edge[{extra or recipe.extra}]'"
+    if recipe.environment and (why := ENVIRONMENTS[recipe.environment].why_not()):
+        return f"needs {why}"
     if recipe.proof == "simulated":
-        return f"needs {why}" if (why := why_not()) else "ready, on the simulator"
+        return "ready, on the simulator"
     if recipe.proof == "lowered":
         return "lowers only"
     if recipe.proof == "interpreted":

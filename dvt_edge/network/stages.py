@@ -6,8 +6,8 @@
 
 Everything is batch 1; inside, the batch axis is dropped once the image is tokens, which spares a reshape before and
 after each linear. The image goes in as the phone has it, uint8 RGB; normalisation is inside each stage.
-A state that the configuration does not reuse is left out. Between programs that compute in float16 it can stay so, which
-rounds what they have rounded already; all else in a StageGraph is float32.
+A state that the configuration does not reuse is left out. Between programs that compute in float16 it can stay so,
+which rounds what they have rounded already; all else in a StageGraph is float32.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 One process, or torchrun unchanged:  torchrun --nproc-per-node 4 -m dvt_edge train ...
 
 A run folder holds options.json (what was asked), log.jsonl (a line an epoch), last.pt (the whole state, rewritten
-atomically after each epoch and every `SAVE_S` of a long one) and, at the end, cascade.safetensors (the EMA weights) with
-result.json.
+atomically after each epoch and every `SAVE_S` of a long one) and, at the end, cascade.safetensors (the EMA weights)
+with result.json.
 """
 
 from __future__ import annotations
@@ -364,7 +364,7 @@ class Trainer:
         self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.seconds = state["epoch"], state["seconds"]
-        self.step, self.total = state.get("step", 0), state.get("total", 0.0)  # not in a run from before they were there
+        self.step, self.total = state.get("step", 0), state.get("total", 0.0)  # not in an older run
         self.scheduler.step_update(self.epoch * len(self.loader) + self.step)
         if self.process.leads and (self.out / "log.jsonl").exists():  # a kill may fall between state and log
             lines = (self.out / "log.jsonl").read_text().splitlines()[: self.epoch]

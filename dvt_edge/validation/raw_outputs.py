@@ -1,6 +1,6 @@
 """Raw tensors that a device made of the bundle's golden images, against the host's run of the artifacts.
 
-DIR/stageK.TENSOR.bin      little-endian float32 (images, ...) of every output of stage K, or of some
+DIR/stageK.TENSOR.bin      (images, ...) of every output of stage K, or of some, little-endian in its dtype
 """
 
 from __future__ import annotations

@@ -54,13 +54,13 @@ CONFIGS = {
 }
 STAGES = [("tiny", 0), ("tiny", 1), ("tiny", 2), ("cifar10", 1), ("t2t", 1), *((kind, 1) for kind in KINDS)]
 RECIPE = recipe_for("coreml-fp16")
-FLOAT32 = dataclasses.replace(RECIPE, precision="float32")
+FLOAT32 = dataclasses.replace(RECIPE, precision="float32", state="float32")
 
 Exports = Callable[..., Converted]
 
 
 @functools.cache
-def stages(name: str, layout: str = "image") -> list[StageGraph]:
+def stages(name: str, layout: str = "image", state: Any = RECIPE.state) -> list[StageGraph]:
     """A cascade with seeded random weights; relations and norms large enough for an error in them to show."""
     torch.manual_seed(0)
     cascade = Cascade(CONFIGS[name])
@@ -75,7 +75,7 @@ def stages(name: str, layout: str = "image") -> list[StageGraph]:
                 buffer.normal_(0, 0.3)
             elif "running_var" in key:
                 buffer.uniform_(0.5, 2)
-    return split(cascade, layout)
+    return split(cascade, layout, state)
 
 
 def no_calibration() -> Iterator[Any]:
@@ -86,7 +86,8 @@ def no_calibration() -> Iterator[Any]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exports:
     @functools.cache
     def export(name: str, index: int, recipe: Any = RECIPE) -> Converted:
-        return export_stage(stages(name)[index], recipe, no_calibration, tmp_path_factory.mktemp(f"{name}{index}"))
+        stage = stages(name, state=recipe.state)[index]
+        return export_stage(stage, recipe, no_calibration, tmp_path_factory.mktemp(f"{name}{index}"))
 
     return export
 
@@ -106,7 +107,7 @@ def operations(model: Any) -> Any:
 
 @pytest.mark.parametrize(("name", "index"), STAGES)
 def test_package_declares_the_stage_for_ios17(exported: Exports, name: str, index: int) -> None:
-    """Read by coremltools alone: an RGB image and float32 state in, logits and state out, all by the stage's names."""
+    """Read by coremltools alone: an RGB image and state in, logits and state out, all as the stage names them."""
     stage, artifact = stages(name)[index], exported(name, index).artifact
     spec = ct.models.MLModel(str(artifact), skip_model_load=True).get_spec()
     assert artifact.name == f"stage{index}.mlpackage"
@@ -120,8 +121,9 @@ def test_package_declares_the_stage_for_ios17(exported: Exports, name: str, inde
     assert [(a.name, tuple(a.type.multiArrayType.shape)) for a in arrays] == [
         (t.name, t.shape) for t in (*stage.inputs[1:], *stage.outputs)
     ]
-    float32 = ct.proto.FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.FLOAT32
-    assert {a.type.multiArrayType.dataType for a in arrays} == {float32}
+    types = ct.proto.FeatureTypes_pb2.ArrayFeatureType.ArrayDataType
+    dtypes = [a.type.multiArrayType.dataType for a in arrays]
+    assert dtypes == [types.FLOAT32 if a.name == "logits" else types.FLOAT16 for a in arrays]
 
 
 def test_operators_are_the_known_ones(exported: Exports) -> None:
@@ -139,7 +141,7 @@ def test_operators_are_the_known_ones(exported: Exports) -> None:
 @pytest.mark.parametrize(("name", "index"), [("tiny", 1), ("cifar10", 1), ("t2t", 1), *((kind, 1) for kind in KINDS)])
 def test_float32_program_is_the_stage(exported: Exports, name: str, index: int) -> None:
     """Without float16 only the order of sums differs; at least 128 dB were measured."""
-    stage, artifact = stages(name)[index], exported(name, index, FLOAT32).artifact
+    stage, artifact = stages(name, state="float32")[index], exported(name, index, FLOAT32).artifact
     assert min(coreml_check.compare(artifact, stage, stage.example_inputs(1)).values()) > 110
 
 
@@ -158,7 +160,9 @@ def test_half_rounds_every_float16_result(exported: Exports) -> None:
     artifact, inputs = exported("tiny", 0).artifact, named_inputs("tiny", 0)
     for half in (True, False):
         outputs = Interpreter(artifact, half)(inputs)
-        assert all((y == y.astype(np.float16)).all() == half for y in outputs.values())
+        logits = outputs["logits"]
+        assert (logits == logits.astype(np.float16)).all() == half
+        assert {y.dtype for y in outputs.values() if y is not logits} == {np.dtype(np.float16)}
 
 
 @pytest.mark.parametrize(("target", "least"), [("coreml-w8", 30), ("coreml-palette6", 18)])
@@ -256,9 +260,9 @@ def swap_colors(model: Any) -> None:
     image.colorSpace = image.ColorSpace.BGR
 
 
-def half_state(model: Any) -> None:
+def float_state(model: Any) -> None:
     array = model.description.input[1].type.multiArrayType
-    array.dataType = array.ArrayDataType.FLOAT16
+    array.dataType = array.ArrayDataType.FLOAT32
 
 
 def other_size(model: Any) -> None:
@@ -284,7 +288,7 @@ def ios18_operators(model: Any) -> None:
     [
         (rename_operator, "unknown operators sinh"),
         (swap_colors, "BGR image"),
-        (half_state, "tokens_0: float16"),
+        (float_state, "tokens_0: float32"),
         (other_size, r"image: RGB image \(32, 33\)"),
         (rename_output, "probabilities"),
         (ios18, "specification 9"),
@@ -405,7 +409,7 @@ class FakeMLModel:
         image = feed["image"]
         assert isinstance(image, Image.Image) and image.mode == "RGB"
         arrays = feed | {"image": np.asarray(image, dtype=np.float32).transpose(2, 0, 1)[None]}
-        assert {a.dtype for a in arrays.values()} == {np.dtype(np.float32)}
+        assert all(a.dtype == (np.float32 if name == "image" else np.float16) for name, a in arrays.items())
         for name, y in self.interpreter(arrays).items():
             self.buffers.setdefault(name, np.empty_like(y))[:] = y
         self.busy = False

@@ -15,13 +15,14 @@ from dvt_edge import CascadeBundle, Runtime, export
 from dvt_edge.data.reading import sample
 from dvt_edge.errors import EngineError, ExportError
 from dvt_edge.exporting import qnn_simulator
+from dvt_edge.exporting.own_environment import QNN
 from dvt_edge.exporting.qnn_chips import CHIPS, chip_of, for_chips
 from dvt_edge.exporting.qnn_worker import receive, send
 from dvt_edge.exporting.recipes import RECIPES, recipe_for
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.presets import PRESETS
 
-QNN = tuple(recipe for recipe in RECIPES if recipe.backend == "QNNExecutionProvider")
+RECIPES_OF_QNN = tuple(recipe for recipe in RECIPES if recipe.backend == "QNNExecutionProvider")
 STAND_IN = Path(__file__).parents[1] / "support/qnn_stand_in.py"
 
 
@@ -41,7 +42,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def environment(request: pytest.FixtureRequest) -> str:
     if request.param == "stand-in":
         request.getfixturevalue("stand_in")
-    elif why := qnn_simulator.why_not():
+    elif why := QNN.why_not():
         pytest.skip(f"needs {why}")
     return request.param
 
@@ -122,7 +123,7 @@ def test_chips_too_old_unknown_or_out_of_place_are_refused() -> None:
     ):
         with pytest.raises(ExportError, match=words):
             for_chips(recipe_for(target), [soc])
-    for recipe in QNN:
+    for recipe in RECIPES_OF_QNN:
         assert recipe.proof == "simulated" and for_chips(recipe, recipe.socs) == recipe
     assert chip_of("sm8550") in CHIPS
 
@@ -130,7 +131,7 @@ def test_chips_too_old_unknown_or_out_of_place_are_refused() -> None:
 def test_without_the_environment_one_line_says_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVT_EDGE_QNN", str(tmp_path / "none"))
     if sys.platform == "linux":
-        with pytest.raises(EngineError, match=f"an environment of its own: {qnn_simulator.INSTALL}"):
+        with pytest.raises(EngineError, match=f"an environment of its own: {QNN.command}"):
             qnn_simulator.Simulator()
 
 

@@ -50,6 +50,20 @@ def test_state_that_is_not_reused_is_left_out() -> None:
     ] * 3
 
 
+def test_state_may_be_float16_and_all_else_is_not() -> None:
+    """Rounded where it is handed on, and what comes in goes on in float32."""
+    model = cascade()
+    for half, full in zip(split(model, state="float16"), split(model), strict=True):
+        assert [t.dtype for t in half.outputs] == ["float32", *["float16"] * (len(half.outputs) - 1)]
+        assert [t.dtype for t in half.inputs] == ["uint8", *["float16"] * (len(half.inputs) - 1)]
+        inputs = half.example_inputs()
+        assert [t.dtype for t in inputs] == [torch.uint8, *[torch.float16] * (len(inputs) - 1)]
+        logits, *state = full(inputs[0], *(t.float() for t in inputs[1:]))
+        same, *rounded = half(*inputs)
+        assert torch.equal(same, logits)
+        assert all(torch.equal(a, b.half()) for a, b in zip(rounded, state, strict=True))
+
+
 def test_a_graph_takes_one_image() -> None:
     stage = split(Cascade(PRESETS["dvt_tiny"]))[0]
     with pytest.raises(ValueError, match=r"stage0: an image of shape \(2, 32, 32, 3\); expected \(1, 32, 32, 3\)"):

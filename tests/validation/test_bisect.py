@@ -15,16 +15,20 @@ from support.needs import needs
 
 from dvt_edge import CascadeBundle, Runtime
 from dvt_edge.cli.app import main
-from dvt_edge.device.manifest import Operators, StageSpec
-from dvt_edge.errors import EngineError
+from dvt_edge.data.reading import sample
+from dvt_edge.device.engines import Arrays, Artifact, StageProgram, engine_for
+from dvt_edge.device.manifest import Operators, StageSpec, TensorSpec
+from dvt_edge.errors import DataError, EngineError
 from dvt_edge.exporting.exporters import in_float32
 from dvt_edge.exporting.recipes import recipe_for
 from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.checkpoint import load_cascade
 from dvt_edge.network.presets import PRESETS
 from dvt_edge.network.stages import StageChain, StageGraph, split
 from dvt_edge.validation.bisect import Culprit, Inner, first_tensor
-from dvt_edge.validation.bounds import Bounds
-from dvt_edge.validation.compare import ErrorMeter
+from dvt_edge.validation.bounds import Bounds, DeviceBounds
+from dvt_edge.validation.compare import ErrorMeter, compare
+from dvt_edge.validation.raw_outputs import compare_outputs
 
 
 def broken_copy(bundle: CascadeBundle, folder: Path, stage: int) -> tuple[Path, str]:
@@ -104,6 +108,58 @@ def test_raw_outputs_are_held_against_the_host(
         assert main(arguments) == 2
         assert words in capsys.readouterr().err
     assert main(["validate", str(zoo_bundle.path), "--outputs", str(pulled / "none")]) == 2
+
+
+def with_float16_state(bundle: CascadeBundle) -> Runtime:
+    """The bundle's stages as if they handed float16 on, which they then must get."""
+    needs("onnxruntime")
+    full = {stage.name: stage for stage in bundle.manifest.stages}
+
+    def halved(tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+        return tuple(dataclasses.replace(t, dtype="float16") if t.role == "state" else t for t in tensors)
+
+    def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int) -> StageProgram:
+        program = engine_for("onnxruntime")(artifact, full[stage.name], backend, threads)
+
+        def run(inputs: Arrays) -> Arrays:
+            assert {t.name: t.dtype for t in stage.inputs} == {name: a.dtype.name for name, a in inputs.items()}
+            found = program({t.name: inputs[t.name].astype(t.dtype) for t in full[stage.name].inputs})
+            return {t.name: found[t.name].astype(t.dtype) for t in stage.outputs}
+
+        return run
+
+    stages = tuple(
+        dataclasses.replace(s, inputs=halved(s.inputs), outputs=halved(s.outputs)) for s in bundle.manifest.stages
+    )
+    assert bundle.path is not None
+    return Runtime(
+        CascadeBundle(bundle.path, dataclasses.replace(bundle.manifest, stages=stages)), load_stage=load_stage
+    )
+
+
+def test_state_in_float16_is_given_and_read_as_the_manifest_says(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:
+    """PyTorch's float32 goes in as float16, and files of a device's state have two bytes a number."""
+    runtime = with_float16_state(zoo_bundle)
+    comparison = compare(load_cascade("zoo:dvt_cifar10"), runtime, sample("cifar10-test").first(2))
+    noise = [meter.sqnr_db for meter in comparison.tensors.values()]
+    assert all(db is not None and db > 50 for db in noise)
+    images, _ = zoo_bundle.golden(0)
+    made: dict[str, list[np.ndarray]] = {}
+    for pixels in images:
+        state: dict[str, np.ndarray] = {}
+        for k, stage in enumerate(runtime.manifest.stages):
+            state = runtime.program(k)(
+                {t.name: pixels[None] if t.role == "image" else state[t.name] for t in stage.inputs}
+            )
+            for name, array in state.items():
+                made.setdefault(f"stage{k}.{name}.bin", []).append(array[0])
+    for file, rows in made.items():
+        (tmp_path / file).write_bytes(np.stack(rows).tobytes())
+    checks, _ = compare_outputs(runtime, tmp_path, DeviceBounds(1e-6), Bounds(max_abs_error=1e-6))
+    assert [c.verdict for c in checks] == ["pass"] * len(made)
+    (tmp_path / "stage0.tokens_0.bin").write_bytes(np.stack(made["stage0.tokens_0.bin"]).astype("<f4").tobytes())
+    with pytest.raises(DataError, match="float16"):
+        compare_outputs(runtime, tmp_path, DeviceBounds(1e-6), Bounds(max_abs_error=1e-6))
 
 
 def inner(name: str, sources: str, error: float | None) -> Inner:
