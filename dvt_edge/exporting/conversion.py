@@ -24,6 +24,7 @@ from dvt_edge.network.stages import StageChain, StageGraph, split
 from dvt_edge.quiet import Report
 
 WORTHWHILE = 5_000_000  # parameters: with fewer a process of its own takes longer to start than a stage to convert
+PACKAGE = "cascade.mlpackage"  # of all stages
 PROCESS = 2 * 2**30  # bytes that one takes at most: 1.4e9 of a ViT-S with all its stages in one
 
 
@@ -80,7 +81,16 @@ def convert_stages(conversion: Conversion, workers: int, report: Report) -> tupl
     for index, spec in spread(conversion, stages, workers):
         found[index] = spec
         report(what, len(found), len(stages))
-    return tuple(found[index] for index in stages)
+    specs = tuple(found[index] for index in stages)
+    return in_one_package(specs, conversion.folder) if conversion.recipe.one_package else specs
+
+
+def in_one_package(stages: tuple[StageSpec, ...], folder: Path) -> tuple[StageSpec, ...]:
+    """The stages as functions of one package, in place of theirs."""
+    from dvt_edge.exporting.coreml_exporter import share
+
+    share([folder / stage.artifact for stage in stages], folder / PACKAGE)
+    return tuple(replace(stage, artifact=PACKAGE) for stage in stages)
 
 
 def stage_spec(cascade: Cascade, stage: StageGraph, converted: Converted) -> StageSpec:

@@ -34,28 +34,43 @@ with quiet():
     from coremltools.converters.mil.frontend.milproto.load import load as load_mil
     from coremltools.converters.mil.mil.types import fp16, nptype_from_builtin
 
-IOS17_SPECIFICATION, IOS17_OPSET = 8, "CoreML7"
-FUNCTION = "main"
+IOS17_SPECIFICATION, IOS17_OPSET = 8, "CoreML7"  # of one program
+IOS18_SPECIFICATION, IOS18_OPSET = 9, "CoreML8"  # of several, which are functions of one package
+MAIN = "main"  # the one program
 MODEL_FILE = "Data/com.apple.CoreML/model.mlmodel"  # as Manifest.json lists them, under the package
 WEIGHT_FILE = "Data/com.apple.CoreML/weights/weight.bin"
 
 
 def load_model(artifact: Path) -> Any:
-    """The Model protobuf of an .mlpackage. Raises ExportError where there is none or it is no ML program for iOS 17."""
+    """The Model protobuf of an .mlpackage.
+
+    Raises ExportError where there is none, or it is neither one ML program for iOS 17 nor several for iOS 18.
+    """
     model = ct.proto.Model_pb2.Model()
     try:
         model.ParseFromString((artifact / MODEL_FILE).read_bytes())
     except Exception as error:  # protobuf's DecodeError has no stable home
         raise ExportError(f"{artifact.name}: no Core ML model in it ({cause(error)})") from error
-    version, functions = model.specificationVersion, list(model.mlProgram.functions)
-    if version != IOS17_SPECIFICATION or functions != [FUNCTION]:
+    version, functions = model.specificationVersion, model.mlProgram.functions
+    several = MAIN not in functions
+    wanted, opset = (IOS18_SPECIFICATION, IOS18_OPSET) if several else (IOS17_SPECIFICATION, IOS17_OPSET)
+    if version != wanted or (len(functions) != 1 and not several):
         raise ExportError(
-            f"{artifact.name}: specification {version} with functions {functions}; "
-            f"expected {IOS17_SPECIFICATION} (iOS 17) with [{FUNCTION!r}]"
+            f"{artifact.name}: specification {version} with functions {sorted(functions)}; expected "
+            f"{IOS17_SPECIFICATION} (iOS 17) with [{MAIN!r}] or {IOS18_SPECIFICATION} (iOS 18) with others"
         )
-    if (opset := model.mlProgram.functions[FUNCTION].opset) != IOS17_OPSET:
-        raise ExportError(f"{artifact.name}: operator set {opset!r}; expected {IOS17_OPSET!r} (iOS 17)")
+    if found := {function.opset for function in functions.values()} - {opset}:
+        raise ExportError(f"{artifact.name}: operator set {min(found)!r}; expected {opset!r}")
     return model
+
+
+def function_of(model: Any, stage: str) -> str:
+    """The function that is a stage: the only one, or that of its name. Raises ExportError where there is none."""
+    functions = model.mlProgram.functions
+    name = MAIN if MAIN in functions else stage
+    if name not in functions:
+        raise ExportError(f"functions {sorted(functions)}; expected {stage} among them")
+    return name
 
 
 def check_package(artifact: Path, stage: StageGraph) -> dict[str, int]:
@@ -65,14 +80,16 @@ def check_package(artifact: Path, stage: StageGraph) -> dict[str, int]:
     in this order) that is not the stage's.
     """
     model = load_model(artifact)
-    operators = kinds(model)
+    function = function_of(model, stage.name)
+    operators = kinds(model, function)
     for constant in ("const", *EXPANSIONS):
         del operators[constant]
     if unknown := sorted(operators.keys() - OPERATORS):
         raise ExportError(f"{artifact.name}: unknown operators {', '.join(unknown)}; expected only {sorted(OPERATORS)}")
+    described = next((f for f in model.description.functions if f.name == function), model.description)
     for side, found, expected in (
-        ("inputs", model.description.input, stage.inputs),
-        ("outputs", model.description.output, stage.outputs),
+        ("inputs", described.input, stage.inputs),
+        ("outputs", described.output, stage.outputs),
     ):
         declared, wanted = [declaration(f) for f in found], [specification(t) for t in expected]
         if declared != wanted:
@@ -80,13 +97,13 @@ def check_package(artifact: Path, stage: StageGraph) -> dict[str, int]:
     return dict(operators)
 
 
-def operations(model: Any) -> Any:
-    function = model.mlProgram.functions[FUNCTION]
+def operations(model: Any, name: str = MAIN) -> Any:
+    function = model.mlProgram.functions[name]
     return function.block_specializations[function.opset].operations
 
 
-def kinds(model: Any) -> Counter[str]:
-    return Counter(op.type for op in operations(model))
+def kinds(model: Any, name: str = MAIN) -> Counter[str]:
+    return Counter(op.type for op in operations(model, name))
 
 
 def compressed(artifact: Path) -> int:
@@ -240,18 +257,19 @@ EXPANSIONS: dict[str, Callable[..., Tensor]] = {  # compressed constants, expand
 class Interpreter:
     """A saved program as a function: arrays in, by name, arrays of the dtypes that it declares out.
 
-    An image goes in as float32 (1, 3, size, size) with values 0..255. With `half`, each result that the program
+    Of a package of several it is the function named as the stage. An image goes in as float32 (1, 3, size, size) with
+    values 0..255. With `half`, each result that the program
     holds in float16 is rounded to it; inside an operator sums are float32. Without, only the weights are rounded.
     """
 
-    def __init__(self, artifact: Path, half: bool = True) -> None:
+    def __init__(self, artifact: Path, half: bool = True, stage: str = MAIN) -> None:
         model = load_model(artifact)
         try:
             with quiet():
                 program = load_mil(model, model.specificationVersion, str((artifact / WEIGHT_FILE).parent))
         except Exception as error:
             raise ExportError(f"{artifact.name}: the program cannot be read ({cause(error)})") from error
-        self.name, self.half, self.function = artifact.name, half, program.functions[FUNCTION]
+        self.name, self.half, self.function = artifact.name, half, program.functions[function_of(model, stage)]
         operations = self.function.operations
         self.operations = [op for op in operations if op.op_type != "const" and op.op_type not in EXPANSIONS]
         self.constants = {v.name: plain(v.val) for op in operations if op.op_type == "const" for v in op.outputs}
@@ -295,7 +313,7 @@ def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int)
     """The interpreter in an engine's place: it takes the runtime's pixels. `threads` is torch's choice."""
     package = private_copy(artifact)
     try:
-        interpreter = Interpreter(package)
+        interpreter = Interpreter(package, stage=stage.name)
     finally:
         remove(package.parent, os.getpid())
 

@@ -1,5 +1,7 @@
 """Core ML: a stage to an ML program for iOS 17 and later, as an .mlpackage, its weights compressed or not.
 
+`share` makes one package of several stages' for iOS 18 and later, of which they are functions.
+
 The image is a Core ML image input, so that a phone hands in a camera's pixel buffer. State goes in and out as arrays of
 the stage's dtype, float16 between float16 programs, which then cast the logits alone.
 """
@@ -10,6 +12,7 @@ import json
 import shutil
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from torch import nn
 from dvt_edge.device.manifest import Operators
 from dvt_edge.errors import ExportError, cause
 from dvt_edge.exporting.coreml_check import (
+    MAIN,
     MODEL_FILE,
     WEIGHT_FILE,
     check_package,
@@ -36,6 +40,7 @@ from dvt_edge.quiet import quiet
 with quiet():
     import coremltools as ct
     import coremltools.optimize.coreml as cto
+    from coremltools.models.utils import MultiFunctionDescriptor, save_multifunction
 
 LAYERS = ("linear", "conv")
 CONVERTED_DB = 30.0  # SQNR: float16 is far above on any input, a wrong conversion far below
@@ -121,6 +126,20 @@ def compress(package: Path, recipe: Quantization) -> None:
         )
         shutil.rmtree(package)
         small.save(str(package))
+
+
+def share(packages: Sequence[Path], artifact: Path) -> None:
+    """`artifact` in place of `packages`: their programs are its functions, under their names; equal weights are one."""
+    descriptor = MultiFunctionDescriptor()
+    for package in packages:
+        descriptor.add_function(str(package), src_function_name=MAIN, target_function_name=package.stem)
+    descriptor.default_function_name = packages[0].stem
+    with tempfile.TemporaryDirectory(dir=artifact.parent) as temporary, quiet():
+        made = Path(temporary) / artifact.name
+        save_multifunction(descriptor, str(made))
+        copy_package(made, artifact)
+    for package in packages:
+        shutil.rmtree(package)
 
 
 def copy_package(source: Path, artifact: Path) -> None:

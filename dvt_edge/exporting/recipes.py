@@ -42,7 +42,7 @@ class Recipe:
     """One target.
 
     `status`: ready, its artifacts run here (Core ML's program, interpreted); simulator, they run on the vendor's
-    simulator of the chip; experimental, they run nowhere here, or lose too much to be chosen but by name.
+    simulator of the chip; experimental, only by name: they run nowhere here, lose too much, or gain nothing.
     `proof`: how an export checks them. The engine runs them, the program is interpreted, a simulator runs them, or
     they are only made.
     """
@@ -63,6 +63,7 @@ class Recipe:
     least_soc: str | None = None  # the first chip that can run it
     measured_images: int | None = None  # at most, of those that set no ranges: interpreters and simulators are slow
     proof: Proof = "run"
+    one_package: bool = False  # of all stages, which are functions of it; Core ML only
     undelegated: tuple[str, ...] = ()  # kinds of operators that a stage may leave to others, as often as they are here
     environment: Literal["qnn", "ethos-u"] | None = None  # that it needs: `own_environment.py`
     packages: tuple[str, ...] = ()  # import names that it needs beyond its extra's
@@ -225,6 +226,22 @@ RECIPES = (
         measured_images=512,
         packages=("sklearn",),
         about="the same with weights of 64 values a tensor (k-means); the first layer, and all else, float16",
+    ),
+    Recipe(
+        name="coreml-fp16-multifunction",
+        engine="coreml",
+        backend="CoreML",
+        extra="coreml",
+        precision="float16",
+        bounds=COREML_FLOAT16,
+        layout="image",
+        state="float16",
+        device=FLOAT16_DEVICE,
+        status="experimental",
+        proof="interpreted",
+        measured_images=512,
+        one_package=True,
+        about="as coreml-fp16, for iOS 18: one .mlpackage of all stages, which are functions of it",
     ),
     Recipe(
         name="executorch-vulkan-fp32",

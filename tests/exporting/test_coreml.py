@@ -41,7 +41,7 @@ if importlib.util.find_spec("coremltools") is None and not os.environ.get("CI"):
     pytest.skip(reason, allow_module_level=True)
 
 from dvt_edge.exporting import coreml_check, coreml_exporter
-from dvt_edge.exporting.coreml_check import IOS17_SPECIFICATION, MODEL_FILE, OPERATORS, WEIGHT_FILE, Interpreter
+from dvt_edge.exporting.coreml_check import IOS17_SPECIFICATION, MAIN, MODEL_FILE, OPERATORS, WEIGHT_FILE, Interpreter
 from dvt_edge.exporting.coreml_exporter import ct, cto, export_stage
 from dvt_edge.exporting.exporters import Converted
 
@@ -398,9 +398,12 @@ def stage_spec(index: int, artifact: Path) -> StageSpec:
 class FakeMLModel:
     """Takes what Core ML's predict takes and answers by interpretation, from buffers that it uses again."""
 
-    def __init__(self, path: str, compute_units: str) -> None:
+    def __init__(self, path: str, compute_units: str, function_name: str = MAIN) -> None:
         assert compute_units == "all units"
-        self.interpreter, self.buffers, self.busy = Interpreter(Path(path), half=False), {}, False
+        assert function_name in coreml_check.load_model(Path(path)).mlProgram.functions
+        self.interpreter = Interpreter(Path(path), half=False, stage=function_name)
+        self.buffers: dict[str, Any] = {}
+        self.busy = False
 
     def predict(self, feed: dict[str, Any]) -> dict[str, Any]:
         assert not self.busy, "two predictions at once"
@@ -419,11 +422,47 @@ class FakeMLModel:
 @pytest.fixture
 def fake_mac(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     fake = types.ModuleType("coremltools")
-    fake.models = types.SimpleNamespace(MLModel=FakeMLModel)  # type: ignore[attr-defined]
+    utils = types.SimpleNamespace(load_spec=lambda path: coreml_check.load_model(Path(path)))
+    fake.models = types.SimpleNamespace(MLModel=FakeMLModel, utils=utils)  # type: ignore[attr-defined]
     fake.ComputeUnit = types.SimpleNamespace(ALL="all units")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "coremltools", fake)
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     return fake
+
+
+def shared(exported: Exports, folder: Path) -> Path:
+    """One package of the three stages of `tiny`, in place of copies of theirs."""
+    folder.mkdir()
+    packages = [Path(shutil.copytree(a, folder / a.name)) for a in (exported("tiny", k).artifact for k in range(3))]
+    coreml_exporter.share(packages, folder / "cascade.mlpackage")
+    assert [p.name for p in folder.iterdir()] == ["cascade.mlpackage"]
+    return folder / "cascade.mlpackage"
+
+
+def test_functions_of_one_package_answer_as_packages_of_their_own(exported: Exports, tmp_path: Path) -> None:
+    """The same operators, declared alike, to the same bits; and the same bytes each time."""
+    package = shared(exported, tmp_path / "a")
+    spec = ct.models.MLModel(str(package), skip_model_load=True).get_spec()
+    assert spec.specificationVersion == 9 == ct.target.iOS18
+    for k, stage in enumerate(stages("tiny")):
+        alone, inputs = exported("tiny", k).artifact, named_inputs("tiny", k)
+        assert coreml_check.check_package(package, stage) == coreml_check.check_package(alone, stage)
+        ours, theirs = Interpreter(package, stage=stage.name)(inputs), Interpreter(alone)(inputs)
+        assert all(np.array_equal(ours[name], theirs[name]) for name in theirs) and ours.keys() == theirs.keys()
+    with pytest.raises(ExportError, match="expected stage7 among them"):
+        Interpreter(package, stage="stage7")
+    assert files(shared(exported, tmp_path / "b")) == files(package)
+
+
+@pytest.mark.usefixtures("fake_mac")
+def test_engine_runs_the_function_of_the_stage(exported: Exports, tmp_path: Path) -> None:
+    package, inputs = shared(exported, tmp_path / "a"), named_inputs("tiny", 1)
+    arrays = inputs | {"image": inputs["image"].transpose(0, 2, 3, 1).astype(np.uint8)}
+    alone = exported("tiny", 1).artifact
+    found, expected = (
+        load_stage(Artifact.at(one), stage_spec(1, one), "CoreML", 1)(arrays) for one in (package, alone)
+    )
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
 def test_engine_elsewhere_says_macos_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,9 @@ def load_stage(artifact: Artifact, stage: StageSpec, backend: str, threads: int)
         with quiet():
             package = private_copy(artifact)
             try:
-                model = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit.ALL)
+                functions = ct.models.utils.load_spec(str(package)).description.functions
+                one = {"function_name": stage.name} if functions else {}  # of several stages' package, for macOS 15
+                model = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit.ALL, **one)
             except BaseException:
                 remove(package.parent, os.getpid())
                 raise
