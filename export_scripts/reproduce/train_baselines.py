@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -36,16 +36,36 @@ RECIPE = {
     "--amp": "bf16",
 }
 NO_FEATURES, NO_RELATIONS = "--no-feature-reuse", "--no-relation-reuse"
+ALONE = [NO_FEATURES, NO_RELATIONS]
 VARIANTS = {
-    "static8": ["--grids", "8", NO_FEATURES, NO_RELATIONS],
-    "static4": ["--grids", "4", NO_FEATURES, NO_RELATIONS],
-    "static2": ["--grids", "2", NO_FEATURES, NO_RELATIONS],
+    "static8": ["--grids", "8", *ALONE],
+    "static4": ["--grids", "4", *ALONE],
+    "static2": ["--grids", "2", *ALONE],
     "cascade": [],
-    "no-reuse": [NO_FEATURES, NO_RELATIONS],
+    "no-reuse": ALONE,
     "no-feature-reuse": [NO_FEATURES],
     "no-relation-reuse": [NO_RELATIONS],
 }
 KEPT = ("options.json", "log.jsonl", "result.json")
+
+
+def variants_of(model: str, cascade: Sequence[int], static: Sequence[int]) -> dict[str, list[str]]:
+    """What `dvt-edge train` takes for a cascade over some grids, static models of some, and the cascade's ablations."""
+    grids = ["--grids", ",".join(map(str, cascade))]
+    return {
+        "cascade": ["--name", model, *grids],
+        **{f"static{grid}": ["--name", f"{model}_static{grid}", "--grids", f"{grid}", *ALONE] for grid in static},
+        "no-reuse": ["--name", f"{model}_no_reuse", *grids, *ALONE],
+        "no-feature-reuse": ["--name", f"{model}_no_features", *grids, NO_FEATURES],
+        "no-relation-reuse": ["--name", f"{model}_no_relations", *grids, NO_RELATIONS],
+    }
+
+
+def chosen(variants: Sequence[str] | None, known: Collection[str]) -> Collection[str]:
+    """Those that were asked for, or all. Raises typer.BadParameter for one that is not known."""
+    if unknown := set(variants or ()) - set(known):
+        raise typer.BadParameter(f"{min(unknown)}: expected one of {', '.join(known)}")
+    return variants or known
 
 
 def run_name(variant: str, schedule: Schedule, seed: int) -> str:
@@ -96,9 +116,7 @@ def main(
     rates = [float(word) for word in lr.split(",")] if lr else [rate for _, rate in SCHEDULE]
     if len(lengths) != len(rates):
         raise typer.BadParameter(f"{len(lengths)} cycles of --epochs and {len(rates)} of --lr")
-    if unknown := set(variant or ()) - set(VARIANTS):
-        raise typer.BadParameter(f"{min(unknown)}: expected one of {', '.join(VARIANTS)}")
-    for name in variant or VARIANTS:
+    for name in chosen(variant, VARIANTS):
         for folder in train_variant(data, runs, model, name, tuple(zip(lengths, rates, strict=True)), seed):
             keep_figures(folder, results)
 

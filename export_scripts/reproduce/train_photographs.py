@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 from photographs_page import MODEL
-from train_baselines import NO_FEATURES, NO_RELATIONS, keep_figures, run_name, train
+from train_baselines import chosen, keep_figures, run_name, train, variants_of
 
 # What the shipped cascade was trained with (dvt_edge/zoo/dvt_grocery.md), but for grids and seed.
 EPOCHS, LR = 11, 7e-4
@@ -39,15 +39,7 @@ RECIPE = {
     "--ema-decay": "0.998",
     "--holdout": "300",
 }
-ALONE = [NO_FEATURES, NO_RELATIONS]
-VARIANTS = {
-    "cascade": ["--name", MODEL, "--grids", "7,14"],
-    "static14": ["--name", f"{MODEL}_static14", "--grids", "14", *ALONE],
-    "static7": ["--name", f"{MODEL}_static7", "--grids", "7", *ALONE],
-    "no-reuse": ["--name", f"{MODEL}_no_reuse", "--grids", "7,14", *ALONE],
-    "no-feature-reuse": ["--name", f"{MODEL}_no_features", "--grids", "7,14", NO_FEATURES],
-    "no-relation-reuse": ["--name", f"{MODEL}_no_relations", "--grids", "7,14", NO_RELATIONS],
-}
+VARIANTS = variants_of(MODEL, cascade=(7, 14), static=(14, 7))
 
 
 def main(
@@ -61,9 +53,7 @@ def main(
     runs: Path = Path("runs"),
     results: Path = Path("docs/results/photographs/runs"),
 ) -> None:
-    if unknown := set(variant or ()) - set(VARIANTS):
-        raise typer.BadParameter(f"{min(unknown)}: expected one of {', '.join(VARIANTS)}")
-    for name in variant or VARIANTS:
+    for name in chosen(variant, VARIANTS):
         folder = runs / MODEL / run_name(name, ((EPOCHS, LR),), seed)
         options = RECIPE | {"--pretrained": str(pretrained), "--seed": str(seed), "--amp": amp}
         train(data, folder, options, VARIANTS[name])
