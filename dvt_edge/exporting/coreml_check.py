@@ -28,6 +28,7 @@ from dvt_edge.device.manifest import StageSpec, TensorSpec
 from dvt_edge.errors import ExportError, cause
 from dvt_edge.network.stages import StageGraph
 from dvt_edge.quiet import quiet
+from dvt_edge.validation.compare import ErrorMeter
 
 with quiet():
     import coremltools as ct
@@ -340,9 +341,7 @@ def compare(artifact: Path, stage: StageGraph, inputs: Sequence[Tensor], half: b
     return {t.name: sqnr_db(y.numpy(), found[t.name]) for t, y in zip(stage.outputs, expected, strict=True)}
 
 
-def sqnr_db(reference: NDArray[np.float32], value: NDArray[np.float32]) -> float:
-    if not np.isfinite(value).all():
-        return -math.inf
-    noise = float(np.square(reference.astype(np.float64) - value).sum())
-    signal = float(np.square(reference.astype(np.float64)).sum())
-    return math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)
+def sqnr_db(reference: NDArray[Any], value: NDArray[Any]) -> float:
+    meter = ErrorMeter()
+    meter.add(value, reference)
+    return math.inf if meter.sqnr_db is None else meter.sqnr_db
