@@ -9,6 +9,7 @@ import pytest
 
 from dvt_edge.cli.app import main
 from dvt_edge.exporting import targets
+from dvt_edge.exporting.own_environment import ENVIRONMENTS
 from dvt_edge.exporting.recipes import RECIPES, recipe_for
 
 ROOT = Path(__file__).parents[2]
@@ -31,12 +32,14 @@ def test_what_lacks_is_named_and_what_runs_nowhere_here_is_never_ready(monkeypat
     monkeypatch.setattr(targets, "find_spec", lambda name: there)
     monkeypatch.setattr(targets.platform, "system", lambda: "Linux")
     for recipe in RECIPES:
-        if recipe.proof == "simulated":
-            assert recipe.status == "simulator" and "simulator" in targets.on_this_machine(recipe)
-            continue
-        words = {"run": "ready", "interpreted": "interpreted; runs on macOS", "lowered": "lowers only"}
-        assert targets.on_this_machine(recipe) == words[recipe.proof]
+        said = targets.on_this_machine(recipe)
+        if recipe.environment and (why := ENVIRONMENTS[recipe.environment].why_not()):
+            assert said == f"needs {why}"
+        else:
+            words = {"run": "ready", "interpreted": "interpreted; runs on macOS", "lowered": "lowers only"}
+            assert said == (words | {"simulated": "ready, on the simulator"})[recipe.proof]
         assert recipe.status == "experimental" or recipe.proof != "lowered"
+        assert (recipe.status == "simulator") == (recipe.proof == "simulated")
     monkeypatch.setattr(targets, "find_spec", lambda name: None if name == "coremltools" else there)
     for name in ("coreml-w8", "executorch-coreml"):
         said = targets.on_this_machine(recipe_for(name))
