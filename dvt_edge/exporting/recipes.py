@@ -298,7 +298,7 @@ RECIPES = (
         environment="qnn",
         socs=("sm8550",),
         least_soc="sm8450",
-        measured_images=128,
+        measured_images=512,
         about="float16 on Snapdragon's NPU, a context binary for each chip",
     ),
     Recipe(
@@ -315,7 +315,7 @@ RECIPES = (
         environment="qnn",
         socs=("sm8550",),
         least_soc="sm8550",
-        measured_images=128,
+        measured_images=512,
         about="everything quantized (QDQ) on Snapdragon's NPU: weights int8, activations 16 bits",
     ),
     Recipe(
@@ -332,7 +332,7 @@ RECIPES = (
         environment="qnn",
         socs=("sm8550",),
         least_soc="sm8350",
-        measured_images=128,
+        measured_images=512,
         about="everything quantized (QDQ) on Snapdragon's NPU: weights and activations int8",
     ),
 )
