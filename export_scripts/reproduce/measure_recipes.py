@@ -248,7 +248,8 @@ def page(summary: dict[str, Any]) -> str:
     ]
     for row in rows:
         low, high = (100 * v for v in row["exit_agreement_interval"])
-        total = sum(e["bytes"] for e in row["exits"]) / 1000
+        sizes = [e["bytes"] for e in row["exits"]]
+        total = (sizes[0] if recipe_for(row["target"]).one_package else sum(sizes)) / 1000
         lines.append(
             f"| `{row['target']}` | {100 * row['exit_agreement']:.2f} | {low:.2f} to {high:.2f} | "
             f"{100 * row['delegated']:.1f} | {total:.0f} |"
