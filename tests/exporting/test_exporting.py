@@ -213,6 +213,8 @@ def test_a_degraded_bundle_is_written_where_that_is_accepted_and_says_so(
 def test_what_a_backend_leaves_is_what_the_recipe_says(operators: Operators, says: str) -> None:
     recipe = recipe_for("executorch-xnnpack-fp32")
     keep_promise(recipe, "stage0", Operators(9, 1, {"_to_dim_order_copy.out": 1}))
+    twice = dataclasses.replace(recipe, undelegated=recipe.undelegated * 2)
+    keep_promise(twice, "stage0", Operators(9, 2, {"_to_dim_order_copy.out": 2}))
     with pytest.raises(ExportError, match=says):
         keep_promise(recipe, "stage0", operators)
 
