@@ -26,6 +26,7 @@ PACKAGES = {
     "executorch": ("executorch", "executorch"),
     "torchao": ("torchao", "executorch"),
     "coremltools": ("coremltools", "coreml"),
+    "ai_edge_litert": ("ai-edge-litert", "litert"),
     "sklearn": ("scikit-learn", "palette"),
     "scipy": ("scipy", "calibrate"),
     "matplotlib": ("matplotlib", "report"),

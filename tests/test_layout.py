@@ -86,7 +86,7 @@ def test_a_wrong_import_turns_the_lint_red(what: str, tmp_path: Path) -> None:
 DEVICE_ALONE = """
 import importlib.abc, pkgutil, sys
 
-ENGINES = {"onnxruntime_engine": {"onnxruntime"}, "executorch_engine": {"executorch", "torch"}, "coreml_engine": set()}
+ENGINES = {"onnxruntime_engine", "executorch_engine", "coreml_engine", "litert_engine"}
 allowed = {*sys.stdlib_module_names, "numpy", "dvt_edge"}
 
 class Others(importlib.abc.MetaPathFinder):

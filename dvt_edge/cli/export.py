@@ -29,7 +29,7 @@ def targets(
         str | None,
         typer.Option(
             help="qnn: make the environment of Qualcomm's simulator, once, and list nothing; ethos-u: that of Arm's "
-            "compiler Vela."
+            "compiler Vela; litert: that of Google's converter."
         ),
     ] = None,
 ) -> None:
@@ -37,7 +37,7 @@ def targets(
     if install is not None:
         from dvt_edge.exporting.own_environment import ENVIRONMENTS
 
-        one_of(install, Literal["qnn", "ethos-u"], "--install")
+        one_of(install, Literal["qnn", "ethos-u", "litert"], "--install")
         wanted = ENVIRONMENTS[install]
         with console.status(f"installing {wanted.what} ({wanted.size})"):
             place = wanted.install()

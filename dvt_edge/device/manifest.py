@@ -216,7 +216,7 @@ class Manifest:
     format: int
     name: str
     target: str  # the recipe's name
-    engine: Literal["onnxruntime", "executorch", "coreml"]
+    engine: Literal["onnxruntime", "executorch", "coreml", "litert"]
     backend: str  # what must run the stages: a provider or delegate
     model: ModelSpec
     preprocessing: Preprocessing

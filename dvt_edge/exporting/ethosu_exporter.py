@@ -6,9 +6,6 @@ Vela and the TOSA tools want versions that are not ours: `ethosu_worker.py` lowe
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +13,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-import dvt_edge
 from dvt_edge.device.manifest import Operators
-from dvt_edge.errors import ExportError, cause
+from dvt_edge.errors import EngineError, ExportError, cause
 from dvt_edge.exporting import ethosu_worker
 from dvt_edge.exporting.ethosu_worker import INPUTS, OPERATORS, PROGRAM, STAGE
 from dvt_edge.exporting.exporters import CalibrationInputs, Converted
@@ -26,8 +22,6 @@ from dvt_edge.exporting.own_environment import ETHOS_U
 from dvt_edge.exporting.recipes import Recipe
 from dvt_edge.network.stages import StageGraph
 from dvt_edge.quiet import quiet
-
-PACKAGE = Path(dvt_edge.__file__).parent
 
 
 def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInputs, folder: Path) -> Converted:
@@ -48,24 +42,10 @@ def export_stage(stage: StageGraph, recipe: Recipe, calibration: CalibrationInpu
         except Exception as error:
             raise ExportError(f"{where} failed ({cause(error)})") from error
         np.savez(work / INPUTS, *(np.stack([t.numpy() for t in column]) for column in zip(*images, strict=True)))
-        lower(work, where)
+        try:
+            ETHOS_U.run(ethosu_worker.__name__, work)
+        except EngineError as error:
+            raise ExportError(f"{where} failed ({error})") from error
         artifact.write_bytes((work / PROGRAM).read_bytes())
         found = json.loads((work / OPERATORS).read_text())
     return Converted(artifact, Operators(found["delegated"], sum(found["left"].values()), found["left"]))
-
-
-def lower(work: Path, where: str) -> None:
-    """`ethosu_worker.py` on what lies in `work`. Raises ExportError with what it said last."""
-    path = os.pathsep.join([str(ETHOS_U.site_packages), str(PACKAGE.parent), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, "-m", ethosu_worker.__name__, str(work)],
-        env=os.environ | {"PYTHONPATH": path},
-        cwd=work,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise ExportError(f"{where} failed ({said[-1].strip()[:300] if said else f'exit status {done.returncode}'})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import venv
@@ -13,6 +14,8 @@ from pathlib import Path
 from dvt_edge.atomic import new_folder
 from dvt_edge.data.identity import cache_root
 from dvt_edge.errors import EngineError
+
+PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,25 @@ class OwnEnvironment:
                 raise EngineError(f"{' '.join(wanted)} cannot be installed ({said[-1] if said else done.returncode})")
         return self.place
 
+    def run(self, module: str, work: Path) -> None:
+        """`python -m module work` by our Python, its packages first. Raises EngineError: its error, or last words."""
+        if why := self.why_not():
+            raise EngineError(f"this needs {why}")
+        path = os.pathsep.join([str(self.site_packages), str(PACKAGE.parent), *filter(None, sys.path)])
+        done = subprocess.run(
+            [sys.executable, "-m", module, str(work)],
+            env=os.environ | {"PYTHONPATH": path},
+            cwd=work,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode != 0:
+            said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raised = [line for line in said if re.match(r"[\w.]+(Error|Exception)\b", line)]
+            raise EngineError((raised or said)[-1].strip()[:300])
+
 
 QNN = OwnEnvironment(
     name="qnn",
@@ -100,4 +122,30 @@ ETHOS_U = OwnEnvironment(
     pinned={"ethos-u-vela": "5.1.0", "tosa-tools": "2026.5.0", "ml_dtypes": "0.5.1"},  # as executorch 1.5.1 has them
     whole=False,
 )
-ENVIRONMENTS = {one.name: one for one in (QNN, ETHOS_U)}
+LITERT = OwnEnvironment(
+    name="litert",
+    what="Google's converter to LiteRT",
+    size="910 MB",
+    pinned={
+        "litert-torch": "0.10.0",
+        "litert-converter": "0.5.0",
+        "ai-edge-litert": "2.3.0",
+        "ai-edge-quantizer": "0.10.0",
+        "litert-lm-builder": "0.18.1",
+        "jax": "0.10.2",
+        "jaxlib": "0.10.2",
+        "jaxtyping": "0.3.11",
+        "wadler-lindig": "0.1.8",
+        "opt-einsum": "3.4.0",
+        "xdsl": "0.28.0",
+        "lark": "1.3.1",
+        "immutabledict": "4.3.1",
+        "multipledispatch": "1.0.0",
+        "backports.strenum": "1.2.8",
+        "absl-py": "2.5.1",
+        "tabulate": "0.10.0",
+        "transformers": "5.24.0",
+    },
+    whole=False,
+)
+ENVIRONMENTS = {one.name: one for one in (QNN, ETHOS_U, LITERT)}

@@ -66,6 +66,7 @@ TOOLS = {
     "onnxruntime": ("torch", "onnx", "onnxscript", "onnxruntime"),
     "executorch": ("torch", "torchao", "executorch"),
     "coreml": ("torch", "coremltools"),
+    "litert": ("torch", "ai-edge-litert"),
 }
 
 

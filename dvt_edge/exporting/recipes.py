@@ -10,7 +10,7 @@ from typing import Literal
 from dvt_edge.errors import ExportError, UnknownTargetError
 from dvt_edge.validation.bounds import Bounds, DeviceBounds
 
-Engine = Literal["onnxruntime", "executorch", "coreml"]
+Engine = Literal["onnxruntime", "executorch", "coreml", "litert"]
 Status = Literal["ready", "simulator", "experimental"]
 Proof = Literal["run", "interpreted", "simulated", "lowered"]
 DRAWN_IMAGES = 2048  # that an export takes of those given, at most: more take longer and say little more
@@ -65,7 +65,7 @@ class Recipe:
     proof: Proof = "run"
     one_package: bool = False  # of all stages, which are functions of it; Core ML only
     undelegated: tuple[str, ...] = ()  # kinds of operators that a stage may leave to others, as often as they are here
-    environment: Literal["qnn", "ethos-u"] | None = None  # that it needs: `own_environment.py`
+    environment: Literal["qnn", "ethos-u", "litert"] | None = None  # that it needs: `own_environment.py`
     packages: tuple[str, ...] = ()  # import names that it needs beyond its extra's
     about: str = ""  # what becomes of a stage, and what stays in float
 
@@ -283,6 +283,17 @@ RECIPES = (
         environment="ethos-u",
         undelegated=(*CAST, *INT8_ENDS, "slice_copy.Tensor_out"),  # the class token's
         about="everything int8 on Arm's NPU for small devices, of 256 MACs (PT2E, TOSA, Vela)",
+    ),
+    Recipe(
+        name="litert-fp32",
+        engine="litert",
+        backend="XNNPACK",
+        extra="litert",
+        precision="float32",
+        bounds=FLOAT,
+        status="experimental",
+        environment="litert",
+        about="float32 as .tflite; no app here has that engine",
     ),
     Recipe(
         name="onnx-qnn-fp16",

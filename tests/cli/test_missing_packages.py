@@ -126,5 +126,5 @@ def test_the_table_is_what_pyproject_says_and_the_code_imports() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             imported |= {name.split(".")[0] for name in names}
     brought = {"markupsafe", "flatbuffers"}  # by jinja2 and executorch
-    brought |= {"onnxruntime_qnn"}  # by an environment of its own
+    brought |= {"onnxruntime_qnn", "litert_torch"}  # by environments of their own
     assert imported - set(sys.stdlib_module_names) - brought - {"dvt_edge"} <= set(PACKAGES)

@@ -20,7 +20,7 @@ from dvt_edge.device.manifest import StageSpec
 from dvt_edge.errors import DvtEdgeError, EngineError, cause, packages
 
 Arrays = dict[str, NDArray[Any]]
-EXTRAS = {"onnxruntime": "onnx", "executorch": "executorch", "coreml": "coreml"}
+EXTRAS = {"onnxruntime": "onnx", "executorch": "executorch", "coreml": "coreml", "litert": "litert"}
 
 
 @dataclass(frozen=True)

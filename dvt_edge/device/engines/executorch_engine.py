@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import os
 import threading
 import weakref
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +14,7 @@ from numpy.typing import NDArray
 from dvt_edge.device.engines import Arrays, Artifact
 from dvt_edge.device.manifest import StageSpec, TensorSpec
 from dvt_edge.errors import EngineError, one_line
-from dvt_edge.quiet import quiet
+from dvt_edge.quiet import native_quiet, quiet
 
 with quiet():
     from executorch.extension.pybindings.portable_lib import _threadpool_get_thread_count, _unsafe_reset_threadpool
@@ -140,20 +136,3 @@ def set_threads(threads: int, stage: str) -> None:
 
 def is_available(backend: str) -> bool:
     return bool(Runtime.get().backend_registry.is_available(backend))
-
-
-@contextlib.contextmanager
-def native_quiet() -> Iterator[None]:
-    """Mute what native code writes to the process's stderr, from any thread: a line or more for each load."""
-    try:
-        saved = os.dup(2)
-    except OSError:  # a process without a stderr
-        yield
-        return
-    try:
-        with Path(os.devnull).open("wb") as null:
-            os.dup2(null.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)

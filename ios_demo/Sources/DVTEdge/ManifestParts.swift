@@ -12,7 +12,7 @@ public enum Role: String, Sendable, OneOf {
 }
 
 public enum Engine: String, Sendable, OneOf {
-    case onnxruntime, executorch, coreml
+    case onnxruntime, executorch, coreml, litert
 }
 
 /// One input or output of a stage. A state input takes the output of the same name of the stage before.

@@ -261,4 +261,7 @@ enum class Engine {
 
     @SerialName("coreml")
     COREML,
+
+    @SerialName("litert")
+    LITERT,
 }
