@@ -32,7 +32,7 @@ from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.evaluation.curves import TorchSource
 from dvt_edge.evaluation.intervals import paired_difference
-from dvt_edge.exporting.own_environment import QNN
+from dvt_edge.exporting.own_environment import ENVIRONMENTS
 from dvt_edge.exporting.pipeline import calibration_images, export, runtime_of
 from dvt_edge.exporting.recipes import RECIPES, Recipe, recipe_for
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
@@ -110,7 +110,7 @@ def merged(before: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]]:
 
 def measurable(recipe: Recipe) -> bool:
     """Whether this machine can run what the recipe makes, on its engine or on what stands in for one."""
-    return recipe.proof in ("run", "interpreted") or (recipe.proof == "simulated" and QNN.why_not() is None)
+    return recipe.proof != "lowered" and not (recipe.environment and ENVIRONMENTS[recipe.environment].why_not())
 
 
 # -- logits ----------------------------------------------------------------------------------------------------------
