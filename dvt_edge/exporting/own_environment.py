@@ -118,7 +118,7 @@ QNN = OwnEnvironment(
 ETHOS_U = OwnEnvironment(
     name="ethos-u",
     what="Arm's compiler Vela",
-    size="230 MB",
+    size="250 MB",
     pinned={"ethos-u-vela": "5.1.0", "tosa-tools": "2026.5.0", "ml_dtypes": "0.5.1"},  # as executorch 1.5.1 has them
     whole=False,
 )
