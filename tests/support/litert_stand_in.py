@@ -5,6 +5,7 @@ What it proves is the driving of `litert_worker.py`. LITERT_STAND_IN is the .tfl
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
@@ -22,6 +23,7 @@ def convert(module: object, arguments: tuple[object, ...]) -> Converted:
     return Converted()
 
 
+atexit.register(print, "a hint that comes last", file=sys.stderr)  # after an error, as PyTorch has them
 litert_torch = types.ModuleType("litert_torch")
 litert_torch.convert = convert  # type: ignore[attr-defined]
 sys.modules["litert_torch"] = litert_torch
