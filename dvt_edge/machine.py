@@ -63,7 +63,8 @@ def spread(task: Callable[[Item], Done], items: Sequence[Item], workers: int) ->
     """(item, task(item)) in whatever order they are done: in this process where `workers` is 1, else in as many.
 
     These are fresh ones (spawned, so that no lock is inherited), which end with this one. The task is picklable. Raises
-    EngineError where a process died, or what the task raises.
+    EngineError where a process died, or what the task raises: of several items that fail, the first one's, so that an
+    error is the same in one process and in many.
     """
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -78,6 +79,8 @@ def spread(task: Callable[[Item], Done], items: Sequence[Item], workers: int) ->
         with deaf():
             futures = {pool.submit(task, item): item for item in items}
         for future in as_completed(futures):
+            if future.exception():
+                future = next(f for f in futures if f.exception())  # waits for the items before it
             yield futures[future], future.result()
     except BrokenProcessPool as error:
         raise EngineError("a worker process died, perhaps for want of memory; run again, with fewer workers") from error

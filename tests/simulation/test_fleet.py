@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,6 +206,16 @@ def refuse(chunk: int) -> bytes:
 
 def die(chunk: int) -> bytes:
     os._exit(9)
+
+
+def refuse_the_second_sooner(chunk: int) -> bytes:
+    time.sleep(1 - chunk)
+    return refuse(chunk)
+
+
+def test_of_several_errors_the_first_items_is_raised_whichever_was_sooner() -> None:
+    with pytest.raises(SimulationError, match="chunk: 0"):
+        list(spread(refuse_the_second_sooner, [0, 1], 2))
 
 
 def test_a_dead_worker_is_an_error_that_says_so() -> None:
