@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test android screenshots ios swift-toolchain lint results photographs arm-check arm-counts clean
+.PHONY: demo test android screenshots ios swift-toolchain lint results photographs cifar224 arm-check arm-counts clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -37,12 +37,17 @@ swift-toolchain:
 results: $(READY)
 	$(BIN)/python export_scripts/reproduce/make_results.py $(DATA)
 
-# docs/results.md from a clone of the photographs' repository (docs/training.md) in the folder DATA; static models and
-# cascades without reuse are compared where train_photographs.py has trained them.
+# docs/results.md from a clone of the photographs' repository (docs/training.md) in the folder DATA, and
+# docs/results-cifar224.md from CIFAR-10; static models and cascades without reuse are compared where
+# train_photographs.py and train_cifar224.py have trained them.
+compared = $(addprefix --static ,$(wildcard runs/$(1)/static*/cascade.safetensors)) \
+	$(addprefix --ablation ,$(wildcard runs/$(1)/no-*/cascade.safetensors))
+
 photographs: $(READY)
-	$(BIN)/python export_scripts/reproduce/make_photographs.py $(DATA) \
-		$(addprefix --static ,$(wildcard runs/dvt_grocery/static*/cascade.safetensors)) \
-		$(addprefix --ablation ,$(wildcard runs/dvt_grocery/no-*/cascade.safetensors))
+	$(BIN)/python export_scripts/reproduce/make_224.py photographs $(DATA) $(call compared,dvt_grocery)
+
+cifar224: $(READY)
+	$(BIN)/python export_scripts/reproduce/make_224.py cifar224 $(DATA) $(call compared,dvt_cifar10_224)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -73,7 +73,8 @@ class Study:
 
 
 class Static(NamedTuple):
-    """A one-exit baseline. Its name is "static 8x8" by its grid, with its hash where a target has several of that."""
+    """A one-exit baseline. Its name is "static 8x8" by its grid, with its MACs where a target has it with several, with
+    its hash where a target has several of those."""
 
     name: str
     source: LogitSource
@@ -189,9 +190,15 @@ def static_source(path: Path, classes: Sequence[str], dealt: TrainedOn | None) -
 
 def named(sources: Sequence[LogitSource]) -> list[Static]:
     kinds = [(source.target, source.grids[0]) for source in sources]
+    sizes = [(*kind, source.macs[0]) for kind, source in zip(kinds, sources, strict=True)]
     return [
-        Static(f"static {grid}x{grid}" + f" {s.artifact_sha256[:6]}" * (kinds.count((target, grid)) > 1), s)
-        for (target, grid), s in zip(kinds, sources, strict=True)
+        Static(
+            f"static {kind[1]}x{kind[1]}"
+            + f" of {size[2] / 1e6:.0f} MMACs" * (len({macs for *same, macs in sizes if tuple(same) == kind}) > 1)
+            + f" {source.artifact_sha256[:6]}" * (sizes.count(size) > 1),
+            source,
+        )
+        for kind, size, source in zip(kinds, sizes, sources, strict=True)
     ]
 
 

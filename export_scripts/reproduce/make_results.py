@@ -74,6 +74,9 @@ def plot_budget(result: dict[str, Any], path: Path) -> None:
     ):
         points = sorted((p["cost"] / 1e6, 100 * p["top1"]) for p in found["curves"][method])
         axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1.8)
+    for other in result.get("others", ()):
+        costs, top1 = np.array(other["curve"]).T
+        axes.plot(costs / 1e6, 100 * top1, linewidth=0.9, label=other["name"])
     axes.plot(
         np.array(found["macs"]) / 1e6, 100 * np.array(found["top1"]), "ko", label="anytime: all leave at one exit"
     )

@@ -49,12 +49,25 @@ VARIANTS = {
 KEPT = ("options.json", "log.jsonl", "result.json")
 
 
-def variants_of(model: str, cascade: Sequence[int], static: Sequence[int]) -> dict[str, list[str]]:
-    """What `dvt-edge train` takes for a cascade over some grids, static models of some, and the cascade's ablations."""
+def variants_of(
+    model: str, cascade: Sequence[int], static: Sequence[int], depths: Sequence[int] = ()
+) -> dict[str, list[str]]:
+    """What `dvt-edge train` takes for a cascade over some grids, static models of some, and the cascade's ablations.
+
+    `depths` are those of more static models, beside those of the recipe's depth.
+    """
     grids = ["--grids", ",".join(map(str, cascade))]
+    alone = {
+        f"static{grid}" + f"-depth{depth}" * (depth > 0): [
+            *("--name", f"{model}_static{grid}" + f"_depth{depth}" * (depth > 0), "--grids", f"{grid}", *ALONE),
+            *(("--depth", f"{depth}") if depth else ()),
+        ]
+        for depth in (0, *depths)
+        for grid in static
+    }
     return {
         "cascade": ["--name", model, *grids],
-        **{f"static{grid}": ["--name", f"{model}_static{grid}", "--grids", f"{grid}", *ALONE] for grid in static},
+        **alone,
         "no-reuse": ["--name", f"{model}_no_reuse", *grids, *ALONE],
         "no-feature-reuse": ["--name", f"{model}_no_features", *grids, NO_FEATURES],
         "no-relation-reuse": ["--name", f"{model}_no_relations", *grids, NO_RELATIONS],

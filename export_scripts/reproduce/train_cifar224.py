@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from page_224 import CIFAR224
 from train_baselines import chosen, keep_figures, run_name, train, variants_of
 
-MODEL = "dvt_cifar10_224"
 EPOCHS, LR = 2, 1e-3
 RECIPE = {
     "--model": "timm:vit_small_patch14_dinov2",
@@ -41,7 +41,7 @@ RECIPE = {
     "--ema-decay": "0.99",
     "--holdout": "2000",
 }
-VARIANTS = variants_of(MODEL, cascade=(7, 14), static=(7, 10, 14))
+VARIANTS = variants_of(CIFAR224.model, cascade=(7, 14), static=(7, 10, 14), depths=(3,))
 
 
 def main(
@@ -56,7 +56,7 @@ def main(
     results: Path = Path("docs/results/cifar224/runs"),
 ) -> None:
     for name in chosen(variant, VARIANTS):
-        folder = runs / MODEL / run_name(name, ((EPOCHS, LR),), seed)
+        folder = runs / CIFAR224.model / run_name(name, ((EPOCHS, LR),), seed)
         options = RECIPE | {"--pretrained": str(pretrained), "--seed": str(seed), "--amp": amp}
         train(data, folder, options, VARIANTS[name])
         keep_figures(folder, results)

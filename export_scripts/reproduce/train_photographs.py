@@ -5,7 +5,7 @@
     python export_scripts/reproduce/train_photographs.py GroceryStoreDataset --variant cascade
 
 A killed run goes on where it stopped, a finished one is skipped. Logs and figures, not the weights, are copied to
-docs/results/photographs/runs/; `add_to_zoo.py` ships the cascade, `make_photographs.py --static` compares the others.
+docs/results/photographs/runs/; `add_to_zoo.py` ships the cascade, `make_224.py --static` compares the others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from photographs_page import MODEL
+from page_224 import PHOTOGRAPHS
 from train_baselines import chosen, keep_figures, run_name, train, variants_of
 
 # What the shipped cascade was trained with (dvt_edge/zoo/dvt_grocery.md), but for grids and seed.
@@ -27,8 +27,8 @@ RECIPE = {
     "--epochs": str(EPOCHS),
     "--batch-size": "16",
     "--lr": str(LR),
-    "--backbone-lr": "1.5e-4",
-    "--layer-decay": "0.8",
+    "--backbone-lr": "0.5e-4",
+    "--layer-decay": "0.65",
     "--min-lr": "0",
     "--warmup-epochs": "1",
     "--augment": "batch",
@@ -39,7 +39,7 @@ RECIPE = {
     "--ema-decay": "0.998",
     "--holdout": "300",
 }
-VARIANTS = variants_of(MODEL, cascade=(7, 14), static=(14, 7))
+VARIANTS = variants_of(PHOTOGRAPHS.model, cascade=(7, 14), static=(14, 7))
 
 
 def main(
@@ -54,7 +54,7 @@ def main(
     results: Path = Path("docs/results/photographs/runs"),
 ) -> None:
     for name in chosen(variant, VARIANTS):
-        folder = runs / MODEL / run_name(name, ((EPOCHS, LR),), seed)
+        folder = runs / PHOTOGRAPHS.model / run_name(name, ((EPOCHS, LR),), seed)
         options = RECIPE | {"--pretrained": str(pretrained), "--seed": str(seed), "--amp": amp}
         train(data, folder, options, VARIANTS[name])
         keep_figures(folder, results)

@@ -449,6 +449,21 @@ def test_a_tolerance_is_how_far_below_the_static_model_is_equal() -> None:
     assert below["crossing"]["cost"] < same["crossing"]["cost"]
 
 
+def test_static_models_are_named_by_grid_then_macs_then_hash() -> None:
+    def model(grid: int, depth: int, sha: str) -> TorchSource:
+        return TorchSource(Cascade(config_for("dvt_tiny").replace(grids=(grid,), depth=depth)), sha * 64)
+
+    def names(*models: TorchSource) -> list[str]:
+        return [static.name for static in named(models)]
+
+    small, deep, again = model(6, 2, "a"), model(6, 12, "b"), model(6, 12, "c")
+    little, much = (f"static 6x6 of {found.macs[0] / 1e6:.0f} MMACs" for found in (small, deep))
+    assert names(small, model(4, 2, "d")) == ["static 6x6", "static 4x4"]
+    assert names(small, deep) == [little, much]
+    assert names(deep, again) == ["static 6x6 bbbbbb", "static 6x6 cccccc"]
+    assert names(small, deep, again) == [little, f"{much} bbbbbb", f"{much} cccccc"]
+
+
 def test_a_bundle_is_timed_at_the_accuracy_of_each_static_model_of_its_target(
     zoo_bundle: CascadeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

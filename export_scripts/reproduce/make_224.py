@@ -1,0 +1,198 @@
+"""The pages of 224 px, docs/results.md and docs/results-cifar224.md: all tables and figures from one run of this.
+
+    python export_scripts/reproduce/make_224.py photographs GroceryStoreDataset   or `make photographs DATA=...`
+    python export_scripts/reproduce/make_224.py cifar224 data                     or `make cifar224 DATA=...`
+
+Bundles and logits are made once, under build/<subject>, and reused. What the cascade is compared with was trained by
+the same recipe: static models of one exit each (--static runs/.../cascade.safetensors), and cascades without reuse
+(--ablation). Static models of the cascade's own grids and depth are also run one after another, as people do without
+this method. Easy and hard images of each class are written under build/ too: they stay out of the repository.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib
+import numpy as np
+import torch
+import typer
+from cross_fitting import Exits, as_cheap, crossed_equal, crossed_losses, crossed_time
+from make_results import plot_budget, plot_examples
+from numpy.typing import NDArray
+from page_224 import SUBJECTS, best_static, others_of, page, read_runs
+from results_tables import read_answers
+from rich.console import Console
+
+from dvt_edge.atomic import write_text
+from dvt_edge.calibration.exit_logits import ExitLogits, compute, open_logits
+from dvt_edge.cli.options import progress
+from dvt_edge.cli.tables import print_study
+from dvt_edge.data.images import LabelledImages
+from dvt_edge.data.reading import open_images
+from dvt_edge.device.bundle import CascadeBundle
+from dvt_edge.evaluation.curves import Evidence, TorchSource, search_and_test
+from dvt_edge.evaluation.study import Study, answers_of, run_study, write_answers
+from dvt_edge.exporting.pipeline import calibration_images, export
+from dvt_edge.network.accuracy import coarse_answers
+from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade, save_cascade
+from dvt_edge.quiet import Report
+
+matplotlib.use("Agg")
+TARGETS = ("onnx-fp32", "onnx-int8", "executorch-xnnpack-int8-dynamic")  # all: docs/recipes-photographs.md
+APART = "the static models, one after another"
+
+
+def coarse_right(logits: ExitLogits, of: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(images, exits): whether the coarse class is right."""
+    assert logits.labels is not None
+    answers = coarse_answers(torch.from_numpy(np.array(logits.logits)), torch.tensor(of)).numpy()
+    found: NDArray[np.bool_] = answers == np.asarray(of)[logits.labels][:, None]
+    return found
+
+
+def coarse_top1(folder: Path, of: tuple[int, ...]) -> dict[str, list[float]]:
+    """Of each artifact whose logits are kept in `folder`, by its target, exit by exit."""
+    kept = [open_logits(path) for path in sorted(folder.glob("*/test"))]
+    return {x.about.target: coarse_right(x, of).mean(axis=0).tolist() for x in kept if x.about.exits > 1}
+
+
+def apart(cascade: Cascade, statics: Sequence[Cascade]) -> Cascade | None:
+    """The static models of its grids and depth as the stages of a cascade without reuse; None where one is missing."""
+    config = cascade.config.replace(name=f"{cascade.config.name}_apart", feature_reuse=False, relation_reuse=False)
+    whole = Cascade(config)
+    for grid, stage in zip(config.grids, whole.stages, strict=True):
+        alike = [s for s in statics if s.config == config.replace(name=s.config.name, grids=(grid,))]
+        if not alike:
+            return None
+        stage.load_state_dict(alike[0].stages[0].state_dict())
+    whole.trained_on = cascade.trained_on
+    return whole
+
+
+def without(cascade: Cascade) -> str:
+    kinds = {"features": cascade.config.feature_reuse, "relations": cascade.config.relation_reuse}
+    return f"without {' and '.join(kind for kind, reused in kinds.items() if not reused)}"
+
+
+def evidence(
+    cascade: Cascade, digest: str, folder: Path, search: LabelledImages, test: LabelledImages, report: Report
+) -> Evidence:
+    """A cascade's logits in PyTorch, kept in `folder`."""
+    source, own = TorchSource(cascade, digest), folder / f"pytorch-{digest[:12]}"
+    return Evidence(
+        compute(source, search, own / "search", report),
+        compute(source, test, own / "test", report),
+    )
+
+
+def kept(out: Path, figures: dict[str, Any]) -> Evidence:
+    """The logits that a study left of one artifact, whose figures are given."""
+    folder = out / "logits" / f"{figures['target']}-{figures['artifact_sha256'][:12]}"
+    return Evidence(open_logits(folder / "search"), open_logits(folder / "test"))
+
+
+def bundle_of(digest: str, folders: Sequence[Path]) -> CascadeBundle:
+    return next(b for b in map(CascadeBundle.open, folders) if b.artifacts_sha256 == digest)
+
+
+def held_against_the_best(
+    result: dict[str, Any], out: Path, test: LabelledImages, timed: int, report: Report
+) -> tuple[Exits, dict[str, Any]]:
+    """Each artifact at the best static model's accuracy by cross-fitted thresholds: where images leave, and times."""
+    exits: Exits = {}
+    times = {}
+    name = best_static(result)["static"]
+    for figures in result["evaluations"]:
+        target = figures["target"]
+        static = next(s for s in result["statics"] if (s["static"], s["target"]) == (name, target))
+        own, alone = kept(out, figures), kept(out, static).test
+        exits |= crossed_equal(own, alone, name)
+        if target != TorchSource.target:
+            bundles = (
+                CascadeBundle.open(out / "bundles" / target),
+                bundle_of(static["artifact_sha256"], list(out.glob(f"static*/{target}"))),
+            )
+            times[target] = crossed_time(own, alone, bundles, test, timed, report)
+    return exits, times
+
+
+def main(
+    subject: Annotated[str, typer.Argument(help=", ".join(SUBJECTS))],
+    data: Path,
+    checkpoint: Annotated[str, typer.Option(help="The cascade; default: where the subject has it.")] = "",
+    static: Annotated[list[Path] | None, typer.Option(help="A static model's checkpoint, trained alike.")] = None,
+    ablations: Annotated[
+        list[Path] | None, typer.Option("--ablation", help="A checkpoint of the cascade without reuse, trained alike.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Bundles and logits, kept; default: build/<it>.")] = None,
+    timed: Annotated[int, typer.Option(help="Images that are timed at batch 1.")] = 200,
+    docs: Path = Path("docs"),
+) -> None:
+    if subject not in SUBJECTS:
+        raise typer.BadParameter(f"{subject}: expected one of {', '.join(SUBJECTS)}")
+    about = SUBJECTS[subject]
+    out, checkpoint = out or Path("build") / about.name, checkpoint or about.checkpoint
+    images, cascade = open_images(data, "test"), load_cascade(checkpoint)
+    statics = {f"static{index}": str(path) for index, path in enumerate(static or ())}
+    others = {
+        without(other): (other, checkpoint_sha256(path)) for path in ablations or () if (other := load_cascade(path))
+    }
+    if joined := apart(cascade, [load_cascade(path) for path in statics.values()]):
+        save_cascade(joined, out / "apart.safetensors")
+        others[APART] = joined, checkpoint_sha256(out / "apart.safetensors")
+    with progress() as report:
+        for name, weights in {"bundles": checkpoint, **statics}.items():
+            model = load_cascade(weights)
+            given, digest = calibration_images(model, str(data)), checkpoint_sha256(weights)
+            for target in TARGETS:
+                export(
+                    model,
+                    target,
+                    out / name / target,
+                    calibration=given,
+                    checkpoint_sha256=digest,
+                    cached=True,
+                    report=report,
+                )
+        compared = [path for n, c in statics.items() for path in (Path(c), *(out / n / target for target in TARGETS))]
+        bundles = tuple(out / "bundles" / target for target in TARGETS)
+        result: dict[str, Any] = run_study(
+            Study(checkpoint, str(data), out, bundles=bundles, statics=tuple(compared), timed=timed), report
+        )
+        answers = dict(read_answers(out / "answers.npz"))
+        search, test, *_ = search_and_test(str(data), cascade.trained_on)
+        own = evidence(cascade, checkpoint_sha256(checkpoint), out / "logits", search, test, report)
+        rivals = {
+            name: evidence(other, digest, out / "logits-others", search, test, report)
+            for name, (other, digest) in others.items()
+        }
+        result["others"] = []
+        for name, found in rivals.items():
+            figures, macs = found.evaluation, list(found.test.about.macs)
+            curve = [(point.cost, point.top1) for point in figures.curves["joint"]]
+            result["others"].append({"name": name, "top1": list(figures.top1), "macs": macs, "curve": curve})
+            answers |= answers_of(name, found, as_cheap(own, found))
+        answers |= crossed_losses(own, rivals)
+        if statics:
+            exits, result["crossed_times"] = held_against_the_best(result, out, test, timed, report)
+            answers |= exits
+    print_study(Console(), result)
+    if images.coarse is not None:
+        result["coarse_top1"] = coarse_top1(out / "logits", images.coarse.of)
+        result["coarse_classes"] = len(images.coarse.classes)
+    result = json.loads(json.dumps(result).replace(f"{data}/", ""))  # where the clone lies is nobody's business
+    place = docs / "results" / about.name
+    plot_budget(result, place / "budget.svg")
+    plot_examples(result, data, checkpoint, out / "examples.png")
+    write_text(place / "eval.json", json.dumps(result, indent=1) + "\n")
+    write_answers(place / "answers.npz", answers)
+    write_text(docs / about.page, page(about, result, answers, read_runs(place, about.model), others_of(about, docs)))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,457 @@
+"""The pages of 224 px, docs/results.md and docs/results-cifar224.md, from the figures of make_224.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cross_fitting import CROSSED
+from results_tables import (
+    SHOWN_LOSSES,
+    Answers,
+    carry_table,
+    chosen,
+    dominated_text,
+    equal_table,
+    exits_table,
+    last_table,
+    macs_interval,
+    md,
+    mega,
+    paragraph,
+    percent,
+    points,
+    ratio,
+    search_text,
+    throughput_table,
+    times_table,
+    top1_difference,
+)
+
+from dvt_edge.calibration.confidence import wilson
+from dvt_edge.evaluation.curves import REPEATS, TURN
+from dvt_edge.evaluation.intervals import DRAWS, Interval, bootstrap, paired_difference, times_fewer
+from dvt_edge.evaluation.study import equal_run
+
+SHOWN_CLASSES = 8  # that leave first, and that leave last
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a page is of. Its figures are in docs/results/<name>, its bundles and logits in build/<name>."""
+
+    name: str
+    page: str  # in docs
+    title: str
+    images: str  # what they are called
+    data: str  # what they are
+    held_out: str  # how those that thresholds come from are akin to those of the figures
+    model: str
+    run: str  # the training run that it came from
+    checkpoint: str
+    command: str
+
+
+PHOTOGRAPHS = Subject(
+    name="photographs",
+    page="results.md",
+    title="photographs, at 224 px",
+    images="photographs",
+    data="smartphone photographs of groceries (arXiv 1901.00711)",
+    held_out="are of the shops that the training ones are from",
+    model="dvt_grocery",
+    run="cascade-11ep-seed0",
+    checkpoint="zoo:dvt_grocery",
+    command="make photographs DATA=GroceryStoreDataset",
+)
+CIFAR224 = Subject(
+    name="cifar224",
+    page="results-cifar224.md",
+    title="CIFAR-10 upsampled to 224 px",
+    images="images",
+    data="CIFAR-10 (Krizhevsky, 2009), each image made 7 times larger a side",
+    held_out="are training images that no step has seen",
+    model="dvt_cifar10_224",
+    run="cascade-2ep-seed0",
+    checkpoint="runs/dvt_cifar10_224/cascade-2ep-seed0/cascade.safetensors",
+    command="make cifar224 DATA=data",
+)
+SUBJECTS = {subject.name: subject for subject in (PHOTOGRAPHS, CIFAR224)}
+
+
+def coarse_table(result: dict[str, Any]) -> str:
+    images = result["evaluations"][0]["images"]
+    rows = []
+    for target, top1 in result["coarse_top1"].items():
+        for k, value in enumerate(top1):
+            low, high = wilson(round(value * images), images)
+            rows.append([target, str(k), percent(value), f"{percent(low)} to {percent(high)}"])
+    return md(["artifact", "exit", "coarse top-1", "95 % interval"], rows)
+
+
+Mixed = tuple[str, float, float, float, Interval]  # run, MACs, top-1, the mixture's top-1, the difference's interval
+
+
+def mixtures(result: dict[str, Any], answers: Answers, kind: str = "") -> list[Mixed]:
+    """The cascade in float at each aimed loss, against static models of its mean MACs; `kind` is "" or `CROSSED`.
+
+    Of those MACs at most, the best is taken: one static model alone, or two and a coin that sends each image to one
+    of them. Runs that are cheaper than every static model are left out.
+    """
+    ours = result["evaluations"][0]
+    alike = [s for s in result["statics"] if s["target"] == ours["target"]]
+    statics = [(s["macs"][0], answers[f"{s['static']}, {s['target']}/right"][:, 0].astype(float)) for s in alike]
+    right, macs = answers[f"{ours['target']}/right"], np.asarray(ours["macs"])
+    found = []
+    for loss in SHOWN_LOSSES:
+        exits = answers[f"{ours['target']}/{kind}loses {100 * loss:g} %"]
+        cost, mine = float(macs[exits].mean()), right[np.arange(len(exits)), exits].astype(float)
+        below = [s for s in statics if s[0] <= cost]
+        if not below:
+            continue
+        above = [s for s in statics if s[0] > cost]
+        coins = [less + (cost - low) / (high - low) * (more - less) for low, less in below for high, more in above]
+        theirs = max([*(alone for _, alone in below), *coins], key=np.mean)
+        interval = bootstrap(np.stack([mine, theirs], axis=1), lambda means: means[:, 0] - means[:, 1])
+        found.append((f"loses {100 * loss:g} %", cost, float(mine.mean()), float(np.mean(theirs)), interval))
+    return found
+
+
+Runs = dict[str, dict[str, Any]]  # the result.json of each training run, by its folder's name
+
+
+def read_runs(place: Path, model: str) -> Runs:
+    """Those of the page's folder of results."""
+    files = sorted((place / "runs" / model).glob("*/result.json"))
+    return {path.parent.name: json.loads(path.read_text()) for path in files}
+
+
+def best_static(result: dict[str, Any]) -> dict[str, Any]:
+    """The figures in PyTorch of the most accurate one."""
+    ours = result["evaluations"][0]
+    return max((s for s in result["statics"] if s["target"] == ours["target"]), key=lambda s: s["top1"][0])
+
+
+def at_its_accuracy(result: dict[str, Any], answers: Answers) -> str:
+    """The cascade at the accuracy of the best static model, in each artifact: what early exit is held against."""
+    static = best_static(result)["static"]
+    rows = [r for r in result["equal_accuracy"] if r["static"] == static and r["tolerance"] == 0]
+    times = {(t["target"], t["run"]): t for t in result["times"]}
+    images, cells = result["evaluations"][0]["images"], []
+    for row in rows:
+        target, run, point = row["target"], equal_run(static, 0.0), row["cascade"]
+        timed, alone = times.get((target, run)), times.get((target, static))
+        right = answers.get(f"{static}, {target}/right")
+        pair = chosen(answers, target, run), None if right is None else right[:, 0]
+        fewer = macs_interval(result, point["shares"], row["static_macs"])
+        interval = timed and timed.get("less_time", {}).get(static)
+        less = ratio(alone["mean_ms"] / timed["mean_ms"], interval) if timed and alone else "-"
+        cells.append(
+            [
+                target,
+                percent(row["static_top1"]),
+                top1_difference(point["top1"], row["static_top1"], images, pair),
+                ratio(row["fewer_macs"], fewer),
+                less,
+            ]
+        )
+    return md(["artifact", f"{static}: top-1", "cascade, points", "times fewer MACs", "times less time"], cells)
+
+
+def verdict(subject: Subject, result: dict[str, Any], answers: Answers, runs: Runs) -> str:
+    """What the figures say of the method, in words and tables."""
+    if not result["statics"]:
+        return ""
+    ours, best = result["evaluations"][0], best_static(result)
+    pair = answers[f"{ours['target']}/right"][:, -1], answers[f"{best['static']}, {best['target']}/right"][:, 0]
+    low, high = paired_difference(*pair)
+    mixed = mixtures(result, answers)
+    wins = any(interval[0] > 0 for *_, interval in mixed)
+    loses = high < 0 and not wins
+    alone = best["static"]
+    more, cost = points(ours["top1"][-1] - best["top1"][0], (low, high)), ours["macs"][-1] / best["macs"][0]
+    said = paragraph(
+        "**The method does not win here.**" if loses else "**Against static models:**",
+        f"The cascade's last exit has {more} points of top-1 over the {alone} model of the same recipe and epochs,",
+        f"and takes {cost:.2f} times its MACs, since each stage has blocks of its own. At that model's accuracy,",
+        "thresholds that reach it on held-out images:",
+    )
+    coin = paragraph(
+        "At equal mean MACs, thresholds from held-out images, the alternative is a coin that sends each one to one of",
+        "two static models:",
+    )
+    held_out, test = runs[subject.run]["held_out_top1"][0], ours["top1"][0]
+    why = paragraph(
+        "An exit saves compute where it is right and knows it. The images that thresholds come from",
+        f"{subject.held_out}: the first exit has {percent(held_out)} on them, and {percent(test)} on the test",
+        f"{subject.images}.",
+    )
+    if again := better_training(best["top1"][0], runs):
+        why += f"\n\n{again}"
+    tables = f"{at_its_accuracy(result, answers)}\n{coin}\n\n{mixtures_table(mixed)}"
+    return f"## Does it pay?\n\n{said}\n\n{tables}\n{why}\n{crossed_text(subject, result, answers)}"
+
+
+def mixtures_table(mixed: Sequence[Mixed]) -> str:
+    rows = [
+        [run, f"{cost / 1e6:.0f}", percent(mine), percent(theirs), points(mine - theirs, interval)]
+        for run, cost, mine, theirs, interval in mixed
+    ]
+    return md(["run", "mean MMACs", "cascade", "static models", "difference, points"], rows)
+
+
+def crossed_table(result: dict[str, Any], answers: Answers) -> str:
+    """As `at_its_accuracy`, by thresholds from the other half of the test images."""
+    static, rows = best_static(result)["static"], []
+    for figures in result["evaluations"]:
+        target, run = figures["target"], CROSSED + equal_run(static, 0.0)
+        if (mine := chosen(answers, target, run)) is None:
+            continue
+        theirs = answers[f"{static}, {target}/right"][:, 0]
+        costs = np.asarray(figures["macs"], float)[answers[f"{target}/{run}"]]
+        whole = next(s["macs"][0] for s in result["statics"] if (s["static"], s["target"]) == (static, target))
+        timed = result["crossed_times"].get(target)
+        rows.append(
+            [
+                target,
+                percent(theirs.mean()),
+                points(mine.mean() - theirs.mean(), paired_difference(mine, theirs)),
+                ratio(whole / costs.mean(), times_fewer(costs, whole)),
+                ratio(timed["static_mean_ms"] / timed["mean_ms"], timed["less_time"]) if timed else "-",
+            ]
+        )
+    return md(["artifact", f"{static}: top-1", "cascade, points", "times fewer MACs", "times less time"], rows)
+
+
+def crossed_text(subject: Subject, result: dict[str, Any], answers: Answers) -> str:
+    """What the same cascade does with thresholds from images like those that it is tested on."""
+    mixed = mixtures(result, answers, CROSSED)
+    won = sum(interval[0] > 0 for *_, interval in mixed)
+    timed = max((found["images"] for found in result["crossed_times"].values()), default=0)
+    said = paragraph(
+        f"The same with thresholds from test {subject.images}, each half from the other, drawn at random (times: of",
+        f"{timed} of them), at that static model's accuracy:",
+    )
+    equal = paragraph(
+        "And at equal mean MACs, the aimed loss being against the last exit on the other half. The cascade's lead has",
+        f"an interval above 0 at {won} of {len(mixed)} costs:",
+    )
+    return f"\n{said}\n\n{crossed_table(result, answers)}\n{equal}\n\n{mixtures_table(mixed)}\n"
+
+
+def better_training(top1: float, runs: Runs) -> str:
+    """What is to be said where another training of a static model has more than the one that is compared."""
+    alone = {name: run["test_top1"][0] for name, run in runs.items() if len(run["test_top1"]) == 1}
+    name = max(alone, key=lambda name: alone[name], default="")
+    if not name or alone[name] - top1 < 1e-4:
+        return ""
+    return paragraph(
+        f"Another training by the same recipe, {name}, has {percent(alone[name])},",
+        f"{100 * (alone[name] - top1):.2f} points",
+        "more than the static model of this comparison: one training of each proves no difference of that size.",
+    )
+
+
+def ablation_table(result: dict[str, Any], answers: Answers) -> str:
+    """Each other cascade against this one, exit by exit, paired by image."""
+    ours = result["evaluations"][0]
+    right = answers[f"{ours['target']}/right"]
+    rows = [["this one", str(k), mega(macs), percent(ours["top1"][k]), "-"] for k, macs in enumerate(ours["macs"])]
+    for found in result["others"]:
+        theirs = answers[f"{found['name']}/right"]
+        for k, top1 in enumerate(found["top1"]):
+            interval = paired_difference(theirs[:, k], right[:, k])
+            difference = points(top1 - ours["top1"][k], interval)
+            rows.append([found["name"], str(k), mega(found["macs"][k]), percent(top1), difference])
+    return md(["cascade", "exit", "MMACs", "top-1", "against this one, points"], rows)
+
+
+def equal_cost_table(result: dict[str, Any], answers: Answers, kind: str = "") -> str:
+    """This cascade against each other one, where both may cost as much on the images that give the thresholds."""
+    ours = result["evaluations"][0]
+    macs, rows = np.asarray(ours["macs"]), []
+    for loss in SHOWN_LOSSES:
+        run = f"{kind}loses {100 * loss:g} %"
+        mine, exits = chosen(answers, ours["target"], run), answers[f"{ours['target']}/{run}"]
+        assert mine is not None
+        for found in result["others"]:
+            theirs, left = chosen(answers, found["name"], run), answers.get(f"{found['name']}/{run}")
+            if theirs is None or left is None:  # it cannot be had so cheaply
+                continue
+            costs = f"{macs[exits].mean() / 1e6:.0f}", f"{np.asarray(found['macs'])[left].mean() / 1e6:.0f}"
+            difference = points(mine.mean() - theirs.mean(), paired_difference(mine, theirs))
+            rows.append(
+                [
+                    run.removeprefix(kind),
+                    found["name"],
+                    *costs,
+                    percent(mine.mean()),
+                    percent(theirs.mean()),
+                    difference,
+                ]
+            )
+    columns = ["run", "other cascade", "MMACs", "its MMACs", "top-1", "its top-1", "difference, points"]
+    return md(columns, rows)
+
+
+def reuse_text(result: dict[str, Any], answers: Answers) -> str:
+    if not result.get("others"):
+        return ""
+    ours = result["evaluations"][0]
+    right = answers[f"{ours['target']}/right"][:, -1]
+    gains = [paired_difference(right, answers[f"{found['name']}/right"][:, -1]) for found in result["others"]]
+    said = "What it gives to the last exit is within the intervals of one training each"
+    if any(high < 0 for _, high in gains):
+        said = "**Reuse costs accuracy at the last exit here**, as far as one training of each tells"
+    elif all(low > 0 for low, _ in gains):
+        said = "**The last exit is better with reuse**, as far as one training of each tells"
+    about = (
+        "Other cascades: of the same recipe, epochs and seed with a reuse left out; and the static models themselves,"
+        "trained apart, one after another. In PyTorch, every stage run:"
+    )
+    equal = paragraph(
+        "With early exit, each other cascade may cost on the held-out images what this one costs there, and its",
+        "thresholds are the best of that cost:",
+    )
+    return f"""## What reuse gives
+
+{paragraph(f"{said}.", about)}
+
+{ablation_table(result, answers)}
+{equal}
+
+{equal_cost_table(result, answers)}
+By thresholds from the other half of the test images:
+
+{equal_cost_table(result, answers, CROSSED)}
+"""
+
+
+def runs_table(runs: Runs) -> str:
+    def shares(values: list[float]) -> str:
+        return " / ".join(percent(v) for v in values) or "-"
+
+    rows = [
+        [
+            name,
+            shares(run["held_out_top1"]),
+            shares(run["test_top1"]),
+            shares(run.get("test_coarse_top1", [])),
+            f"{run['hours']:.2f}",
+        ]
+        for name, run in runs.items()
+    ]
+    return md(["run", "held out", "test", "test, coarse", "hours"], rows)
+
+
+def class_shares_table(result: dict[str, Any]) -> str:
+    """The classes of which most and fewest photographs leave at exit 0."""
+    shares = {name: found["exit_shares"] for name, found in result["examples"]["classes"].items()}
+    order = sorted(shares, key=lambda name: -shares[name][0])
+    shown = order if len(order) <= 2 * SHOWN_CLASSES else [*order[:SHOWN_CLASSES], *order[-SHOWN_CLASSES:]]
+    exits = len(next(iter(shares.values())))
+    return md(["class", *(f"exit {k}" for k in range(exits))], [[n, *(f"{v:.0%}" for v in shares[n])] for n in shown])
+
+
+def statics_text(result: dict[str, Any], answers: Answers) -> str:
+    if not result["statics"]:
+        return paragraph(
+            "No static model was trained on these images by this recipe yet. The figures below say what leaving",
+            "early saves of this cascade's own cost, and nothing of whether one smaller model would do as well for it.",
+        )
+    return f"""A static model is one stage, alone and without reuse, trained by the same recipe. At each one's accuracy,
+with thresholds that reach it on the held-out images:
+
+{equal_table(result, answers)}
+{dominated_text(result)}"""
+
+
+def coarse_text(result: dict[str, Any]) -> str:
+    if "coarse_top1" not in result:
+        return ""
+    return f"""The same answers by the data's {result["coarse_classes"]} coarse classes:
+
+{coarse_table(result)}
+"""
+
+
+def others_of(subject: Subject, docs: Path) -> list[Subject]:
+    """Those that have a page."""
+    return [other for other in SUBJECTS.values() if other is not subject and (docs / other.page).exists()]
+
+
+def page(subject: Subject, result: dict[str, Any], answers: Answers, runs: Runs, others: Sequence[Subject] = ()) -> str:
+    ours, images, place = result["evaluations"][0], subject.images, f"results/{subject.name}"
+    shares = np.array([found["exit_shares"] for found in result["examples"]["classes"].values()])
+    card = f" ([model card](../dvt_edge/zoo/{subject.model}.md))" if subject.checkpoint.startswith("zoo:") else ""
+    pages = [
+        *(f"[{other.title}]({other.page})" for other in others),
+        "[the small cascade of 32 px](results-cifar10.md)",
+    ]
+    few = paragraph(
+        f"The images that thresholds come from {subject.held_out}, and are few: a loss that was aimed at there is not",
+        f"what the test {images} show.",
+    )
+    return f"""# Results on {subject.title}
+
+Made by `{subject.command}`; every figure below is from that run, its numbers in
+[eval.json]({place}/eval.json). Other pages: {", ".join(pages)}.
+
+- **Model:** {subject.checkpoint}, SHA-256 `{result["checkpoint_sha256"]}`{card}.
+- **Data:** {result["data"]}; {subject.data}.{search_text(result)}
+- **Machine:** {result["machine"]}; one thread.
+- **MACs** are those of the graphs that ship, reuse matrices included.
+- **In parentheses:** 95 % intervals over the test {images}, by a bootstrap of {DRAWS:,} draws, paired by each
+  one's answers ([answers.npz]({place}/answers.npz)). The cascade is of one seed: what another seed would have given is
+  in none of them.
+
+![top-1 against mean MACs]({place}/budget.svg)
+
+{verdict(subject, result, answers, runs)}
+{reuse_text(result, answers)}## Each exit, each artifact
+
+All test {images}, every stage run. Core ML artifacts do not run on Linux and are not in any table.
+
+{exits_table(result)}
+{coarse_text(result)}{percent(ours["last_share"])} of the test {images} are answered rightly by the last exit alone.
+
+## Less compute
+
+{statics_text(result, answers)}
+
+Early exit against running every stage of the same cascade, thresholds from held-out images:
+
+{last_table(result, answers)}
+{few}
+
+## And in time
+
+Batch 1, one thread, {result["times"][0]["images"]} test {images} drawn at random; all runs of a target take turns,
+{TURN} {images} each, and each is timed {REPEATS} times, of which the median counts. Stages, confidences and the
+choice of exit are counted, decoding is not. Top-1 is that of the same thresholds on all test {images}.
+
+{times_table(result)}
+In batches of 64 in PyTorch, answered {images} leaving the batch; the runs take turns, the best of three:
+
+{throughput_table(result)}
+## Quantized artifacts: thresholds carried over, or found anew
+
+{carry_table(result)}
+## Where {images} leave
+
+At the thresholds that lose half a point on the held-out images, {shares[:, 0].mean():.0%} of a class leave at exit 0 on
+average. The classes of which most and of which fewest do:
+
+{class_shares_table(result)}
+## Training runs
+
+Top-1 as each run itself measured it, exit by exit; logs and options are [beside the figures]({place}/runs).
+
+{runs_table(runs)}
+The easy and the hard {images} of each class are in build/{subject.name}/examples.png after the command: they are not
+ours to ship.
+"""

@@ -1,0 +1,274 @@
+"""The pages of 224 px, from figures of the same form: those of the page of 32 px."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from dvt_edge.calibration.exit_logits import BundleSource, compute, in_memory
+from dvt_edge.data.reading import sample
+from dvt_edge.device.bundle import CascadeBundle
+from dvt_edge.device.runtime import Runtime
+from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.presets import PRESETS
+
+ROOT = Path(__file__).parents[2]
+RUN = {"held_out_top1": [0.9, 0.95], "test_top1": [0.8, 0.85], "test_coarse_top1": [0.9, 0.95], "hours": 0.5}
+RUNS = {"cascade-11ep-seed0": RUN}
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "export_scripts/reproduce"))
+    import make_224
+
+    return make_224
+
+
+def with_crossed(answers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """As if the other half of the test images gave the same thresholds."""
+    kept = {key: rows for key, rows in answers.items() if not key.startswith(("onnx", "executorch"))}
+    runs = {key: rows for key, rows in kept.items() if "/loses" in key or "/as good as" in key}
+    return answers | {key.replace("/", "/crossed: "): rows for key, rows in runs.items()}
+
+
+def test_the_page_says_what_it_has_not(scripts: ModuleType) -> None:
+    import page_224
+
+    result = json.loads((ROOT / "docs/results/eval.json").read_text())
+    result |= {"coarse_top1": {"pytorch": [0.9, 0.95, 0.96]}, "coarse_classes": 5, "crossed_times": {}}
+    answers = scripts.read_answers(ROOT / "docs/results/answers.npz")
+    answers |= {f"{s['static']}, pytorch/right": answers["pytorch/right"][:, :1] for s in result["statics"]}
+    answers |= {f"pytorch/as good as {s['static']}": answers["pytorch/loses 1 %"] for s in result["statics"]}
+    answers = with_crossed(answers)
+    with_statics = scripts.page(page_224.PHOTOGRAPHS, result, answers, RUNS)
+    assert "| pytorch | 1 | 95.00 % |" in with_statics and "5 coarse classes" in with_statics
+    assert "No static model" not in with_statics and "| static 8x8, dominated by 2x2 | pytorch |" in with_statics
+    assert "at temperature 1;" in with_statics and "temperature 1;" not in scripts.page(
+        page_224.PHOTOGRAPHS, result | {"gains": "at the fitted temperature"}, answers, RUNS
+    )
+    assert "| cascade-11ep-seed0 | 90.00 % / 95.00 % | 80.00 % / 85.00 % | 90.00 % / 95.00 % | 0.50 |" in with_statics
+    alone = scripts.page(page_224.PHOTOGRAPHS, result | {"statics": [], "equal_accuracy": []}, answers, RUNS)
+    assert "No static model was trained" in alone and "static 8x8, dominated" not in alone
+
+
+def test_a_coin_between_two_static_models_is_the_alternative(scripts: ModuleType) -> None:
+    """Half of the photographs to each where the MACs lie half-way; the largest static model alone above it."""
+    import cross_fitting
+    import page_224
+
+    right = np.array([[1, 1], [0, 1], [0, 1], [0, 0]], bool)
+    answers = {"pytorch/right": right, "small, pytorch/right": right[:, :1], "large, pytorch/right": right[:, 1:]}
+    for loss, exits in ((0.25, [1, 1, 1, 1]), (0.5, [0, 1, 1, 0]), (1, [0, 0, 1, 1]), (2, [0, 0, 0, 0])):
+        answers[f"pytorch/loses {loss:g} %"] = np.array(exits, np.uint8)
+    result = {
+        "evaluations": [{"target": "pytorch", "macs": [100e6, 300e6], "top1": [0.25, 0.75], "images": 4}],
+        "statics": [
+            {"target": "pytorch", "static": name, "macs": [macs], "top1": [top1]}
+            for name, macs, top1 in (("large", 250e6, 0.75), ("small", 150e6, 0.25))
+        ],
+        "equal_accuracy": [],
+        "times": [],
+        "crossed_times": {},
+    }
+    found = page_224.mixtures(result, answers)
+    assert [(run, cost, mine) for run, cost, mine, *_ in found] == [
+        ("loses 0.25 %", 300e6, 0.75),
+        ("loses 0.5 %", 200e6, 0.75),
+        ("loses 1 %", 200e6, 0.5),
+    ]
+    assert [theirs for *_, theirs, _ in found] == [0.75, 0.5, 0.5]
+    more = [{"target": "pytorch", "static": f"seed {k}", "macs": [150e6], "top1": [0.25 * k]} for k in (0, 2)]
+    answers |= {f"seed {k}, pytorch/right": right[:, :1] if k == 0 else right[:, 1:] for k in (0, 2)}
+    best = page_224.mixtures(result | {"statics": [*result["statics"], *more]}, answers)
+    assert [theirs for *_, theirs, _ in best] == [0.75, 0.75, 0.75], (
+        "of equal MACs the better one, alone where that is best"
+    )
+    answers["pytorch/as good as large"] = np.array([0, 1, 1, 0], np.uint8)
+    answers = with_crossed(answers)
+    assert page_224.mixtures(result, answers, cross_fitting.CROSSED) == found
+    words = page_224.verdict(page_224.PHOTOGRAPHS, result, answers, RUNS)
+    crossed = "| pytorch | 75.00 % | +0.00 (+0.00 to +0.00) | 1.25 ("  # 250 over a mean of 200 MMACs
+    assert crossed in words and "interval above 0 at 0 of 3 costs" in " ".join(words.split())
+    assert "the first exit has 90.00 % on them, and 25.00 % on the test" in " ".join(words.split())
+    assert "| loses 0.5 % | 200 | 75.00 % | 50.00 % | +25.00 (" in words and "does not win" not in words
+    again = RUNS | {"static14-again": RUN | {"test_top1": [0.76]}, "static14": RUN | {"test_top1": [0.75]}}
+    said = " ".join(page_224.verdict(page_224.PHOTOGRAPHS, result, answers, again).split())
+    assert "static14-again, has 76.00 %, 1.00 points more than the static model" in said
+    assert "Another training" not in words
+    worse = {**answers, "large, pytorch/right": np.ones((4, 1), bool), "pytorch/right": np.zeros((4, 2), bool)}
+    assert "The method does not win here" in page_224.verdict(page_224.PHOTOGRAPHS, result, worse, RUNS)
+
+
+def test_the_best_static_model_is_what_early_exit_is_held_against(scripts: ModuleType) -> None:
+    """3 of 4 images leave at exit 0, of a third of the static model's MACs: (4 * 300) / (3 * 100 + 300)."""
+    import page_224
+
+    right = np.array([[1, 1], [1, 1], [1, 1], [0, 1]], bool)
+    answers = {
+        "pytorch/right": right,
+        "large, pytorch/right": right[:, 1:],
+        "pytorch/as good as large": np.array([0, 0, 0, 1], np.uint8),
+    }
+    point = {"top1": 1.0, "shares": [0.75, 0.25]}
+    equal = {"target": "pytorch", "tolerance": 0.0, "static_top1": 1.0, "static_macs": 300e6, "cascade": point}
+    result = {
+        "evaluations": [{"target": "pytorch", "macs": [100e6, 300e6], "images": 4}],
+        "statics": [
+            {"target": "pytorch", "static": name, "macs": [macs], "top1": [top1]}
+            for name, macs, top1 in (("small", 150e6, 0.25), ("large", 300e6, 1.0))
+        ],
+        "equal_accuracy": [
+            equal | {"static": "small", "fewer_macs": 9.0},
+            equal | {"static": "large", "fewer_macs": 2.0},
+        ],
+        "times": [
+            {"target": "pytorch", "run": "large", "mean_ms": 30.0},
+            {"target": "pytorch", "run": "as good as large", "mean_ms": 12.0, "less_time": {"large": [2.0, 3.0]}},
+        ],
+    }
+    table = page_224.at_its_accuracy(result, answers)
+    row = "| pytorch | 100.00 % | +0.00 (+0.00 to +0.00) | 2.00 (1.20 to 3.00) | 2.50 (2.00 to 3.00) |"
+    assert "large: top-1" in table and row in table and "9.00" not in table
+
+
+OTHERS = {
+    "evaluations": [{"target": "pytorch", "macs": [100e6, 300e6], "top1": [0.25, 0.75]}],
+    "others": [{"name": "without relations", "macs": [100e6, 290e6], "top1": [0.75, 0.25]}],
+}
+
+
+def test_another_cascade_is_held_against_this_one_by_image(scripts: ModuleType) -> None:
+    import page_224
+
+    right = np.array([[1, 1], [0, 1], [0, 1], [0, 0]], bool)
+    answers = {"pytorch/right": right, "without relations/right": ~right}
+    answers |= {f"pytorch/loses {x} %": np.array([0, 1, 1, 0], np.uint8) for x in ("0.25", "0.5", "1", "2")}
+    answers["without relations/loses 0.5 %"] = np.array([1, 0, 0, 0], np.uint8)
+    answers = with_crossed(answers)
+    table = page_224.reuse_text(OTHERS, answers)
+    assert "| this one | 1 | 300.00 | 75.00 % | - |" in table
+    assert "| without relations | 1 | 290.00 | 25.00 % | -50.00 (-100.00 to +50.00) |" in table
+    assert "within the intervals of one training each. Other" in " ".join(table.split())
+    assert "| loses 0.5 % | without relations | 200 | 148 | 75.00 % | 75.00 % | +0.00 (" in table
+    assert table.count("loses") == 2, "none where the other one cannot be had so cheaply; and crossed"
+    for shipped, other, words in (
+        (0, 1, "**Reuse costs accuracy at the last exit here**"),
+        (1, 0, "is better with reuse**"),
+    ):
+        clear = {
+            "pytorch/right": np.full((9, 2), bool(shipped)),
+            "without relations/right": np.full((9, 2), bool(other)),
+        }
+        clear |= {f"pytorch/loses {x} %": np.zeros(9, np.uint8) for x in ("0.25", "0.5", "1", "2")}
+        assert words in page_224.reuse_text(OTHERS, with_crossed(clear))
+    assert page_224.reuse_text(OTHERS | {"others": []}, answers) == ""
+
+
+def test_as_cheap_is_by_the_images_that_choose(scripts: ModuleType) -> None:
+    """One cascade against itself: the same thresholds; against a dearer one's cost: better ones."""
+    import cross_fitting
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+    logits = np.zeros((400, 2, 2), np.float32)
+    for k, gap in enumerate((1.0, 3.0)):
+        logits[np.arange(400), k, labels] = rng.normal(gap, 1.5, 400)
+    cheap, dear, dearest = (
+        scripts.Evidence(*2 * (in_memory(logits, labels, macs),)) for macs in ((10, 100), (10, 200), (1000, 2000))
+    )
+    same, more = cross_fitting.as_cheap(cheap, cheap), cross_fitting.as_cheap(dear, cheap)
+    assert set(same) == {"loses 0.25 %", "loses 0.5 %", "loses 1 %", "loses 2 %"}
+    for loss in (0.005, 0.02):
+        run = f"loses {100 * loss:g} %"
+        assert same[run] == cheap.at(cheap.losing(loss))
+        assert more[run].shares[1] >= same[run].shares[1]
+    assert more["loses 2 %"].shares[1] > same["loses 2 %"].shares[1]
+    assert cross_fitting.as_cheap(cheap, dearest) == {}
+
+
+def test_each_half_leaves_by_the_other_halfs_thresholds(scripts: ModuleType) -> None:
+    """Logits that are the same twice: halves that are drawn of them are alike, and no image is left out."""
+    import cross_fitting
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(1000) % 2
+    logits = np.zeros((1000, 2, 2), np.float32)
+    for k, gap in enumerate((1.0, 4.0)):
+        logits[np.arange(1000), k, labels] = rng.normal(gap, 1.5, 1000)
+    own = scripts.Evidence(*2 * (in_memory(logits, labels, (10, 100)),))
+    folds = list(cross_fitting.halves(own))
+    assert sorted(np.concatenate([half for half, _ in folds]).tolist()) == list(range(1000))
+    (half, fold), (other, _) = folds
+    assert np.array_equal(fold.test.logits, logits[half]) and np.array_equal(fold.search.logits, logits[other])
+    assert np.array_equal(fold.test.labels, labels[half])
+    alone = in_memory(logits[:, 1:], labels, (50,))
+    top1 = alone.correct[other, 0].mean()
+    reached = cross_fitting.crossed_equal(own, alone, "static")["given/crossed: as good as static"]
+    assert np.array_equal(reached[half] == 0, fold.test_confidences[:, 0] >= fold.reaching(top1)[0])
+    found = cross_fitting.crossed_losses(own, {"itself": own})
+    assert set(found) == {
+        f"{who}/crossed: loses {x} %" for who in ("given", "itself") for x in ("0.25", "0.5", "1", "2")
+    }
+    for run in ("loses 0.5 %", "loses 2 %"):
+        exits = found[f"given/crossed: {run}"]
+        assert np.array_equal(exits, found[f"itself/crossed: {run}"]), "as cheap as itself: itself"
+        threshold = fold.losing(float(run.split()[1]) / 100)[0]
+        assert np.array_equal(exits[half] == 0, fold.test_confidences[:, 0] >= threshold)
+    assert 0 < found["given/crossed: loses 2 %"].mean() < found["given/crossed: loses 0.5 %"].mean() < 1
+
+
+def test_the_times_are_of_both_halves(
+    scripts: ModuleType, zoo_bundle: CascadeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the cascade by each half's thresholds: a static model worse than exit 0 lets all leave there."""
+    import cross_fitting
+
+    images = sample("cifar10-test").first(60)
+    kept = compute(BundleSource(Runtime(zoo_bundle)), images, tmp_path / "kept")
+    own = scripts.Evidence(kept, kept)
+    wrong = in_memory(-np.array(kept.logits[:, :1]), kept.labels, (1,))  # the least likely class
+    monkeypatch.setattr(cross_fitting, "engine_ms", lambda result: float(len(result.stage_ms)))
+    found = cross_fitting.crossed_time(own, wrong, (zoo_bundle, zoo_bundle), images, 8, lambda what, done, of: None)
+    assert (found["images"], found["mean_ms"]) == (8, 1.0), "all at exit 0"
+    assert found["static_mean_ms"] > 1 and found["less_time"][0] <= found["static_mean_ms"] <= found["less_time"][1]
+
+
+def test_static_models_one_after_another_are_a_cascade_without_reuse(scripts: ModuleType) -> None:
+    config = PRESETS["dvt_tiny"].replace(name="both", grids=(2, 4))
+    alone = {"feature_reuse": False, "relation_reuse": False}
+    torch.manual_seed(0)
+    statics = [Cascade(config.replace(name=f"static{grid}", grids=(grid,), **alone)).eval() for grid in (4, 2)]
+    cascade = Cascade(config)
+    joined = scripts.apart(cascade, statics)
+    image = torch.rand(1, 3, config.image_size, config.image_size)
+    with torch.no_grad():
+        found = joined.eval()(image)
+        assert torch.equal(found[0], statics[1](image)[0]) and torch.equal(found[1], statics[0](image)[0])
+    assert scripts.apart(cascade, statics[:1]) is None
+    deeper = Cascade(config.replace(name="deep", grids=(2,), depth=config.depth + 1, **alone))
+    assert scripts.apart(cascade, [statics[0], deeper]) is None
+
+
+def test_a_coarse_answer_has_the_probability_of_its_fine_ones_together(scripts: ModuleType) -> None:
+    logits = np.log(np.array([[[0.3, 0.3, 0.4]], [[0.2, 0.2, 0.6]]], np.float32))  # two images, one exit
+    kept = in_memory(logits, np.array([1, 1]), (1,), "made up")
+    assert scripts.coarse_right(kept, (0, 0, 1)).tolist() == [[True], [False]]
+
+
+@pytest.mark.parametrize("name", ["photographs", "cifar224"])
+def test_the_shipped_page_is_of_its_figures(scripts: ModuleType, name: str) -> None:
+    subject = scripts.SUBJECTS[name]
+    place = ROOT / "docs/results" / subject.name
+    if not (place / "eval.json").exists():
+        pytest.skip(f"{name} has no page yet")
+    result = json.loads((place / "eval.json").read_text())
+    runs = scripts.read_runs(place, subject.model)
+    others = scripts.others_of(subject, ROOT / "docs")
+    made = scripts.page(subject, result, scripts.read_answers(place / "answers.npz"), runs, others)
+    assert made == (ROOT / "docs" / subject.page).read_text()
