@@ -34,7 +34,7 @@ from dvt_edge.evaluation.curves import TorchSource
 from dvt_edge.evaluation.intervals import paired_difference
 from dvt_edge.exporting.own_environment import ENVIRONMENTS
 from dvt_edge.exporting.pipeline import calibration_images, export, runtime_of
-from dvt_edge.exporting.recipes import RECIPES, Recipe, recipe_for
+from dvt_edge.exporting.recipes import DRAWN_IMAGES, RECIPES, Recipe, recipe_for
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.quiet import Report
 from dvt_edge.simulation.arm_instructions import instruction_table
@@ -53,6 +53,7 @@ def main(
     docs: Annotated[Path, typer.Option(help="Where the page and its figures go.")] = ROOT / "docs",
     checkpoint: Annotated[str, typer.Option(help=" or ".join(PAGES))] = "zoo:dvt_cifar10",
     sampled: Annotated[int, typer.Option(help="Images for recipes that are interpreted or simulated.")] = 1000,
+    limit: Annotated[int, typer.Option(help="Images that an export takes, at most.")] = DRAWN_IMAGES,
     only: Annotated[
         list[str] | None, typer.Option(help="These anew, the page's others as they stand; default: all there are.")
     ] = None,
@@ -71,6 +72,7 @@ def main(
                 r.name,
                 work / PAGES[checkpoint] / r.name,
                 calibration=given,
+                limit=limit,
                 checkpoint_sha256=digest,
                 accept_degraded=True,
                 cached=True,
@@ -199,9 +201,10 @@ def arm_ratios(bundle: CascadeBundle) -> list[float] | None:
 
 def page(summary: dict[str, Any]) -> str:
     rows = summary["recipes"]
-    many, few = max(row["images"] for row in rows), min(row["images"] for row in rows)
+    *few, many = sorted({row["images"] for row in rows})
     how = sorted({row["proof"] for row in rows} - {"run"})
-    drawn = f"\nRows of {few:,} images: drawn at random, {' or '.join(how)}." if few < many else ""
+    fewer = " or ".join(f"{images:,}" for images in reversed(few))
+    drawn = f"\nRows of {fewer} images: drawn at random, {' or '.join(how)}." if few else ""
     counted = any(row["arm"] for row in rows)
     arm = (
         f"\nARM: counted instructions of a {ARM} over float32's in the same engine (`make arm-counts`)."

@@ -48,7 +48,9 @@ def test_figures_and_page(script: ModuleType, zoo_bundle: CascadeBundle) -> None
     assert any(line.startswith("|  | 2 | 8 | 75.00 | -25.00 (") and line.endswith("| 0.50 | 1.00 |") for line in lines)
     assert "- `onnx-fp32`: too far" in lines
     lines = script.page(about | {"recipes": [row | {"latency": None, "arm": None}]}).splitlines()
-    assert not any("ARM" in line or "too far" in line for line in lines)
+    assert not any("ARM" in line or "too far" in line or "Rows of" in line for line in lines)
+    fewer = [row | {"latency": None, "images": n, "proof": p} for n, p in ((8, "run"), (2, "simulated"), (4, "run"))]
+    assert "Rows of 4 or 2 images: drawn at random, simulated." in script.page(about | {"recipes": fewer}).splitlines()
 
 
 def test_some_recipes_measured_anew_leave_the_others_of_the_page(script: ModuleType) -> None:
