@@ -240,7 +240,7 @@ def crossed_text(subject: Subject, result: dict[str, Any], answers: Answers) -> 
         "And at equal mean MACs, the aimed loss being against the last exit on the other half. The cascade's lead has",
         f"an interval above 0 at {won} of {len(mixed)} costs:",
     )
-    return f"\n{said}\n\n{crossed_table(result, answers)}\n{equal}\n\n{mixtures_table(mixed)}\n"
+    return f"\n{said}\n\n{crossed_table(result, answers)}\n{equal}\n\n{mixtures_table(mixed)}"
 
 
 def better_training(top1: float, runs: Runs) -> str:
@@ -311,7 +311,7 @@ def reuse_text(result: dict[str, Any], answers: Answers) -> str:
         said = "**The last exit is better with reuse**, as far as one training of each tells"
     about = (
         "Other cascades: of the same recipe, epochs and seed with a reuse left out; and the static models themselves,"
-        "trained apart, one after another. In PyTorch, every stage run:"
+        " trained apart, one after another. In PyTorch, every stage run:"
     )
     equal = paragraph(
         "With early exit, each other cascade may cost on the held-out images what this one costs there, and its",
