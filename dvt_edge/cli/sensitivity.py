@@ -10,7 +10,7 @@ import typer
 
 from dvt_edge.cli.options import MOST, Checkpoint, Model, Smooth, console, load, no_loss, one_of, progress
 from dvt_edge.errors import DvtEdgeError, packages
-from dvt_edge.exporting.recipes import recipe_for, smoothing
+from dvt_edge.exporting.recipes import range_images, recipe_for, smoothing
 
 if TYPE_CHECKING:
     from dvt_edge.exporting.sensitivity import ExitLoss, Sensitivity
@@ -43,8 +43,7 @@ def sensitivity(
     recipe, group = smoothing(recipe_for(target), smooth), one_of(by, steps.By, "--by")
     cascade = load(checkpoint, model)
     given = calibration_images(cascade, data).shuffled()
-    wanted = recipe.quantization.calibration_images if recipe.quantization else 0
-    used = min(wanted, len(given) // 2)
+    used = range_images(recipe, len(given))
     measured = given.take(range(used, min(len(given), used + images)))
     with progress() as report:
         found = steps.sensitivity(cascade, recipe, given.first(used), measured, group, aim, report)

@@ -52,7 +52,7 @@ from dvt_edge.exporting.outliers import normalised, smoothed
 from dvt_edge.exporting.own_environment import ENVIRONMENTS
 from dvt_edge.exporting.qnn_chips import for_chips
 from dvt_edge.exporting.qnn_simulator import simulated
-from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, inside, keeping, recipe_for, smoothing
+from dvt_edge.exporting.recipes import DRAWN_IMAGES, Recipe, inside, keeping, range_images, recipe_for, smoothing
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade
 from dvt_edge.quiet import Report
@@ -184,8 +184,7 @@ class Export:
         self.accept_degraded, self.workers = accept_degraded, workers
         self.cascade, self.recipe, self.name, self.checkpoint = cascade.eval(), recipe, name, checkpoint_sha256
         self.report = report or (lambda what, done, of: None)
-        wanted = recipe.quantization.calibration_images if recipe.quantization else 0
-        used = min(wanted, len(images) // 2)
+        used = range_images(recipe, len(images))
         self.calibration = images.first(used)
         self.measured = images.take(range(used, len(images))[: recipe.measured_images])
         self.classes = class_names(cascade.trained_on, images, cascade.config.num_classes)

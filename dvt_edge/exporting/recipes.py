@@ -369,6 +369,11 @@ def smoothing(recipe: Recipe, strength: float | None) -> Recipe:
     return replace(recipe, quantization=replace(found, smooth=strength))
 
 
+def range_images(recipe: Recipe, given: int) -> int:
+    """How many of `given` images set ranges, the first ones: what the recipe asks for, or half of too few."""
+    return min(recipe.quantization.calibration_images, given // 2) if recipe.quantization else 0
+
+
 def recipe_for(target: str) -> Recipe:
     """Raises UnknownTargetError, which lists the known names."""
     for recipe in RECIPES:

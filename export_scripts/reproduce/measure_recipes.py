@@ -34,7 +34,7 @@ from dvt_edge.evaluation.curves import TorchSource
 from dvt_edge.evaluation.intervals import paired_difference
 from dvt_edge.exporting.own_environment import ENVIRONMENTS
 from dvt_edge.exporting.pipeline import calibration_images, export, runtime_of
-from dvt_edge.exporting.recipes import DRAWN_IMAGES, RECIPES, Recipe, recipe_for
+from dvt_edge.exporting.recipes import DRAWN_IMAGES, RECIPES, Recipe, range_images, recipe_for
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.quiet import Report
 from dvt_edge.simulation.arm_instructions import instruction_table
@@ -85,7 +85,8 @@ def main(
             some = images if recipe.proof == "run" else drawn
             with runtime_of(bundles[recipe.name], recipe) as runtime:
                 found = kept_logits(BundleSource(runtime), some, work / "logits", report)
-            rows.append(figures(bundles[recipe.name], found, reference[id(some)], some))
+            ranges = range_images(recipe, min(limit, len(given)))
+            rows.append(figures(bundles[recipe.name], found, reference[id(some)], some) | {"range_images": ranges})
         ratios = latency({name: b for name, b in bundles.items() if recipe_for(name).proof == "run"}, images, report)
     rows = [row | {"latency": ratios.get(row["target"])} for row in rows]
     summary = {
@@ -205,6 +206,7 @@ def page(summary: dict[str, Any]) -> str:
     how = sorted({row["proof"] for row in rows} - {"run"})
     fewer = " or ".join(f"{images:,}" for images in reversed(few))
     drawn = f"\nRows of {fewer} images: drawn at random, {' or '.join(how)}." if few else ""
+    drawn += "".join(fewer_ranges(row) for row in rows)
     counted = any(row["arm"] for row in rows)
     arm = (
         f"\nARM: counted instructions of a {ARM} over float32's in the same engine (`make arm-counts`)."
@@ -267,6 +269,13 @@ def page(summary: dict[str, Any]) -> str:
             *refused,
         ]
     return "\n".join(lines) + "\n"
+
+
+def fewer_ranges(row: dict[str, Any]) -> str:
+    """What is to be said of a row whose export was given fewer images than its recipe asks for."""
+    asked = range_images(recipe_for(row["target"]), 2 * DRAWN_IMAGES)
+    found = row.get("range_images", asked)
+    return f"\nRanges of `{row['target']}`: of {found} images, not {asked}." if found < asked else ""
 
 
 if __name__ == "__main__":

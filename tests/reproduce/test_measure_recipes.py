@@ -51,6 +51,9 @@ def test_figures_and_page(script: ModuleType, zoo_bundle: CascadeBundle) -> None
     assert not any("ARM" in line or "too far" in line or "Rows of" in line for line in lines)
     fewer = [row | {"latency": None, "images": n, "proof": p} for n, p in ((8, "run"), (2, "simulated"), (4, "run"))]
     assert "Rows of 4 or 2 images: drawn at random, simulated." in script.page(about | {"recipes": fewer}).splitlines()
+    int8 = [row | {"latency": None, "target": "onnx-int8", "range_images": n} for n in (128, 48)]
+    said = [line for line in script.page(about | {"recipes": int8}).splitlines() if "Ranges of" in line]
+    assert said == ["Ranges of `onnx-int8`: of 48 images, not 128."]
 
 
 def test_some_recipes_measured_anew_leave_the_others_of_the_page(script: ModuleType) -> None:
