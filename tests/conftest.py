@@ -12,9 +12,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # each worker has a core; threads that spin would take the others'
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.needs import needs
 
 from dvt_edge import CascadeBundle
+
+# On a busy machine a case takes as long as it takes.
+settings.register_profile("busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session", autouse=True)

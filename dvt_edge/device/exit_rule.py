@@ -96,11 +96,30 @@ def decide(values: Sequence[float], labels: Sequence[int]) -> Decision:
 
 def simulate_exits(values: NDArray[np.float32], thresholds: Sequence[float]) -> NDArray[np.int64]:
     """The exit of each image from (images, exits) confidences of all exits, with no cap; NaN exits fall back."""
-    images, exits = values.shape
-    stop = values >= np.asarray(thresholds, dtype=np.float32)
-    stop[:, -1] = True
-    ran = stop.argmax(axis=1)
+    found = latest_finite(values, stops(values, np.asarray(thresholds, dtype=np.float32)))
+    if (found < 0).any():
+        raise NotFiniteError(f"image {int((found < 0).argmax())} of {len(values)}: no exit that ran is finite")
+    return found
+
+
+def stops(
+    values: NDArray[np.float32], thresholds: NDArray[np.float32], last: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """The last stage that runs, of each image: `leaves` of (images, exits) confidences.
+
+    `thresholds` are (exits,) or (images, exits); `last` (images,) are caps, None: no cap.
+    """
+    with np.errstate(invalid="ignore"):
+        stop = values >= thresholds
+    if last is None:
+        stop[:, -1] = True
+    else:
+        stop |= np.arange(values.shape[1]) >= last[:, None]
+    return stop.argmax(axis=1)
+
+
+def latest_finite(values: NDArray[np.float32], ran: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The exit that answers each image whose stages up to `ran` ran: `decide` of all. -1 where none is finite."""
+    exits = values.shape[1]
     finite = np.isfinite(values) & (np.arange(exits) <= ran[:, None])
-    if not finite.any(axis=1).all():
-        raise NotFiniteError(f"image {int((~finite.any(axis=1)).argmax())} of {images}: no exit that ran is finite")
-    return exits - 1 - finite[:, ::-1].argmax(axis=1)
+    return np.where(finite.any(axis=1), exits - 1 - finite[:, ::-1].argmax(axis=1), -1)

@@ -20,12 +20,11 @@ from dvt_edge.device.power_policy import Choice, PowerPolicy, PowerTable
 from dvt_edge.errors import SimulationError
 from dvt_edge.simulation.baselines import (
     CLAIRVOYANT,
-    PlanChooser,
-    best_plan,
     standard_policies,
     uncertified_allowed,
     with_own,
 )
+from dvt_edge.simulation.clairvoyant import PlanChooser, best_plan
 from dvt_edge.simulation.device_profile import DeviceProfile
 from dvt_edge.simulation.fleet import Drawn, Fleet, draw, profile_of, workload_of
 from dvt_edge.simulation.replay import Replay

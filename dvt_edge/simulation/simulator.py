@@ -97,6 +97,10 @@ class Scenario:
         """What the policy is told."""
         return self.told.power_table(self.points, self.costs_on(self.told), self.screen)
 
+    def replay(self) -> Replay:
+        """The images as they arrive, for any number of policies."""
+        return Replay(self.logits, self.confidence, self.points, self.seed, self.shift)
+
     def reported(self, level: float) -> float:
         """The battery level as the device reports it."""
         if self.level_step == 0:
@@ -379,9 +383,11 @@ def simulate(scenario: Scenario, policy: PowerPolicy, name: str = "policy") -> O
     return compare(scenario, {name: policy})[name]
 
 
-def compare(scenario: Scenario, policies: Mapping[str, PowerPolicy | Chooser]) -> dict[str, Outcome]:
-    """Each policy on the same images at the same times, tick by tick side by side."""
-    replay = Replay(scenario.logits, scenario.confidence, scenario.points, scenario.seed, scenario.shift)
+def compare(
+    scenario: Scenario, policies: Mapping[str, PowerPolicy | Chooser], replay: Replay | None = None
+) -> dict[str, Outcome]:
+    """Each policy on the same images at the same times, tick by tick side by side; `replay` as `scenario.replay()`."""
+    replay = replay or scenario.replay()
     table = scenario.power_table
     devices = [
         Device(name, scenario, replay, PolicyChooser(p, table) if isinstance(p, PowerPolicy) else p)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.device.device_log import ImageRecord
-from dvt_edge.device.exit_rule import confidences
+from dvt_edge.device.exit_rule import confidences, latest_finite, stops
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.device.manifest import Manifest
 from dvt_edge.validation.compare import ErrorMeter
@@ -192,10 +192,9 @@ def count_rule(found: Measured, batch: Batch, manifest: Manifest, every_stage: b
     degraded = np.array([r.degraded for r in batch.records])
     stopped = np.where(np.full(count, every_stage), batch.exit, batch.ran - 1)
     if not every_stage:
-        finite = np.isfinite(batch.confidence) & (np.arange(exits) < batch.ran[:, None])
-        latest = exits - 1 - finite[:, ::-1].argmax(axis=1)
+        latest = latest_finite(batch.confidence, batch.ran - 1)
         right = (batch.exit == latest) & (degraded == (latest < batch.ran - 1))
-        found.exit_off += int((finite.any(axis=1) & ~right).sum())
+        found.exit_off += int(((latest >= 0) & ~right).sum())
     judged = ~degraded if every_stage else np.ones(count, bool)
     stage = np.arange(exits)
     for k in range(exits):
@@ -363,11 +362,9 @@ def known_float(value: np.float32) -> float | None:
 def exits_of(
     values: NDArray[np.float32], thresholds: NDArray[np.float32], last: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The exit of each image from (images, exits) confidences and thresholds, under caps; not finite ones fall back."""
-    stage = np.arange(values.shape[1])
-    with np.errstate(invalid="ignore"):
-        stop = (values >= thresholds) | (stage >= last[:, None])
-    ran = stop.argmax(axis=1)
-    finite = np.isfinite(values) & (stage <= ran[:, None])
-    fallen = values.shape[1] - 1 - finite[:, ::-1].argmax(axis=1)
-    return np.where(finite.any(axis=1), fallen, ran)
+    """The exit of each image from (images, exits) confidences and thresholds, under caps; not finite ones fall back,
+    and where none is finite the last that ran is named.
+    """
+    ran = stops(values, thresholds, last)
+    found = latest_finite(values, ran)
+    return np.where(found < 0, ran, found)

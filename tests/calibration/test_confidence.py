@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from support.needs import needs
@@ -37,7 +37,6 @@ scored = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.booleans()
 
 
 @given(scored)
-@settings(deadline=None)
 def test_auroc_is_scikit_learns_ties_included(rows: list[tuple[float, bool]]) -> None:
     needs("sklearn")
     from sklearn.metrics import roc_auc_score

@@ -40,7 +40,7 @@ def small_cascades(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, tuple[float
 
 
 @given(small_cascades())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_front_is_the_best_of_every_joint_threshold(case: tuple) -> None:
     values, right, cost = case
     front = pareto_front(values, right, cost, smooth=False)
@@ -149,7 +149,6 @@ def published_slowly(values: np.ndarray, p: int) -> list[float]:
 
 
 @given(st.integers(1, 59), st.integers(0, 99), st.integers(1, 60), st.integers(1, 4), st.integers(1, 30))
-@settings(deadline=None)
 def test_the_published_thresholds_are_reproduced_ties_included(
     p: int, seed: int, images: int, exits: int, levels: int
 ) -> None:

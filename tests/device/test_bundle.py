@@ -205,7 +205,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_reader_and_schema_agree_on_damaged_manifests(folder: Path, data: st.DataObject) -> None:
     """What the reader takes, the JSON Schema takes; the reader alone checks rules across fields."""

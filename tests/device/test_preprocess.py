@@ -86,7 +86,7 @@ def test_golden_pixels_follow_from_the_document(case: dict) -> None:
     assert found.tobytes() == (GOLDEN / f"{case['name']}.expected").read_bytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 24), st.integers(0, 8), st.integers(0, 9))
 def test_any_size_gives_the_documents_pixels(width: int, height: int, size: int, margin: int, seed: int) -> None:
     rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

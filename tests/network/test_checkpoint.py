@@ -27,7 +27,7 @@ from dvt_edge.network.published import from_published_name
 
 TINY = PRESETS["dvt_tiny"]
 FIRST, MIDDLE = "stages.0.cls_token", "stages.1.blocks.1.fc1.weight"
-HOSTILE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HOSTILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

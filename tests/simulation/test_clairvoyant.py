@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dvt_edge.simulation.baselines import timetable
+from dvt_edge.simulation.clairvoyant import timetable
 
 FLOATS = NDArray[np.float64]
 TICKS = 48
@@ -22,7 +22,7 @@ def lowest(energy: FLOATS, charge_j: FLOATS, base_j: FLOATS, start_j: float, cap
     return found
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     seed=st.integers(0, 10_000),
     alike=st.booleans(),

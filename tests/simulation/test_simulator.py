@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.plain_simulator import Plain, plain_simulate
 from support.simulated import MACS, POINTS, made_up_logits, point, small_profile
@@ -23,7 +23,8 @@ from dvt_edge.device.manifest import ConfidenceSpec
 from dvt_edge.device.power_policy import EnergyQueue, PowerPolicy, Rule
 from dvt_edge.errors import DataError, SchemaError, SimulationError, WorkloadError
 from dvt_edge.simulation import outcome as outcome_module
-from dvt_edge.simulation.baselines import compare_policies, knapsack, standard_policies, timetable
+from dvt_edge.simulation.baselines import compare_policies, standard_policies
+from dvt_edge.simulation.clairvoyant import knapsack, timetable
 from dvt_edge.simulation.device_profile import MeasuredStages, open_profile
 from dvt_edge.simulation.outcome import Latency, Outcome
 from dvt_edge.simulation.replay import Shift
@@ -62,7 +63,7 @@ WARM = {"limit_c": 26.0, "fair_c": 25.5, "serious_c": 26.0, "slowdown_per_k": 0.
 WILD = {"limit_c": 25.2, "fair_c": 25.3, "serious_c": 30.0, "slowdown_per_k": 9.0, "max_slowdown": 6.0, "tau_s": 3.0}
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(
     workload=workloads,
     charging=charges,
@@ -259,7 +260,7 @@ def test_a_plan_ends_where_dear_points_give_nothing_more(gain: float) -> None:
     assert spent <= 15.0 and plan.bound >= right[np.arange(10), plan.columns].sum() and (gain or spent == 10.0)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(
     workload=workloads,
     charging=charges,
