@@ -15,6 +15,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
@@ -343,14 +344,18 @@ class LogWriter:
         with LogWriter(path, header) as log:
             log.write(StateRecord(0, clock(), "idle", screen_on=True, charging=False))
 
-    With `header.pixels` a file of that name beside it takes what `write_pixels` is given.
+    With `header.pixels` a file of that name beside it takes what `write_pixels` is given. Where the log cannot be
+    begun, neither file is left: FileExistsError where one is there, ValueError for a header that `encode` refuses.
     """
 
     def __init__(self, path: Path, header: LogHeader) -> None:
         self.seq = self.images = 0
-        self._file: IO[bytes] = path.open("xb")
-        self._pixels: IO[bytes] | None = (path.parent / header.pixels).open("xb") if header.pixels else None
-        self._put(encode(header))
+        first = encode(header)
+        with ExitStack() as undo:
+            self._file = begun(path, undo)
+            self._pixels = begun(path.parent / header.pixels, undo) if header.pixels else None
+            self._put(first)
+            undo.pop_all()
 
     def write(self, record: Record) -> None:
         """`record`, whatever its `seq`, as the next one."""
@@ -371,12 +376,27 @@ class LogWriter:
         self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
-        if self._pixels:
-            self._pixels.close()
+        try:
+            self._file.close()
+        finally:
+            if self._pixels:
+                self._pixels.close()
 
     def __enter__(self) -> LogWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def begun(path: Path, undo: ExitStack) -> IO[bytes]:
+    """A new file, which `undo` takes away again."""
+    file = path.open("xb")
+    undo.callback(discard, file, path)
+    return file
+
+
+def discard(file: IO[bytes], path: Path) -> None:
+    with suppress(OSError):  # of bytes for which there is no room
+        file.close()
+    path.unlink(missing_ok=True)

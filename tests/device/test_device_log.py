@@ -155,6 +155,42 @@ def test_a_writer_numbers_flushes_and_never_overwrites(tmp_path: Path) -> None:
         assert log.write_pixels(pixels) is None
 
 
+@pytest.mark.parametrize("broken", ["header", "pixels", "long"])
+def test_a_log_that_cannot_be_begun_leaves_nothing(tmp_path: Path, broken: str) -> None:
+    """So that the next try may take the name; a file that was there before stays as it was."""
+    path, kept = tmp_path / "log.jsonl", tmp_path / "log.pixels"
+    header = dataclasses.replace(HEADER, pixels="log.pixels")
+    if broken == "pixels":
+        kept.write_bytes(b"mine")
+    bad = {"header": {"device": "\udcff"}, "long": {"os": "x" * MAX_LINE}, "pixels": {}}[broken]
+    with pytest.raises((ValueError, FileExistsError)):
+        LogWriter(path, dataclasses.replace(header, **bad))
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == ([b"mine"] if broken == "pixels" else [])
+    kept.unlink(missing_ok=True)
+    with LogWriter(path, header):
+        assert kept.exists()
+
+
+def test_a_log_that_shares_its_name_with_the_pixels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError):
+        LogWriter(tmp_path / "log.jsonl", dataclasses.replace(HEADER, pixels="log.jsonl"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full stands for a full disk")
+def test_a_log_whose_header_finds_no_room_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.open
+
+    def full(self: Path, mode: str = "r") -> Any:
+        real(self, mode).close()
+        return open("/dev/full", "wb")  # noqa: PTH123
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space"):
+        LogWriter(tmp_path / "log.jsonl", dataclasses.replace(HEADER, pixels="log.pixels"))
+    assert not list(tmp_path.iterdir())
+
+
 # -- what goes wrong, row by row ---------------------------------------------------------------------------------------
 
 
