@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from dvt_edge.cli.tables import decibel, percent, table
+from dvt_edge.validation.bounds import SIDES
 
 if TYPE_CHECKING:
     from dvt_edge.validation.device_validation import LogReport
     from dvt_edge.validation.verdicts import Check
-
-SIDES = (
-    ("kernels", "device against the host's run, same artifacts and pixels"),
-    ("quantization", "host's run against PyTorch"),
-    ("total", "device against PyTorch"),
-)
 
 
 def print_log_report(console: Console, report: LogReport) -> None:

@@ -12,13 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dvt_edge.report.html import COLORS, data_uri, figure_svg, new_figure, styled, write_page
+from dvt_edge.validation.bounds import SIDES
 
 WIDTH = 5.0
-SIDES = (
-    ("kernels", "device against host, same artifacts"),
-    ("quantization", "host against PyTorch"),
-    ("total", "device against PyTorch"),
-)
 Pixels = NDArray[np.uint8]
 
 
@@ -32,7 +28,7 @@ def write_validation_report(
         row | {"sources": [(words, data_uri(enlarged(pixels))) for words, pixels in sources(pair)]}
         for row, pair in zip(summary["worst"], pictures, strict=False)
     ]
-    write_page(path, "validation_page.html", s=summary, plots=plots, pictures=shown)
+    write_page(path, "validation_page.html", s=summary, sides=SIDES, plots=plots, pictures=shown)
 
 
 def sources(pair: tuple[Pixels | None, Pixels | None]) -> list[tuple[str, Pixels]]:

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# What a log's errors are between: the name in its summary's "exits", and the words for it.
+SIDES = (
+    ("kernels", "device against host, same artifacts and pixels"),
+    ("quantization", "host against PyTorch"),
+    ("total", "device against PyTorch"),
+)
+
 
 @dataclass(frozen=True)
 class Bounds:

@@ -14,8 +14,12 @@ from support.browser import check_page, open_page
 from support.made_up_phone import HEADER
 from support.needs import needs
 
+from dvt_edge.cli.options import PlainConsole
+from dvt_edge.cli.validation_tables import print_log_report
 from dvt_edge.report.html import INK
-from dvt_edge.report.validation_page import sources, write_validation_report
+from dvt_edge.report.validation_page import errors, sources, write_validation_report
+from dvt_edge.validation.bounds import SIDES
+from dvt_edge.validation.device_validation import LogReport
 
 
 def side(error: float | None) -> list[dict[str, Any]]:
@@ -71,6 +75,17 @@ def test_the_page_says_the_verdict_first_and_escapes_what_others_wrote(page: Pat
     assert "80.0 % on the device" in re.sub(r"\s+", " ", html)
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
+
+
+def test_the_page_and_the_terminal_say_the_same(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of which sides are held against each other: in the plot's legend, and in both tables."""
+    figures = {k: v for k, v in summary_of(False).items() if k not in ("passed", "checks", "findings")}
+    print_log_report(PlainConsole(width=200), LogReport([], [], figures, []))
+    said, html = capsys.readouterr().out, page.read_text()
+    shown = {words for name, words in SIDES if name != "total"}  # of which the log has nothing
+    assert shown and all(words in said and f'<td class="words">{words}</td>' in html for words in shown)
+    drawn = errors(summary_of(False))
+    assert drawn is not None and {text.get_text() for text in drawn.axes[0].get_legend().get_texts()} == shown
 
 
 def test_pixels_that_are_the_hosts_are_shown_once(page: Path) -> None:
