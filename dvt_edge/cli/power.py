@@ -189,9 +189,10 @@ def profile(
     from dvt_edge.simulation.measured_profile import measured_profile
 
     no_loss({"OUT": out}, log, base)
-    made = measured_profile(open_profile(base), LogReader(log), spread)
+    reader = LogReader(log)
+    made = measured_profile(open_profile(base), reader, spread)
     write_text(out, made.to_json())
-    stages = made.measured[0]
+    stages = made.measured[-1]  # those of now: others stand before
     console.print(
         f"{out}: {stages.images} images of {stages.target} artifacts {stages.artifact_sha256[:12]}..., measured: "
         f"stages {' / '.join(f'{ms:.2f}' for ms in stages.stage_ms)} ms, "
@@ -201,6 +202,8 @@ def profile(
         highlight=False,
         soft_wrap=True,
     )
+    for note in reader.notes.words():
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
 def beliefs(texts: list[str]) -> dict[str, float]:

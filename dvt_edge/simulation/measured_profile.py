@@ -27,9 +27,10 @@ def measured_profile(base: DeviceProfile, log: LogReader, spread: float = SPREAD
     samples, work = read_energy(log)
     energy = measure_energy(samples, work, spread)
     left_out = f", {samples.unsupported} left out as not supported" if samples.unsupported else ""
+    notes = "".join(f"; {note}" for note in log.notes.words())
     source = (
         f"{where}: {len(work.end)} images on {header.device}; energy is {energy.busy_w:.3f} W of busy time above "
-        f"idling, within {energy.spread:.1%}, from {energy.words}{left_out}"
+        f"idling, within {energy.spread:.1%}, from {energy.words}{left_out}{notes}"
     )
     stages = stage_costs(work, energy, header.stages, where)
     measured = MeasuredStages(header.target, header.artifact_sha256, *stages, images=len(work.end), source=source)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.device_logs import log_lines, write_log
+from support.made_up_phone import Phone
 
 from dvt_edge import CascadeBundle
 from dvt_edge.cli.app import main
@@ -93,6 +94,29 @@ def test_profile_is_made_of_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "measured: stages 2.00 / 3.00 / 5.00 ms" in text
     assert "base power 0.400 W, measured; battery estimated, thermal model estimated" in " ".join(text.split())
     assert open_profile(tmp_path / "made.json").measured[0].artifact_sha256 == "c" * 64
+    assert "note: " not in text
+
+
+def test_profile_prints_the_log_of_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the base was measured too, of other artifacts."""
+    first, second = log_lines(), log_lines()
+    first[0]["artifact_sha256"] = "a" * 64
+    ok(capsys, "profile", write_log(tmp_path / "1.jsonl", first), tmp_path / "1.json", "--base", "phone-cpu")
+    log, base = write_log(tmp_path / "2.jsonl", second), tmp_path / "1.json"
+    text = ok(capsys, "profile", log, tmp_path / "2.json", "--base", base)
+    assert "artifacts cccccccccccc..., measured" in text and "2.jsonl: 60 images" in text
+
+
+def test_profile_says_what_a_log_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In lines of their own, and in the profile: who reads its figures knows what they are of."""
+    log = Phone().log(tmp_path / "log.jsonl")
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*lines[:150], *lines[370:], lines[-1][:20]]))
+    said = ok(capsys, "profile", log, tmp_path / "made.json", "--base", "phone-cpu")
+    source = open_profile(tmp_path / "made.json").measured[0].source
+    notes = ("the last line is torn and left out", "220 records are missing: between seq 148 and 369")
+    for note in notes:
+        assert f"\nnote: {note}\n" in said and note in source
 
 
 @pytest.mark.parametrize(
