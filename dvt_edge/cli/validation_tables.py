@@ -30,6 +30,8 @@ def print_log_report(console: Console, report: LogReport) -> None:
             console.print(f"median time: {ratio:.2f} times that of {other['log']}", highlight=False, soft_wrap=True)
         if not other["same_artifacts"]:
             console.print("note: the other log is of other artifacts", highlight=False)
+        for note in other["notes"]:
+            console.print(f"note: {other['log']}: {note}", highlight=False, soft_wrap=True)
     for note in figures["notes"]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     for finding in report.findings:

@@ -88,6 +88,19 @@ def test_the_page_and_the_terminal_say_the_same(page: Path, capsys: pytest.Captu
     assert drawn is not None and {text.get_text() for text in drawn.axes[0].get_legend().get_texts()} == shown
 
 
+def test_what_another_log_lacks_is_said_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of --against: in the terminal and on the page."""
+    needs("matplotlib")
+    other = {"log": "before.jsonl", "device": "another phone", "pictures": 9, "same_artifacts": False, "exits": []}
+    other |= {"notes": ["7 records are missing"], "total_ms": {"ratio_of_medians": None}}
+    summary = summary_of(True) | {"against": other | {"exit_agreement": 1.0, "answer_agreement": 1.0}}
+    figures = {k: v for k, v in summary.items() if k not in ("passed", "checks", "findings")}
+    print_log_report(PlainConsole(width=200), LogReport([], [], figures, []))
+    write_validation_report(tmp_path / "page.html", summary)
+    for said in (capsys.readouterr().out, (tmp_path / "page.html").read_text()):
+        assert "the other log is of other artifacts" in said and "before.jsonl: 7 records are missing" in said
+
+
 def test_pixels_that_are_the_hosts_are_shown_once(page: Path) -> None:
     assert [len(sources(pair)) for pair in pictures()] == [2, 1, 1, 0]
     assert page.read_text().count("<img src=") == 4
