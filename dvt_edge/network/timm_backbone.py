@@ -119,16 +119,26 @@ def load_pretrained(name: str, file: str | os.PathLike[str] | None) -> Vit:
     """The timm model with its published weights or the file's, all of them there."""
     if file is not None and not Path(file).is_file():
         raise CheckpointError(f"{file}: no such file; expected weights for timm model {name!r}")
-    classes, overlay = None, None
+    classes: int | None = None
+    overlay: dict[str, Any] | None = None
     try:
-        if file is not None:
-            overlay = {"file": os.fspath(file), "custom_load": Path(file).suffix == ".npz"}
-            if not overlay["custom_load"]:  # timm loads strictly only where its class count is the file's
-                classes = len(timm.models.load_state_dict(os.fspath(file)).get("head.bias", ()))
-                overlay["num_classes"] = classes
+        if file is not None and Path(file).suffix == ".npz":
+            overlay = {"file": os.fspath(file), "custom_load": True}
+        elif file is not None:  # timm loads strictly only where its class count is the file's
+            weights = tensors_of(file)
+            classes = len(weights.get("head.bias", ()))
+            overlay = {"state_dict": weights, "num_classes": classes}
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes)
     except Exception as error:  # from the network, the hub or the file: timm passes on whatever went wrong
         raise CheckpointError(f"{file or name}: timm could not load the weights ({one_line(error)})") from error
+
+
+def tensors_of(file: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The weights in a file as timm finds them. Nothing else is unpickled, whatever the default of its release."""
+    found = timm.models.load_state_dict(os.fspath(file), weights_only=True)
+    if other := [name for name, value in found.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{other[0]!r} is no tensor")
+    return dict(found)
 
 
 def config_of(

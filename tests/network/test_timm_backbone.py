@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,27 @@ def vit_file(vit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("timm") / "vit.pth"
     torch.save({"model": vit.state_dict()}, file)
     return file
+
+
+def as_timm_1_0_20(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading of a file as the oldest timm that is allowed has it: unpickling unless one says otherwise."""
+    load = timm.models._helpers.load_state_dict
+
+    def older(checkpoint_path: str, use_ema: bool = True, device: str = "cpu", weights_only: bool = False) -> Any:
+        return load(checkpoint_path, use_ema, device, weights_only)
+
+    for module in (timm.models, timm.models._builder):
+        monkeypatch.setattr(module, "load_state_dict", older)
+
+
+class Runs:
+    """Pickled, it makes a folder when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.folder),)
 
 
 def cascade_of(file: Path | None, name: str = SMALL, grids: tuple[int, ...] | None = None, **options: Any) -> Cascade:
@@ -391,6 +413,37 @@ def test_weights_that_do_not_fit_are_refused(num_classes: int | None, vit: Any, 
     (tmp_path / "text.pth").write_text("weights")
     load(tmp_path / "text.pth")
     assert "no such file" in load(tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_nothing_in_a_file_of_weights_is_run(
+    older: bool, vit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever timm's default is: the file is read once, by a reader of tensors alone."""
+    if older:
+        as_timm_1_0_20(monkeypatch)
+    torch.save(vit.state_dict() | {"head.more": Runs(tmp_path / "ran")}, tmp_path / "vit.pth")
+    with pytest.raises(CheckpointError, match=r"vit\.pth: timm could not load the weights \(.*weights_only") as caught:
+        cascade_of(tmp_path / "vit.pth")
+    assert not (tmp_path / "ran").exists() and "\n" not in str(caught.value)
+    read, load = [], torch.load
+
+    def spied(*arguments: Any, **options: Any) -> Any:
+        read.append(options.get("weights_only"))
+        return load(*arguments, **options)
+
+    torch.save(vit.state_dict(), tmp_path / "vit.pth")
+    monkeypatch.setattr(torch, "load", spied)
+    cascade_of(tmp_path / "vit.pth")
+    assert read == [True]
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, {"model": "vit"}, [1, 2], {"head.bias": torch.tensor(1.0)}, {}])
+def test_a_file_of_other_things_than_tensors_is_refused(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "vit.pth")
+    with pytest.raises(CheckpointError, match=r"vit\.pth: timm could not load the weights \(") as caught:
+        cascade_of(tmp_path / "vit.pth")
+    assert "\n" not in str(caught.value)
 
 
 def test_pretrained_takes_timms_own_road(monkeypatch: pytest.MonkeyPatch, vit: Any) -> None:
