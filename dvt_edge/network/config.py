@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 MAX_DEPTH = 1000  # blocks: more is a damaged file
 MAX_REGISTERS = 1000
+MAX_CONSTANTS = 2**27  # numbers of the matrices between grids, which take memory and stand in no file
+MAX_ACTIVATION = 2**33  # numbers of one tensor of one image: the largest ViT that timm has comes near it
 STEMS = ("patch", "pyramid", "t2t")
 POOLS = ("token", "mean", "norm-mean", "attention")
 ACTIVATIONS = ("gelu", "gelu-tanh", "quick-gelu")
@@ -98,6 +101,12 @@ class CascadeConfig:
         require(0 <= self.registers <= MAX_REGISTERS, f"registers {self.registers}", f"0 to {MAX_REGISTERS}")
         sides = f"image_size {self.image_size} to {MAX_SIDE}"
         require(self.image_size <= self.resize <= MAX_SIDE, f"resize {self.resize}", sides)
+        lengths = [self.tokens(index) for index in range(len(grids))]
+        constants = sum(a * b for a, b in itertools.pairwise(lengths))
+        found = f"{constants:,} constants between {len(grids)} grids"
+        require(constants <= MAX_CONSTANTS, found, f"at most {MAX_CONSTANTS:,}: coarser grids")
+        small = all(numbers <= MAX_ACTIVATION for numbers in self.activations())
+        require(small, "a network of too many numbers in one tensor of an image", f"at most {MAX_ACTIVATION:,}")
 
     @property
     def num_exits(self) -> int:
@@ -111,6 +120,15 @@ class CascadeConfig:
     def tokens(self, index: int) -> int:
         """All tokens of stage `index`."""
         return self.prefix_tokens + self.grids[index] ** 2
+
+    def activations(self) -> Iterator[float]:
+        """Numbers of the largest tensors that one image makes, those of the fields that may be any integer first."""
+        tokens = self.tokens(self.num_exits - 1)
+        yield tokens * max(self.dim, self.reuse_hidden, self.reuse_width)
+        yield tokens * self.dim * self.mlp_ratio
+        yield tokens**2 * self.heads * (self.depth if self.relation_reuse and self.num_exits > 1 else 1)
+        if self.stem == "pyramid":
+            yield self.image_size**2 * self.stem_width
 
     @property
     def mlp_hidden(self) -> int:

@@ -370,3 +370,31 @@ def test_a_path_that_is_no_file_and_an_unknown_zoo_name_are_refused(tmp_path: Pa
     assert "no such file" in refused(tmp_path)
     with pytest.raises(CheckpointError, match="no cascade 'absent' in the zoo"):
         load_cascade("zoo:absent")
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"grids": (128, 256), "image_size": 256, "resize": 256}, "1,073,823,745 constants between 2 grids"),
+        ({"grids": tuple(range(80, 160)), "image_size": 256, "resize": 256}, "constants between 80 grids"),
+        ({"grids": (64, 96), "image_size": 96, "depth": 1000}, "an image"),
+        ({"grids": (4,), "stem": "pyramid", "image_size": 8192, "resize": 8192, "stem_width": 1000}, "an image"),
+        ({"mlp_ratio": 1e10}, "an image"),
+        ({"mlp_ratio": 10**400}, "an image"),
+        ({"reuse_hidden": 10**10}, "an image"),
+        ({"dim": 10**400, "heads": 10**400}, "an image"),
+    ],
+)
+def test_what_a_file_does_not_hold_is_bounded(
+    changes: dict[str, Any], found: str, weights: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """333 kB of weights between grids of 128 and 256 asked for many gigabytes of constants."""
+    plain = {"name": "large", "dim": 1, "heads": 1, "depth": 1, "mlp_ratio": 1, "relation_reuse": True} | changes
+    save_file(weights, tmp_path / "a.safetensors", {"config": json.dumps(plain)})
+    message = refused(tmp_path / "a.safetensors")
+    assert "config 'large'" in message and found in message and len(message) < 400, message
+
+
+def test_the_bounds_leave_room_for_the_largest_known_vit() -> None:
+    """timm's vit_so400m_patch14_siglip_gap_896, with both reuses."""
+    CascadeConfig("large", 896, (32, 46, 64), dim=1152, depth=27, heads=16, mlp_ratio=3.7362, resize=896)
