@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge import machine
-from dvt_edge.atomic import write_bytes, write_text
+from dvt_edge.atomic import new_file, write_bytes, write_text
 from dvt_edge.data.images import LabelledImages, numbered
 from dvt_edge.device.manifest import Manifest
 from dvt_edge.device.runtime import Runtime
@@ -56,6 +56,7 @@ class About:
     machine: str
     read_sha256: str = ""  # the images' `fingerprint`
     kept_sha256: str = ""  # of the logits and labels as they lie on disk: `content_sha256`
+    sees: tuple[int, ...] = ()  # the source's: what images are resized to, and cut to
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ class LogitSource(Protocol):
     classes: tuple[str, ...]
     grids: tuple[int, ...]
     macs: tuple[int, ...]
+    sees: tuple[int, int]  # `resize` and `size` of `pixels`
 
     def pixels(self, image: Any) -> NDArray[np.uint8]:
         """The image as the cascade's (size, size, 3) uint8 RGB."""
@@ -184,6 +186,7 @@ class BundleSource:
         self.runtime, self.name, self.target = runtime, manifest.name, manifest.target
         self.artifact_sha256, self.classes, self.macs = runtime.bundle.artifacts_sha256, runtime.labels, manifest.macs
         self.grids = tuple(stage.grid for stage in manifest.stages)
+        self.sees = manifest.image_size(0).resize, manifest.image_size(0).size
 
     def pixels(self, image: Any) -> NDArray[np.uint8]:
         return self.runtime.preprocess(image)
@@ -207,7 +210,11 @@ def collect(
     """
     folder = Path(folder)
     total = len(images)
-    asked = {"artifact_sha256": source.artifact_sha256, "read_sha256": images.fingerprint}
+    asked = {
+        "artifact_sha256": source.artifact_sha256,
+        "read_sha256": images.fingerprint,
+        "sees": list(source.sees),
+    }
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     if (folder / "asked.json").exists():
         if (found := parse_json((folder / "asked.json").read_bytes(), str(folder / "asked.json"))) != asked:
@@ -234,21 +241,19 @@ def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike
     if missing:
         raise DataError(f"{folder}: {len(missing)} parts of {chunks(len(images))} are not there yet")
     shape = (len(images), len(source.macs), len(source.classes))
-    temporary = folder / "logits.partial.npy"
-    logits = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
     digest, times = hashlib.sha256(), []
-    for chunk in range(chunks(len(images))):
-        try:
-            with np.load(part(folder, chunk), allow_pickle=False) as arrays:
-                logits[chunk * CHUNK : (chunk + 1) * CHUNK] = arrays["logits"]
-                digest.update(arrays["digests"].tobytes())
-                if "ms" in arrays:
-                    times.append(arrays["ms"])
-        except Exception as error:  # a damaged archive can fail in any way
-            raise DataError(f"{part(folder, chunk)}: damaged ({error}); delete it and run again") from error
-    logits.flush()
-    del logits  # Windows moves no open file
-    temporary.replace(folder / "logits.npy")
+    with new_file(folder / "logits.npy") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for chunk in range(chunks(len(images))):
+            try:
+                with np.load(part(folder, chunk), allow_pickle=False) as arrays:
+                    rows = arrays["logits"].astype("<f4").reshape(-1, *shape[1:])
+                    digest.update(arrays["digests"].tobytes())
+                    if "ms" in arrays:
+                        times.append(arrays["ms"])
+            except Exception as error:  # a damaged archive can fail in any way
+                raise DataError(f"{part(folder, chunk)}: damaged ({error}); delete it and run again") from error
+            file.write(rows.tobytes())
     if images.labels is not None:
         labels = np.array(images.labels, dtype=np.int64)
         digest.update(labels.tobytes())
@@ -268,10 +273,16 @@ def merge(source: LogitSource, images: LabelledImages, folder: str | os.PathLike
         stage_ms=tuple(np.median(np.concatenate(times), axis=0).round(5).tolist()) if times else None,
         machine=machine.describe(),
         read_sha256=images.fingerprint,
+        sees=tuple(source.sees),
     )
     seal(folder, about)
-    shutil.rmtree(folder / "parts")
-    (folder / "asked.json").unlink()
+    tidy(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a finished folder needs no more."""
+    shutil.rmtree(folder / "parts", ignore_errors=True)
+    (folder / "asked.json").unlink(missing_ok=True)
 
 
 def compute(
@@ -285,17 +296,29 @@ def compute(
 
     Raises DvtEdgeError when the folder holds, or was begun for, those of another artifact or other images.
     """
-    if not (Path(folder) / "about.json").exists():
-        collect(source, images, folder, report, team)
-        team.barrier()
-        if team.rank == 0:
-            merge(source, images, folder)
+    folder = Path(folder)
+    if not whole(folder):
+        try:
+            collect(source, images, folder, report, team)
+            team.barrier()
+            if team.rank == 0:
+                tidy(folder) if whole(folder) else merge(source, images, folder)
+        except (DvtEdgeError, FileNotFoundError):
+            if not whole(folder):  # else another command was faster with the same
+                raise
+            tidy(folder)
     team.barrier()
     found = open_logits(folder)
-    if (found.about.artifact_sha256, found.about.read_sha256) != (source.artifact_sha256, images.fingerprint):
+    given = source.artifact_sha256, images.fingerprint, tuple(source.sees)
+    if (found.about.artifact_sha256, found.about.read_sha256, found.about.sees) != given:
         words = f"{found.about.images} images of {found.about.data} through {found.about.target}"
         raise DataError(f"{folder}: holds the logits of {words}, not of these images; give another folder or delete it")
     return found
+
+
+def whole(folder: Path) -> bool:
+    """Whether `merge` is done with it: about.json is what it writes last."""
+    return (folder / "about.json").is_file()
 
 
 def open_logits(folder: str | os.PathLike[str]) -> ExitLogits:
@@ -304,7 +327,7 @@ def open_logits(folder: str | os.PathLike[str]) -> ExitLogits:
     Raises DataError for a folder that is not one, or is damaged.
     """
     folder = Path(folder)
-    if not (folder / "about.json").is_file():
+    if not whole(folder):
         raise DataError(f"{folder}: no about.json; not a finished folder of logits")
     try:
         about = read_json(About, folder / "about.json")

@@ -20,8 +20,9 @@ from dvt_edge.data.dealing import held_out_images
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images
 from dvt_edge.device.bundle import CascadeBundle
+from dvt_edge.device.manifest import Manifest
 from dvt_edge.device.runtime import Runtime
-from dvt_edge.errors import DataError, DvtEdgeError
+from dvt_edge.errors import BundleError, DataError, DvtEdgeError
 from dvt_edge.quiet import Report
 
 Part = Literal["test", "train", "held-out"]
@@ -84,9 +85,11 @@ def cache_of(bundle: Path) -> Path:
 
 
 def logits_folder(bundle: CascadeBundle, images: LabelledImages, cache: Path) -> Path:
-    """Its name has the hash of the artifacts, the images' source, their number and `fingerprint`."""
+    """Its name has the hash of the artifacts, the images' source, their number and `fingerprint`, and the resize."""
     source = re.sub(r"[^A-Za-z0-9]+", "-", images.source).strip("-")[-80:]
-    return cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}-{images.fingerprint.rpartition(':')[2][:8]}"
+    resize = bundle.manifest.preprocessing.resize
+    digest = images.fingerprint.rpartition(":")[2][:8]
+    return cache / f"{bundle.artifacts_sha256[:12]}-{source}-{len(images)}-{digest}-{resize}"
 
 
 def cached_logits(bundle: CascadeBundle, folder: Path) -> ExitLogits:
@@ -117,9 +120,16 @@ def cost_of(about: About, unit: Unit, per_stage: Sequence[float] = ()) -> Cost:
 def write_points(bundle: CascadeBundle, calibration: Calibration, default: str | None = None) -> CascadeBundle:
     """Write the points into the manifest of a bundle's folder; the file is replaced whole or not at all.
 
-    Raises ManifestError where the manifest needs a point that is not among them.
+    Raises ManifestError where the manifest needs a point that is not among them, and BundleError where the bundle was
+    calibrated meanwhile: certificates count such attempts.
     """
-    return bundle.rewrite(calibration.apply_to(bundle.manifest, default))
+
+    def applied(now: Manifest) -> Manifest:
+        if now.attempts != bundle.manifest.attempts:
+            raise BundleError(f"{bundle.path}: was calibrated meanwhile; nothing was written, run it again")
+        return calibration.apply_to(now, default)
+
+    return bundle.rewrite(applied)
 
 
 def writable(path: Path) -> None:

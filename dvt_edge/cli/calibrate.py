@@ -54,6 +54,8 @@ def calibrate(
     chosen, unit = one_of(measure, Measure, "--measure"), one_of(cost, Unit, "--cost")
     given = () if temperature in ("", "fit", "keep") else numbers(temperature, float, "--temperature")
     per_stage = numbers(stage_cost, float, "--stage-cost")
+    if dry_run and any(objective.kind == "risk" for objective in asked):
+        raise DvtEdgeError("--dry-run: to see a certificate is an attempt, and the bundle counts those; leave it out")
     no_loss({"--cache": cache}, bundle)
     steps.writable(bundle)
     opened, names = CascadeBundle.open(bundle), None

@@ -30,7 +30,7 @@ def in_classes(images: LabelledImages, classes: Sequence[str], model: str) -> La
             f"{images.source}: {found}; {model} has {counted(classes)}. "
             "Name folders as they are, or put images without labels into one flat folder"
         )
-    return images
+    return dataclasses.replace(images, classes=tuple(classes))
 
 
 def class_names(known: TrainedOn | None, images: LabelledImages, count: int) -> tuple[str, ...]:

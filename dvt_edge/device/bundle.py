@@ -14,7 +14,7 @@ import re
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -165,12 +165,17 @@ class CascadeBundle:
                 archive.writestr(info, to_json(self.manifest) if member == MANIFEST else self.read(member))
         return path
 
-    def rewrite(self, manifest: Manifest) -> CascadeBundle:
-        """The bundle with another manifest, written into its folder: replaced whole or not at all.
+    def rewrite(self, change: Callable[[Manifest], Manifest]) -> CascadeBundle:
+        """The bundle with its manifest changed, as it is by now, in its folder: replaced whole or not at all.
 
-        Raises BundleError of a .zip, and where nothing can be written beside the folder.
+        Raises BundleError of a .zip, of a bundle that another one has replaced since it was opened, and where nothing
+        can be written beside the folder.
         """
         folder = self.folder.resolve()
+        now = CascadeBundle.open(self.path).manifest
+        if now.files != self.manifest.files:
+            raise BundleError(f"{self.path}: another bundle has taken its place meanwhile; nothing was written")
+        manifest = change(now)
         try:
             write_bytes(folder / MANIFEST, to_json(manifest).encode(), beside=folder)
         except OSError as error:
@@ -189,17 +194,16 @@ def set_policy(bundle: CascadeBundle, policy: PowerPolicy | None) -> CascadeBund
     Raises ManifestError where the policy names a point that the bundle has not.
     """
     try:
-        manifest = dataclasses.replace(bundle.manifest, policy=policy)
+        return bundle.rewrite(lambda now: dataclasses.replace(now, policy=policy))
     except ValueError as error:
         raise ManifestError(f"{bundle.path}: {error}") from error
-    return bundle.rewrite(manifest)
 
 
 def upgrade(path: str | os.PathLike[str]) -> CascadeBundle:
     """Rewrite a bundle's folder or .zip in the newest format."""
     bundle = CascadeBundle.open(path)
     if bundle.path.is_dir():
-        return bundle.rewrite(bundle.manifest)
+        return bundle.rewrite(lambda now: now)
     return CascadeBundle.open(bundle.save_zip(bundle.path))
 
 

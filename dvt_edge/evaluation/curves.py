@@ -54,6 +54,7 @@ class TorchSource:
         self.cascade, self.name, self.artifact_sha256 = cascade.eval().to(self.device), config.name, artifact_sha256
         self.classes = tuple(classes) or numbered(config.num_classes)
         self.grids, self.macs = config.grids, cumulative_macs(cascade)
+        self.sees = config.resize, config.image_size
 
     def pixels(self, image: Any) -> NDArray[np.uint8]:
         config = self.cascade.config

@@ -90,5 +90,4 @@ def record_verification(bundle: CascadeBundle, comparison: Comparison) -> Cascad
     if broken := disagreement(comparison, recipe_for(bundle.manifest.target), bundle.manifest):
         raise ExportError(f"{bundle.manifest.name} disagrees with PyTorch: {broken}")
     proved = verification(comparison, bundle.manifest, bundle.manifest.backend)
-    manifest = dataclasses.replace(bundle.manifest, verification=proved)
-    return bundle.rewrite(manifest)
+    return bundle.rewrite(lambda now: dataclasses.replace(now, verification=proved))

@@ -85,6 +85,7 @@ def described(parts: Parts, logits: ExitLogits) -> dict[str, Any]:
         "macs": about.macs,
         "data": about.data,
         "data_sha256": about.data_sha256,
+        "logits_sha256": about.kept_sha256,  # of the same artifacts and images other kernels give others
         "images": about.images,
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

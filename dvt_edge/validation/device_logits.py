@@ -15,7 +15,7 @@ from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.device_log import ImageRecord
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.errors import DataError
-from dvt_edge.validation.host_run import names_of
+from dvt_edge.validation.host_run import places_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ def device_logits(log: Path, bundle: CascadeBundle, images: LabelledImages | Non
             f"{log}: a log of artifacts {header.artifact_sha256[:12]}...; {manifest.name} has "
             f"{bundle.artifacts_sha256[:12]}..."
         )
-    places = {} if images is None else {name: k for k in range(len(images)) for name in names_of(images, k)}
+    if images is not None and not header.data:
+        raise DataError(f"{log}: names no data set (`data`), so its pictures are not those of {images.source}")
+    places = {} if images is None else places_of(images, len(images))
     rows, times, labels, ids = [], [], [], []
     digest, seen, again = hashlib.sha256(), set(), 0
     for record in reader:
@@ -53,7 +55,7 @@ def device_logits(log: Path, bundle: CascadeBundle, images: LabelledImages | Non
         seen.add(record.pixels_sha256)
         if images is not None:
             if record.id not in places:
-                raise DataError(f"{log}: record {record.seq}: no image {record.id!r} in {images.source}")
+                raise DataError(f"{log}: record {record.seq}: no image {record.id!r}, or several, in {images.source}")
             if images.labels is not None:
                 labels.append(images.labels[places[record.id]])
         rows.append(np.stack(record.logits))

@@ -6,8 +6,6 @@ pixels, by their hash  ->  logits of every exit, (images, exits, classes) float3
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dvt_edge.atomic import write_bytes
+from dvt_edge.atomic import new_folder
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.device.device_log import LogHeader
 from dvt_edge.device.manifest import Manifest
@@ -109,24 +107,28 @@ def run_host(
         pixels = preprocess(images[place], spec.size, spec.resize)
         data_keys.append(key_of_pixels(pixels))
         found.setdefault(data_keys[-1], pixels)
-        run.places.update(dict.fromkeys(names_of(images, place), place))
     for pixels in logged.array[:limit] if logged is not None else ():
         found.setdefault(key_of_pixels(pixels), pixels)
     new = {key: pixels for key, pixels in found.items() if key not in run.rows}
     add(run, new, runtime, cascade, report)
     run.data_rows = [run.rows[key] for key in data_keys]
+    run.places = {} if images is None else places_of(images, len(data_keys))
     if new and cache is not None:
         save_cache(run, folder_of(runtime, cascade, cache))
     return run
 
 
-def names_of(images: LabelledImages, place: int) -> Iterator[str]:
-    """What a log may call an image of a test set: its place, its name, and the ends of its path."""
-    yield str(place)
-    yield images.name(place)
-    if images.names:
-        parts = Path(images.names[place]).parts
-        yield from ("/".join(parts[-n:]) for n in (1, 2, 3) if n <= len(parts))
+def places_of(images: LabelledImages, count: int) -> dict[str, int]:
+    """The place of each of the first `count` images by what a log may call it: its place, its name, and the ends of its
+    path. A name that several have, such as 0001.png in two class folders, is none.
+    """
+    own = {str(k): k for k in range(count)} | {images.name(k): k for k in range(count)}
+    ends: dict[str, set[int]] = {}
+    for place, name in enumerate(images.names[:count] if images.names else ()):
+        parts = Path(name).parts
+        for end in {"/".join(parts[-n:]) for n in (1, 2, 3)} - own.keys():
+            ends.setdefault(end, set()).add(place)
+    return own | {end: place for end, (place, *others) in ends.items() if not others}
 
 
 def add(
@@ -192,8 +194,7 @@ def save_cache(run: HostRun, folder: Path) -> None:
     keys = np.frombuffer(
         b"".join(key for key, _ in sorted(run.rows.items(), key=lambda item: item[1])), np.uint8
     ).reshape(-1, KEY)
-    for name, array in zip(FILES, (keys, run.artifact, run.pytorch), strict=True):
-        if array is not None:
-            buffer = io.BytesIO()
-            np.save(buffer, array, allow_pickle=False)
-            write_bytes(folder / f"{name}.npy", buffer.getvalue())
+    with new_folder(folder) as new:
+        for name, array in zip(FILES, (keys, run.artifact, run.pytorch), strict=True):
+            if array is not None:
+                np.save(new / f"{name}.npy", array, allow_pickle=False)

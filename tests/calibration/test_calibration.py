@@ -7,17 +7,19 @@ import itertools
 import json
 import shutil
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from support.fake_bundle import write_bundle
 from support.synthetic import cascade_logits
 
 from dvt_edge import CascadeBundle
-from dvt_edge.calibration import thresholds
+from dvt_edge.calibration import exit_logits, thresholds
 from dvt_edge.calibration.confidence import exit_confidences, wilson
 from dvt_edge.calibration.exit_logits import About, BundleSource, ExitLogits, compute, in_memory, open_logits, seal
 from dvt_edge.calibration.paper_search import paper_thresholds
@@ -25,12 +27,13 @@ from dvt_edge.calibration.recalibrate import bundle_logits, cost_of, some_of, wr
 from dvt_edge.calibration.thresholds import Cost, Objective, RiskRule, calibrate, deal, parse_objective
 from dvt_edge.cli.app import main
 from dvt_edge.data.reading import Split, open_images, sample
+from dvt_edge.device.bundle import list_files, set_policy
 from dvt_edge.device.exit_rule import simulate_exits
-from dvt_edge.device.manifest import ConfidenceSpec
+from dvt_edge.device.manifest import ConfidenceSpec, to_json
 from dvt_edge.device.power_policy import PowerPolicy, power_table
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.device.schema import read_json
-from dvt_edge.errors import DataError, ManifestError
+from dvt_edge.errors import BundleError, DataError, ManifestError
 
 MACS = (1000, 3000, 6000)
 
@@ -273,9 +276,11 @@ def test_the_command_writes_points_into_the_manifest(
     bundle: CascadeBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logits = write_logits(tmp_path / "logits", bundle)
-    args = ["calibrate", str(bundle.folder), "--logits", str(logits), "--objective", "risk:0.05", "--measure", "margin"]
+    args = ["calibrate", str(bundle.folder), "--logits", str(logits), "--measure", "margin"]
     before = (bundle.folder / "manifest.json").read_bytes()
     assert main([*args, "--dry-run"]) == 0
+    args += ["--objective", "risk:0.05"]
+    assert main([*args, "--dry-run"]) == 2 and "is an attempt" in capsys.readouterr().err
     assert (bundle.folder / "manifest.json").read_bytes() == before
     assert main(args) == 0
     out = capsys.readouterr().out
@@ -345,6 +350,22 @@ def test_a_zip_is_not_changed(bundle: CascadeBundle, tmp_path: Path, capsys: pyt
     assert "unpack it first" in capsys.readouterr().err
 
 
+def test_what_happened_to_the_bundle_meanwhile_stays(bundle: CascadeBundle, tmp_path: Path) -> None:
+    """A policy is kept; another bundle at its place, and other points, are not overwritten."""
+    found = calibrate(logits_of(100), temperature=(1.0,) * 3)
+    set_policy(CascadeBundle.open(bundle.folder), PowerPolicy("full", allow_uncertified=True))
+    after = write_points(bundle, found)
+    assert after.manifest.policy is not None and after.manifest.calibration is not None
+    with pytest.raises(BundleError, match="was calibrated meanwhile"):
+        write_points(bundle, found)
+    (bundle.folder / "labels.json").write_text(json.dumps(list("abcdefghij")))
+    new = dataclasses.replace(bundle.manifest, files=list_files(bundle.folder))
+    (bundle.folder / "manifest.json").write_text(to_json(new))
+    with pytest.raises(BundleError, match="another bundle has taken its place"):
+        write_points(after, found)
+    assert CascadeBundle.open(bundle.folder).manifest == new
+
+
 def test_a_kill_while_writing_leaves_the_old_manifest(bundle: CascadeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (bundle.folder / "manifest.json").read_bytes()
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -411,6 +432,50 @@ def test_logits_of_one_split_are_not_those_of_another(zoo_bundle: CascadeBundle,
     compute(source, first, kept)
     with pytest.raises(DataError, match="give another folder or delete it"):
         compute(source, dataclasses.replace(other, source=first.source), kept)
+
+
+class Overtaken(BundleSource):
+    """Another command computes the same into the same folder, in the middle of it."""
+
+    def __init__(self, runtime: Runtime, work: Callable[[], object]) -> None:
+        super().__init__(runtime)
+        self.work = work
+
+    def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        self.work()
+        return super().logits(pixels)
+
+
+def test_two_commands_that_compute_the_same_at_once_both_end_well(
+    zoo_bundle: CascadeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is overtaken while it collects, or while it merges: it takes what is there."""
+    images, runtime = sample("cifar10-test").first(3), Runtime(zoo_bundle)
+    plain = BundleSource(runtime)
+    wanted = compute(plain, images, tmp_path / "alone").logits
+    collected = compute(Overtaken(runtime, lambda: compute(plain, images, tmp_path / "a")), images, tmp_path / "a")
+    assert np.array_equal(collected.logits, wanted)
+    merge = exit_logits.merge
+    monkeypatch.setattr(exit_logits, "merge", lambda *given: [merge(*given), merge(*given)])
+    assert np.array_equal(compute(plain, images, tmp_path / "b").logits, wanted)
+    for name in "ab":
+        assert {p.name for p in (tmp_path / name).iterdir()} == {"about.json", "labels.npy", "logits.npy"}
+    monkeypatch.setattr(exit_logits, "merge", lambda *given: (_ for _ in ()).throw(DataError("a damaged part")))
+    with pytest.raises(DataError, match="a damaged part"):
+        compute(plain, images, tmp_path / "c")
+
+
+def test_logits_kept_of_images_resized_otherwise_are_others(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:
+    bundle = CascadeBundle.open(shutil.copytree(zoo_bundle.folder, tmp_path / "b"))
+    images = sample("cifar10-test").first(2)
+    before = bundle_logits(bundle, images, tmp_path / "kept").logits
+    resize = dataclasses.replace(bundle.manifest.preprocessing, resize=40)
+    other = bundle.rewrite(lambda now: dataclasses.replace(now, preprocessing=resize))
+    assert not np.array_equal(bundle_logits(other, images, tmp_path / "kept").logits, before)
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    compute(BundleSource(Runtime(zoo_bundle)), images, tmp_path / "one")
+    with pytest.raises(DataError, match="not of these images"):
+        compute(BundleSource(Runtime(other)), images, tmp_path / "one")
 
 
 # -- what a certificate may rest on ---------------------------------------------------------------------------------

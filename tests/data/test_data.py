@@ -166,6 +166,8 @@ def test_labels_go_by_the_names_of_classes_where_these_are_known() -> None:
     assert in_classes(labelled([0, 1, 2], ("0", "1", "2")), wanted, "m").labels == (0, 1, 2)  # numbers: in order
     assert in_classes(labelled([2, 1, 0], wanted), ("0", "1", "2"), "m").labels == (2, 1, 0)
     assert in_classes(labelled([0, 2, 2], ()), wanted, "m").labels == (0, 2, 2)
+    for classes in (("0", "1", "2"), ()):
+        assert in_classes(labelled([0, 1, 2], classes), wanted, "m").classes == wanted
     unlabelled = from_arrays(pixels, None, (), "mine")
     assert in_classes(unlabelled, wanted, "m") is unlabelled
     renamed = ("0_bird", "1_cat", "2_dog")  # as many, in an order that may be another

@@ -188,8 +188,7 @@ def with_certificates(manifest: Manifest, *certificates: Certificate | None) -> 
 def good(folder: Path) -> CascadeBundle:
     """The fake bundle, two of its points certified."""
     bundle = write_bundle(folder)
-    m = bundle.manifest
-    return bundle.rewrite(with_certificates(m, certificate(m, 0), None, certificate(m, 2)))
+    return bundle.rewrite(lambda m: with_certificates(m, certificate(m, 0), None, certificate(m, 2)))
 
 
 def sizes(manifest: dict[str, Any]) -> None:

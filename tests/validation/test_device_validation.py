@@ -23,11 +23,14 @@ from support.needs import needs
 
 from dvt_edge import CascadeBundle
 from dvt_edge.cli.app import main
+from dvt_edge.data.images import from_arrays
 from dvt_edge.data.reading import sample
 from dvt_edge.device.device_log import ImageRecord, encode
 from dvt_edge.device.log_reader import LogReader
+from dvt_edge.device.runtime import Runtime
 from dvt_edge.exporting.recipes import recipe_for
 from dvt_edge.validation.device_validation import HostSide, validate_log
+from dvt_edge.validation.host_run import places_of, run_host
 from dvt_edge.validation.verdicts import share
 
 ROOT = Path(__file__).parents[2]
@@ -417,14 +420,44 @@ def test_points_are_found_on_the_devices_own_logits(
     early = bench.log(images=data, name="early.jsonl")
     top5 = bench.log("--every-stage", "--top5", images=data, name="top5.jsonl")
     stranger = bench.log("--every-stage", target="onnx-fp32", name="stranger.jsonl")
+    own = log.with_name("own.jsonl")  # the camera's pictures, numbered
+    own.write_bytes(re.sub(rb'"data":"[^"]*"', b'"data":""', log.read_bytes(), count=1))
     for options, words in (
         (("--device-log", early), "a log of early exits; calibration takes one of every stage"),
         (("--device-log", log, "--logits", tmp_path), "--logits and --device-log: give one of them"),
         (("--device-log", top5), "has the logits of 0 exits; all are needed"),
         (("--device-log", stranger), "a log of artifacts"),
+        (("--device-log", own), "names no data set"),
     ):
         assert main(["calibrate", str(tmp_path / "host"), "--data", str(data), *map(str, options)]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_a_name_that_several_images_have_is_none() -> None:
+    """Of two class folders; their own places and names stay."""
+    names = ("data/cat/0001.png", "data/dog/0001.png", "data/dog/0002.png")
+    pixels = np.zeros((3, 4, 4, 3), np.uint8)
+    images = dataclasses.replace(from_arrays(pixels, np.array([0, 1, 1]), ("cat", "dog"), "mine"), names=names)
+    found = places_of(images, 3)
+    assert "0001.png" not in found
+    assert [found[name] for name in ("0", "dog/0001.png", names[0], "0002.png", "2")] == [0, 1, 0, 2, 2]
+    assert places_of(images, 1)["0001.png"] == 0 and "1" not in places_of(images, 1)
+
+
+def test_a_kill_while_the_hosts_run_is_kept_leaves_the_one_before(
+    zoo_bundle: CascadeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, runtime = sample("cifar10-test").first(4), Runtime(zoo_bundle)
+    run_host(runtime, None, images, None, tmp_path, 2)
+    (folder,) = tmp_path.iterdir()
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    save, calls = np.save, []
+    monkeypatch.setattr(np, "save", lambda *a, **k: save(*a, **k) if not calls.append(1) and len(calls) < 2 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_host(runtime, None, images, None, tmp_path, 4)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before and list(tmp_path.iterdir()) == [
+        folder
+    ]
 
 
 def test_what_cannot_be_compared_is_said(bench: Bench) -> None:
