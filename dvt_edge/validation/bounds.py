@@ -42,7 +42,7 @@ class DeviceBounds:
     """
 
     max_kernel_error: float  # of a logit, against the host's run of the same artifacts and pixels, on 99 % of images
-    min_top1_agreement: float | None = 0.99  # of each exit, on the same pixels
+    min_top1_agreement: float | None = 0.99  # of all exits together, on the same pixels
     min_exit_agreement: float | None = 0.95  # with the exits that the host takes
     min_answer_agreement: float | None = 0.95  # with the labels that the host gives
     max_pixel_difference: float | None = 3.0  # levels of 255, mean over an image

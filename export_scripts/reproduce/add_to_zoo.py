@@ -33,7 +33,7 @@ A cascade of {exits} exits for {pixels} px images, trained from {start}; {size:.
 
 - **Data:** tested on all of {data}; {holdout:,} training images were held out (seed {seed}). {about.data}
 - **Recipe:** {epochs} epochs, {hours:.2f} hours on {machine} (other work ran on the machine then; pauses count),
-  processes: {processes}, torch {torch}, seed {seed}. The last epoch's figures on the held-out images, exit by exit:
+  processes: {processes}, torch {torch}, seed {seed}. The shipped weights' top-1 on the held-out images, exit by exit:
   {held_out}.
 {about.provenance}- **Log:** [{name}.log.jsonl]({name}.log.jsonl), a line an epoch; seconds are of training alone.
 - **Made by:** {commands}, then `python export_scripts/reproduce/add_to_zoo.py {runs}`.
@@ -88,7 +88,7 @@ def command_of(asked: dict[str, Any], run: Path, processes: int) -> str:
     for option, value in asked["options"].items():
         if option != "backbone" and value != json.loads(json.dumps(defaults[option])):
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            place = "runs/" if option == "init" else ""
+            place = {"init": "runs/", "teacher": "export_scripts/reproduce/"}.get(option, "")
             words += [f"--{option.replace('_', '-')}", place + text or "''"]
     return " ".join(words)
 

@@ -23,7 +23,7 @@ import typer
 from cross_fitting import Exits, as_cheap, crossed_equal, crossed_losses, crossed_time
 from make_results import plot_budget, plot_examples
 from numpy.typing import NDArray
-from page_224 import SUBJECTS, best_static, others_of, page, read_runs
+from page_224 import APART, SUBJECTS, best_static, others_of, page, read_runs
 from results_tables import read_answers
 from rich.console import Console
 
@@ -44,7 +44,6 @@ from dvt_edge.quiet import Report
 
 matplotlib.use("Agg")
 TARGETS = ("onnx-fp32", "onnx-int8", "executorch-xnnpack-int8-dynamic")  # all: docs/recipes-photographs.md
-APART = "the static models, one after another"
 
 
 def coarse_right(logits: ExitLogits, of: tuple[int, ...]) -> NDArray[np.bool_]:

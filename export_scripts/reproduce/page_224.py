@@ -38,6 +38,7 @@ from dvt_edge.evaluation.intervals import DRAWS, Interval, bootstrap, paired_dif
 from dvt_edge.evaluation.study import equal_run
 
 SHOWN_CLASSES = 8  # that leave first, and that leave last
+APART = "the static models, one after another"  # what that cascade is called among the others
 
 
 @dataclass(frozen=True)
@@ -309,10 +310,13 @@ def reuse_text(result: dict[str, Any], answers: Answers) -> str:
         said = "**Reuse costs accuracy at the last exit here**, as far as one training of each tells"
     elif all(low > 0 for low, _ in gains):
         said = "**The last exit is better with reuse**, as far as one training of each tells"
-    about = (
-        "Other cascades: of the same recipe, epochs and seed with a reuse left out; and the static models themselves,"
-        " trained apart, one after another. In PyTorch, every stage run:"
-    )
+    left_out = [found["name"] for found in result["others"] if found["name"] != APART]
+    kinds = ["the static models themselves, trained apart, one after another"] * (len(left_out) < len(result["others"]))
+    if left_out:
+        kinds.insert(0, "of the same recipe, epochs and seed with a reuse left out")
+    about = f"Other cascades: {'; and '.join(kinds)}. In PyTorch, every stage run:"
+    if not left_out:
+        about = f"None with a reuse left out was trained, so what each reuse gives is not told apart here. {about}"
     equal = paragraph(
         "With early exit, each other cascade may cost on the held-out images what this one costs there, and its",
         "thresholds are the best of that cost:",
@@ -348,13 +352,19 @@ def runs_table(runs: Runs) -> str:
     return md(["run", "held out", "test", "test, coarse", "hours"], rows)
 
 
-def class_shares_table(result: dict[str, Any]) -> str:
-    """The classes of which most and fewest photographs leave at exit 0."""
+def class_shares(subject: Subject, result: dict[str, Any]) -> str:
+    """The classes of which most and fewest images leave at exit 0."""
     shares = {name: found["exit_shares"] for name, found in result["examples"]["classes"].items()}
+    at_first = [found[0] for found in shares.values()]
+    said = f"At the thresholds that lose half a point on the held-out images, {np.mean(at_first):.0%} of a class leave"
+    if min(at_first) == max(at_first):
+        return paragraph(f"{said} at exit 0, whichever class it is.")
+    said = paragraph(f"{said} at exit 0 on average. The classes of which most and of which fewest {subject.images} do:")
     order = sorted(shares, key=lambda name: -shares[name][0])
     shown = order if len(order) <= 2 * SHOWN_CLASSES else [*order[:SHOWN_CLASSES], *order[-SHOWN_CLASSES:]]
     exits = len(next(iter(shares.values())))
-    return md(["class", *(f"exit {k}" for k in range(exits))], [[n, *(f"{v:.0%}" for v in shares[n])] for n in shown])
+    table = md(["class", *(f"exit {k}" for k in range(exits))], [[n, *(f"{v:.0%}" for v in shares[n])] for n in shown])
+    return f"{said}\n\n{table}"
 
 
 def statics_text(result: dict[str, Any], answers: Answers) -> str:
@@ -386,7 +396,6 @@ def others_of(subject: Subject, docs: Path) -> list[Subject]:
 
 def page(subject: Subject, result: dict[str, Any], answers: Answers, runs: Runs, others: Sequence[Subject] = ()) -> str:
     ours, images, place = result["evaluations"][0], subject.images, f"results/{subject.name}"
-    shares = np.array([found["exit_shares"] for found in result["examples"]["classes"].values()])
     card = f" ([model card](../dvt_edge/zoo/{subject.model}.md))" if subject.checkpoint.startswith("zoo:") else ""
     pages = [
         *(f"[{other.title}]({other.page})" for other in others),
@@ -443,10 +452,8 @@ In batches of 64 in PyTorch, answered {images} leaving the batch; the runs take 
 {carry_table(result)}
 ## Where {images} leave
 
-At the thresholds that lose half a point on the held-out images, {shares[:, 0].mean():.0%} of a class leave at exit 0 on
-average. The classes of which most and of which fewest do:
+{class_shares(subject, result)}
 
-{class_shares_table(result)}
 ## Training runs
 
 Top-1 as each run itself measured it, exit by exit; logs and options are [beside the figures]({place}/runs).
