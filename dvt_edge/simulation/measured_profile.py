@@ -21,7 +21,8 @@ SPREAD = 0.02  # of busy power, 95 %: what is asked unless said otherwise
 def measured_profile(base: DeviceProfile, log: LogReader, spread: float = SPREAD) -> DeviceProfile:
     """`base` with the log's stage costs and idle power. Battery and thermal model stay as they were.
 
-    Raises SchemaError where the log breaks physics, has too few samples of a kind, no current, or a wider `spread`.
+    Raises SchemaError where the log breaks physics, has too few samples of a kind, no current, or a wider `spread`,
+    and where what it says is no profile.
     """
     header, where = log.header, log.path.name
     samples, work = read_energy(log)
@@ -33,10 +34,13 @@ def measured_profile(base: DeviceProfile, log: LogReader, spread: float = SPREAD
         f"idling, within {energy.spread:.1%}, from {energy.words}{left_out}{notes}"
     )
     stages = stage_costs(work, energy, header.stages, where)
-    measured = MeasuredStages(header.target, header.artifact_sha256, *stages, images=len(work.end), source=source)
     kept = tuple(m for m in base.measured if m.artifact_sha256 != header.artifact_sha256)
-    power = base_power(base.power, energy.idle_w, where)
-    return dataclasses.replace(base.for_phone(), name=header.device, power=power, measured=(*kept, measured))
+    try:
+        measured = MeasuredStages(header.target, header.artifact_sha256, *stages, images=len(work.end), source=source)
+        power = base_power(base.power, energy.idle_w, where)
+        return dataclasses.replace(base.for_phone(), name=header.device, power=power, measured=(*kept, measured))
+    except ValueError as error:  # what the profile's own rules refuse
+        raise SchemaError(f"{where}: {error}") from error
 
 
 def stage_costs(
@@ -51,6 +55,11 @@ def stage_costs(
                 f"{where}: stage {k} ran {len(times)} times; expected at least {LEAST_SAMPLES}: log the last exit too"
             )
         stage_ms.append(statistics.median(times))
+        if not stage_ms[-1]:
+            raise SchemaError(
+                f"{where}: stage {k} took 0 ms, as the median of {len(times)} times; expected above 0: log with a "
+                "finer clock than one of whole milliseconds"
+            )
         stage_mj.append(statistics.fmean(times) * energy.busy_w)
     rest = [max(0.0, s * 1e3 - sum(ms)) for s, ms in zip(work.seconds, work.stage_ms, strict=True)]
     return tuple(stage_ms), tuple(stage_mj), statistics.median(rest), statistics.fmean(rest) * energy.busy_w

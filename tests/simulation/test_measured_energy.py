@@ -14,6 +14,7 @@ from support.made_up_phone import VOLTS, Change, Phone
 from dvt_edge.device.device_log import ImageRecord, StateRecord
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.errors import SchemaError
+from dvt_edge.simulation import measured_profile as measured_profile_module
 from dvt_edge.simulation.device_profile import DeviceProfile, open_profile
 from dvt_edge.simulation.measured_profile import measured_profile
 
@@ -224,3 +225,27 @@ def test_a_clock_that_gains_on_the_other_with_the_screen_on_is_a_jump(tmp_path: 
 def test_logs_that_cannot_say_are_refused(tmp_path: Path, phone: Phone, words: str) -> None:
     with pytest.raises(SchemaError, match=words):
         measured(phone.log(tmp_path / "log.jsonl"))
+
+
+def test_a_clock_of_whole_milliseconds_is_refused_by_name(tmp_path: Path) -> None:
+    def rounded(record: ImageRecord | StateRecord) -> ImageRecord | StateRecord:
+        if isinstance(record, StateRecord):
+            return record
+        return dataclasses.replace(record, stage_ms=(0.0, *record.stage_ms[1:]))
+
+    with pytest.raises(SchemaError, match=r"^log\.jsonl: stage 0 took 0 ms, .*whole milliseconds"):
+        measured(Phone(seed=3).log(tmp_path / "log.jsonl", rounded))
+
+
+def test_a_profile_that_a_log_breaks_names_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever rule of a profile it is: costs beyond any device, watts below none."""
+    log = Phone(seed=3).log(tmp_path / "log.jsonl")
+    energy = measured_profile_module.measure_energy
+    for change, found in ({"busy_w": 1e12}, r"stage_mj\[0\]"), ({"idle_w": {False: -1.0}}, "idle_w -1"):
+        monkeypatch.setattr(
+            measured_profile_module,
+            "measure_energy",
+            lambda *given, change=change: dataclasses.replace(energy(*given), **change),
+        )
+        with pytest.raises(SchemaError, match=rf"^log\.jsonl: {found}.*; expected"):
+            measured(log)
