@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.device.device_state import Thermal
+from dvt_edge.device.manifest import MAX_STAGES
 from dvt_edge.device.schema import require, shorten
 
 VERSION = 2
@@ -33,6 +34,11 @@ TOP = 5
 SHA256 = re.compile("[0-9a-f]{64}")
 PowerSource = Literal["battery", "charger", "unknown"]
 Logits = NDArray[np.float32]
+
+
+def require_stages(stages: int) -> None:
+    """Of the header of any version. Raises ValueError."""
+    require(0 < stages <= MAX_STAGES, f"stages {stages}; expected 1 to {MAX_STAGES}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class LogHeader:
     pixels: str | None = None
 
     def __post_init__(self) -> None:
-        require(0 < self.stages <= 64, f"stages {self.stages}; expected 1 to 64")
+        require_stages(self.stages)
         if self.log == VERSION:
             require(0 < self.classes <= MOST_CLASSES, f"classes {self.classes}; expected 1 to {MOST_CLASSES}")
             require(len(self.backends) == self.stages, f"{len(self.backends)} backends of {self.stages} stages")

@@ -25,6 +25,7 @@ from dvt_edge.device.device_log import (
     LogHeader,
     Record,
     StateRecord,
+    require_stages,
 )
 from dvt_edge.device.device_state import Thermal
 from dvt_edge.device.schema import from_json, parse_json, require, shorten
@@ -124,8 +125,10 @@ class LogReader:
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines with their ends and their numbers, from 1. Raises SchemaError, also for a line over MAX_LINE."""
+    """Lines with their ends and their numbers, from 1. Raises SchemaError, also for a pipe and a line over MAX_LINE."""
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise SchemaError(f"{path}: not a regular file; a log is read twice, so save it first, then give that file")
         with path.open("rb") as file:
             number = 0
             while line := file.readline(MAX_LINE + 1):
@@ -272,7 +275,7 @@ class HeaderOfVersion1:
     stages: int
 
     def __post_init__(self) -> None:
-        require(self.stages > 0, f"stages {self.stages}; expected above 0")
+        require_stages(self.stages)
 
 
 @dataclass(frozen=True)

@@ -371,6 +371,25 @@ def test_version_1_still_reads(tmp_path: Path) -> None:
         list(written(tmp_path / "log.jsonl", [*lines, lines[1]]))
 
 
+@pytest.mark.parametrize("stages", [0, -1, 65, 2**53 - 1])
+def test_both_versions_have_the_same_most_stages(stages: int, tmp_path: Path) -> None:
+    old = {"log": 1, "device": "d", "target": "onnx-int8", "artifact_sha256": "c" * 64, "stages": stages}
+    new = json.loads(encode(HEADER)) | {"stages": stages}
+    for header in (old, new):
+        with pytest.raises(SchemaError, match=rf":1: stages {stages}; expected 1 to 64"):
+            written(tmp_path / "log.jsonl", [json.dumps(header).encode() + b"\n"])
+    assert written(tmp_path / "log.jsonl", [json.dumps(old | {"stages": 64}).encode() + b"\n"]).header.stages == 64
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes by name")
+def test_a_log_from_a_pipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """It is read twice, which no pipe can be: records were lost without a word."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SchemaError, match=r"pipe: not a regular file.*save it first") as caught:
+        LogReader(tmp_path / "pipe")
+    assert "\n" not in str(caught.value)
+
+
 def test_hostile_logs_are_read_whole_or_refused(tmp_path: Path) -> None:
     """A share of those of `python tests/support/log_fuzzer.py`."""
     outcomes, wrong = fuzz_logs(400, 0, tmp_path)
