@@ -20,6 +20,7 @@ from dvt_edge.errors import DataError
 SUFFIXES = (".txt", ".csv")
 NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("val", "validation", "test")}
 HEADER = frozenset({"path", "file", "filename", "image"})
+MOST_DIGITS = 9  # of a class's number
 INNER = "dataset"  # the folder of the lists inside a clone
 
 
@@ -119,9 +120,10 @@ def read_classes(folder: Path, rows: list[Row]) -> tuple[Classes, Coarse | None]
         if written[fine.number(row.fine)] != row.coarse:
             both = " and ".join(sorted({row.coarse or "none", written[fine.number(row.fine)] or "none"}))
             raise DataError(f"{folder}: class {row.fine} has the coarse classes {both}; expected one")
-    if not belongs and any(written.values()):
-        numbers = classes_of(set(written.values()), [], f"{folder}: coarse classes")
-        belongs = {index: numbers.names[numbers.number(coarse)] for index, coarse in written.items()}
+    listed = {index: coarse for index, coarse in written.items() if coarse}
+    if listed and not belongs:
+        numbers = classes_of(set(listed.values()), [], f"{folder}: coarse classes")
+        belongs = {index: numbers.names[numbers.number(coarse)] for index, coarse in listed.items()}
     if not belongs:
         return fine, None
     names = tuple(dict.fromkeys(belongs[index] for index in sorted(belongs)))
@@ -139,10 +141,17 @@ def classes_of(written: set[str], names: list[str], where: str) -> Classes:
                 f"{where}: {unknown[0]!r} is not in classes.csv; expected one of {len(names)} names or numbers"
             )
         return Classes(tuple(names or sorted(written)), by_number=False)
-    largest = max(int(word) for word in written)
+    largest = max(number_of(word, where) for word in written)
     if largest >= (len(names) or 100 * len(written)):
         raise DataError(f"{where} up to {largest}; expected numbers from 0 to {(len(names) or len(written)) - 1}")
     return Classes(tuple(names) or numbered(largest + 1), by_number=True)
+
+
+def number_of(word: str, where: str) -> int:
+    """The number that digits write."""
+    if len(word) > MOST_DIGITS:
+        raise DataError(f"{where}: a number of {len(word)} digits; expected at most {MOST_DIGITS}")
+    return int(word)
 
 
 def read_class_names(file: Path) -> list[tuple[str, str]]:
@@ -153,7 +162,7 @@ def read_class_names(file: Path) -> list[tuple[str, str]]:
     for number, cells in cells_of(file)[1:]:
         if len(cells) < 2 or not cells[1].isdecimal():
             raise DataError(f"{file}, line {number}: expected a class name, its number, and perhaps a coarse name")
-        found[int(cells[1])] = (cells[0], cells[2] if len(cells) > 2 else "")
+        found[number_of(cells[1], f"{file}, line {number}")] = (cells[0], cells[2] if len(cells) > 2 else "")
     names = [name for name, _ in found.values()]
     if sorted(found) != list(range(len(found))) or len(set(names)) < len(names):
         raise DataError(

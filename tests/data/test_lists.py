@@ -104,6 +104,11 @@ def test_numbers_without_names_are_those_of_all_lists(tmp_path: Path) -> None:
         ({"test.txt": "a.png, 0\n"}, "name,id\nGala,0\nGala,1\n", "a name of its own"),
         ({"test.txt": "a.png, 0\n"}, "name,id\nGala,first\n", "line 2"),
         ({"train.txt": "a.png, 0\n"}, "", "lists of train only"),
+        ({"test.txt": f"a.png, {'9' * 5000}\n"}, "", "classes: a number of 5000 digits"),
+        ({"test.txt": f"a.png, 0, {'9' * 5000}\n"}, "", "coarse classes: a number of 5000 digits"),
+        ({"test.txt": "a.png, 0\n"}, f"name,id\nGala,{'0' * 5000}\n", "line 2: a number of 5000 digits"),
+        ({"test.txt": "a.png, 0, 0\nb.png, 1\n"}, "", "no coarse class of 1"),
+        ({"test.txt": "a.png, cat, pet\nb.png, ox\n"}, "", "no coarse class of ox"),
     ],
 )
 def test_lists_that_do_not_fit_are_refused_in_one_line(
