@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dvt_edge.data import identity
 from dvt_edge.errors import DataError
 
+MOST_LABEL = 2**63 - 1  # fingerprints are of int64
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 
 
@@ -108,6 +109,8 @@ def from_arrays(
             f"{source}: labels of shape {labels.shape} and {labels.dtype}; expected ({len(images)},) integers"
         )
     known = tuple(int(i) for i in labels) if labels is not None else None
+    if known and max(known) > MOST_LABEL:
+        raise DataError(f"{source}: label {max(known)}; expected at most {MOST_LABEL}")
     if known and classes and not 0 <= min(known) <= max(known) < len(classes):
         raise DataError(f"{source}: labels from {min(known)} to {max(known)}; there are {len(classes)} classes")
     return LabelledImages(lambda i: images[i], len(images), known, tuple(classes), source)

@@ -209,3 +209,14 @@ def test_arrays_keep_the_fingerprint_that_the_shipped_checkpoint_names() -> None
     for image in images:
         digest.update(np.ascontiguousarray(image).data)
     assert images.fingerprint == digest.hexdigest()
+
+
+@pytest.mark.parametrize("kind", [np.uint64, np.int64])
+def test_labels_of_arrays_are_in_the_range_of_a_fingerprint(kind: type, tmp_path: Path) -> None:
+    images, largest = np.zeros((2, 4, 4, 3), np.uint8), 2**63 - 1
+    np.savez(tmp_path / "a.npz", images=images, labels=np.array([0, largest], kind))
+    assert open_images(tmp_path / "a.npz").fingerprint
+    if kind is np.uint64:
+        np.savez(tmp_path / "a.npz", images=images, labels=np.array([0, 2**63], kind))
+        with pytest.raises(DataError, match=rf"a\.npz: label {2**63}; expected at most {largest}$"):
+            open_images(tmp_path / "a.npz")
