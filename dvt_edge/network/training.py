@@ -168,6 +168,9 @@ class Trainer:
             raise ConfigError(f"augment {options.augment!r}; expected timm or batch")
         if options.init and options.backbone:
             raise ConfigError("both a checkpoint and a backbone to start from; expected one of them")
+        split_rates = options.backbone_lr > 0 or options.layer_decay != 1
+        if split_rates and not options.lr > 0:
+            raise ConfigError(f"lr {options.lr:g} with a backbone_lr or layer_decay; expected above 0")
         self.check_folder()
         if len(train.classes) != config.num_classes:
             raise DataError(f"{data}: {len(train.classes)} classes; the model has {config.num_classes}")
@@ -185,7 +188,6 @@ class Trainer:
         self.ema = ModelEmaV3(self.model, decay=options.ema_decay, use_warmup=True)
         if options.optimizer not in list_optimizers():
             raise ConfigError(f"optimizer {options.optimizer!r}; timm has: {', '.join(list_optimizers())}")
-        split_rates = options.backbone_lr > 0 or options.layer_decay != 1
         self.optimizer = create_optimizer_v2(
             parameter_groups(self.model, options) if split_rates else self.model,
             options.optimizer,

@@ -411,3 +411,10 @@ def test_muon_trains_too(tmp_path: Path) -> None:
     train(TINY, tmp_path / "data", tmp_path / "run", options)
     losses = [line["loss"] for line in log_of(tmp_path / "run")]
     assert losses[-1] < 0.95 * losses[0]
+
+
+@pytest.mark.parametrize("split", [{"backbone_lr": 1e-4}, {"layer_decay": 0.5}])
+def test_rates_by_layer_want_one_to_begin_with(split: dict[str, float], data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lr 0 with .* expected above 0"):
+        train(TINY, data, tmp_path / "run", dataclasses.replace(QUICK, lr=0.0, **split))
+    assert not (tmp_path / "run").exists()
