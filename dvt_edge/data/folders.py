@@ -37,26 +37,34 @@ class Walk:
 
 
 def walk(folder: Path) -> Walk:
-    """The images at any depth below a folder, links followed.
+    """The images at any depth below a folder, links followed; of several paths to a folder only the first by name.
 
     Raises DataError for a folder that cannot be read or nests too deeply, OSError for what the system refuses.
     """
     found = Walk()
     waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
+    walked: set[tuple[int, int]] = set()
     while waiting:
         here, above = waiting.pop()
         status = here.stat()
-        inside = above | {(status.st_dev, status.st_ino)}
+        identity = status.st_dev, status.st_ino
+        if identity in walked:
+            found.passed["folders that were walked already"] += 1
+            continue
+        walked.add(identity)
+        inside = above | {identity}
         if len(inside) > MOST_LEVELS:
             raise DataError(f"{printable(here)}: more than {MOST_LEVELS} folders inside each other")
+        folders = []
         for entry in entries(here):
             kind = kind_of(entry, inside)
             if kind == "folder":
-                waiting.append((here / entry.name, inside))
+                folders.append((here / entry.name, inside))
             elif kind == "image":
                 found.files.append(here / entry.name)
             else:
                 found.passed[kind] += 1
+        waiting += reversed(folders)
     found.files.sort()
     return found
 

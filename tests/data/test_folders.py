@@ -97,6 +97,29 @@ def test_links_are_followed_and_loops_are_not(folder: Path, tmp_path: Path) -> N
     assert walk(folder / "dog").passed["links to a folder that they lie in"] >= 1
 
 
+def test_no_folder_is_walked_twice(tmp_path: Path) -> None:
+    """Folders that all link to each other have some e * n! paths; each is walked once, where it comes first."""
+    names = [f"{k:02}" for k in range(12)]
+    for name in names:
+        write(tmp_path / "real" / name / "a.png")
+        for other in names:
+            (tmp_path / "real" / name / f"to-{other}").symlink_to(tmp_path / "real" / other)
+    found = walk(tmp_path / "real")
+    assert len(found.files) == 12 and found.files[0] == tmp_path / "real/00/a.png"
+    assert found.files == sorted(found.files) == walk(tmp_path / "real").files
+    assert found.passed.total() == 12 * 12 and all("folder" in kind for kind in found.passed)
+
+
+def test_of_a_folder_and_a_link_to_it_the_first_by_name_counts(tmp_path: Path) -> None:
+    write(tmp_path / "set/b/deep/x.png")
+    (tmp_path / "set/a").symlink_to("b")
+    (tmp_path / "set/c").symlink_to("b")
+    (tmp_path / "set/d.png").symlink_to("b/deep/x.png")
+    found = walk(tmp_path / "set")
+    assert found.files == [tmp_path / "set/a/deep/x.png", tmp_path / "set/d.png"]
+    assert found.note() == "2 folders that were walked already"
+
+
 def test_a_class_named_as_a_split_beside_a_hidden_folder(tmp_path: Path) -> None:
     for name in ("train/engine.png", "car/a.png", ".cache/deep/x.png"):
         write(tmp_path / "set" / name, len(name))
