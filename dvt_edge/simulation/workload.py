@@ -27,7 +27,6 @@ MOST_IMAGES = 10_000_000  # in one tick: what is held in memory at a time
 MOST_TICKS = 10_000_000
 MOST_W = 1e6  # of a charger
 FASTEST = 1e6  # images a second
-MARK = "\ufeff"  # of byte order, which Excel writes first
 LONGEST_GAP = 366 * DAY  # of a trace: past it the times are surely no seconds from its beginning
 
 
@@ -254,8 +253,9 @@ class Trace:
     def events(self) -> Iterator[tuple[float, float | None]]:
         """(seconds, None) an image, (seconds, watts) a charger. Raises WorkloadError naming the line."""
         try:
-            with self.path.open(newline="") as file:
-                lines = json_lines(file) if self.path.suffix.lower() == ".jsonl" else csv_lines(file)
+            objects = self.path.suffix.lower() == ".jsonl"
+            with self.path.open(newline="", encoding="utf-8" if objects else "utf-8-sig") as file:  # Excel marks its
+                lines = json_lines(file) if objects else csv_lines(file)
                 before = 0.0
                 for number, time_s, watts in lines:
                     where = f"{self.path}:{number}"
@@ -313,8 +313,6 @@ class Trace:
 def csv_lines(file: Iterable[str]) -> Iterator[tuple[int, float, float | None]]:
     rows = csv.reader(file)
     header = next(rows, None)
-    if header:
-        header[0] = header[0].removeprefix(MARK)
     if header not in (["time_s"], ["time_s", "charging_w"]):
         raise ValueError(f"header {header}; expected time_s,charging_w")
     for number, row in enumerate(rows, start=2):

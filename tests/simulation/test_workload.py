@@ -134,3 +134,22 @@ def test_a_missing_trace_and_bad_numbers_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(WorkloadError, match=words):
             make()
+
+
+@pytest.mark.parametrize("name", ["excel.csv", "plain.csv", "trace.jsonl"])
+def test_a_trace_is_utf_8_whatever_the_locale(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Excel's mark was three letters of the header where the locale's encoding was another."""
+    lines = '{"time_s": 1}\n' if name.endswith("l") else "time_s\n1\n"
+    (tmp_path / name).write_text(lines, encoding="utf-8-sig" if name == "excel.csv" else "utf-8")
+    whole = Path.open
+
+    def elsewhere(self: Path, mode: str = "r", *rest: object, encoding: str | None = None, **options: object) -> object:
+        found = encoding or (None if "b" in mode else "cp1252")
+        return whole(self, mode, *rest, encoding=found, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", elsewhere)
+    assert list(Trace(tmp_path / name).events()) == [(1.0, None)]
+    (tmp_path / name).write_bytes(b"time_s\n1\xff\n")
+    with pytest.raises(WorkloadError, match="utf-8") as caught:
+        list(Trace(tmp_path / name).events())
+    assert "\n" not in str(caught.value)
