@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dvt_edge import machine
+from dvt_edge.data.folders import common_folder
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.manifest import CalibrationRecord, Manifest
 from dvt_edge.device.operating_point import Certificate, OperatingPoint
@@ -181,10 +182,10 @@ def print_results(console: Console, manifest: Manifest, rows: Sequence[tuple[str
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Paths without the folders that they all are in; others, such as sample:cifar10-test[3], as they are."""
+    """Paths without the folders that they all are in, if any; others, such as sample:cifar10-test[3], as they are."""
     paths = [Path(name) for name in names if not name.endswith("]")]
-    common = os.path.commonpath([os.path.normpath(path.parent.absolute()) for path in paths]) if paths else ""
-    return [name if name.endswith("]") else os.path.relpath(name, common) for name in names]
+    common = common_folder([os.path.normpath(path.parent.absolute()) for path in paths])
+    return [name if common is None or name.endswith("]") else os.path.relpath(name, common) for name in names]
 
 
 def print_comparison(console: Console, comparison: Comparison, manifest: Manifest) -> None:

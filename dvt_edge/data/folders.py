@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,6 +103,14 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 def subfolders(folder: Path) -> Mapping[str, Path]:
     """The folders right in one, links followed, by name; hidden ones are none."""
     return {entry.name: folder / entry.name for entry in entries(folder) if kind_of(entry) == "folder"}
+
+
+def common_folder(paths: Sequence[str]) -> str | None:
+    """What absolute paths have in common; None where that is nothing: no paths, or two drives of Windows."""
+    try:
+        return os.path.commonpath(paths)
+    except ValueError:
+        return None
 
 
 def printable(name: str | Path) -> str:

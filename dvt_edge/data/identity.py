@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.atomic import write_text
-from dvt_edge.data.folders import printable
+from dvt_edge.data.folders import common_folder, printable
 from dvt_edge.errors import DataError
 
 RACY_NS = 2_000_000_000  # file systems count time in steps of up to two seconds
@@ -55,7 +55,8 @@ def file_digests(paths: Sequence[Path]) -> tuple[bytes, ...]:
     if not paths:
         return ()
     absolute = [str(path.absolute()) for path in paths]
-    cache = cache_file(os.path.commonpath(absolute))
+    common = common_folder(absolute)
+    cache = cache_file(common) if common is not None else None
     kept = read_cache(cache)
     found, changed, now = [], False, time.time_ns()
     for path in absolute:

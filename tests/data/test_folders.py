@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ntpath
 import os
 import re
 import shutil
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dvt_edge.cli.tables import short_names
 from dvt_edge.data import identity
-from dvt_edge.data.folders import walk
+from dvt_edge.data.folders import common_folder, walk
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images
 from dvt_edge.errors import DataError, DataWarning
@@ -243,3 +245,24 @@ def test_labels_of_arrays_are_in_the_range_of_a_fingerprint(kind: type, tmp_path
         np.savez(tmp_path / "a.npz", images=images, labels=np.array([0, 2**63], kind))
         with pytest.raises(DataError, match=rf"a\.npz: label {2**63}; expected at most {largest}$"):
             open_images(tmp_path / "a.npz")
+
+
+def test_files_on_two_drives_have_no_folder_in_common(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r"""`run C:\a.jpg D:\b.jpg`: no cache, and names as they are."""
+    monkeypatch.setattr(identity, "RACY_NS", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = open_images(folder).fingerprint
+    shutil.rmtree(tmp_path / "cache")
+    names = ["C:\\a.jpg", "D:\\b.jpg", "sample:cifar10-test[3]"]
+    with monkeypatch.context() as windows:
+        windows.setattr(os.path, "commonpath", ntpath.commonpath)
+        assert common_folder(names[:1]) == "C:\\a.jpg" and common_folder(names[:2]) is None
+
+    def two_drives(paths: list[str]) -> str:
+        return ntpath.commonpath([f"{'CD'[k % 2]}:{path}" for k, path in enumerate(paths)])
+
+    monkeypatch.setattr(os.path, "commonpath", two_drives)
+    assert open_images(folder).fingerprint == before and not (tmp_path / "cache").exists()
+    assert short_names(names) == names
