@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 from rich.text import Text
 
+from dvt_edge.device.schema import shorten
 from dvt_edge.errors import DvtEdgeError
 
 if TYPE_CHECKING:
@@ -118,9 +119,9 @@ def numbers(text: str, kind: type[int] | type[float], option: str) -> tuple[Any,
     try:
         found = tuple(kind(part) for part in text.split(",")) if text else ()
     except ValueError as error:
-        raise DvtEdgeError(f"{option} {text!r}: expected numbers with commas between them") from error
-    if not all(math.isfinite(value) and abs(value) <= MOST for value in found):
-        raise DvtEdgeError(f"{option} {text!r}: expected finite ones, of {MOST:,} at most")
+        raise DvtEdgeError(f"{option} {shorten(text)}: expected numbers with commas between them") from error
+    if not all(abs(value) <= MOST for value in found):  # NaN is not
+        raise DvtEdgeError(f"{option} {shorten(text)}: expected finite ones, of {MOST:,} at most")
     return found
 
 

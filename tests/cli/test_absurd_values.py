@@ -13,6 +13,8 @@ from support.fake_cifar import write_cifar10
 
 from dvt_edge import CascadeBundle
 from dvt_edge.cli.app import COMMANDS, app, main
+from dvt_edge.cli.options import numbers
+from dvt_edge.errors import DvtEdgeError
 
 QUICK = 20.0  # seconds; a refusal takes less than one, the slowest import some more
 HUGE, NONE = ("1e300", "-1e300", str(10**30), str(-(10**30)), "1e12x", "inf"), ("nan", "")
@@ -149,3 +151,11 @@ def test_zeros_of_a_training_that_cannot_be_are_refused(
 ) -> None:
     code, err = outcome(capsys, [*words["train"], option, LISTS.get(("train", option), ["{0}"])[-1].format("0")])
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", [int, float])
+@pytest.mark.parametrize("text", ["9" * 400, "-" + "9" * 400, "9" * 5000])
+def test_numbers_of_hundreds_of_digits_are_refused(text: str, kind: type[int] | type[float]) -> None:
+    with pytest.raises(DvtEdgeError, match="expected") as caught:
+        numbers(f"1,{text}", kind, "--grids")
+    assert len(str(caught.value)) < 200
