@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from _engine_script import options_of, split_targets
+
 from dvt_edge.atomic import write_text
 from dvt_edge.cli.process import run
 from dvt_edge.simulation.device_profile import open_profile
@@ -28,10 +30,10 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         print(__doc__)
         return 2
-    checkpoint, *options = sys.argv[1:]
-    targets = [] if {"-t", "--target"} & set(options) else [part for target in TARGETS for part in ("--target", target)]
+    checkpoint = sys.argv[1]
+    given, others = split_targets(sys.argv[2:])
     with tempfile.TemporaryDirectory() as folder:
-        if code := run(["export", checkpoint, folder, "--zip", *targets, *options]):
+        if code := run(["export", checkpoint, folder, "--zip", *options_of(given or TARGETS), *others]):
             return code
         (ASSETS / "bundles").mkdir(parents=True, exist_ok=True)
         for path in sorted(Path(folder).glob("*.zip")):
