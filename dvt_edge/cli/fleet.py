@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def fleet(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder or .zip.")],
     description: Annotated[str, typer.Argument(help="A shipped fleet, or a JSON file: docs/fleet.md.")],
     out: Annotated[
@@ -31,11 +32,12 @@ def fleet(
 ) -> None:
     """Simulate many devices that differ, for days, under every power policy: Parquet out, and a summary."""
     from dvt_edge.calibration import recalibrate
-    from dvt_edge.cli.options import console, no_loss, progress
+    from dvt_edge.cli.options import console, logits_alone, no_loss, progress
     from dvt_edge.data.reading import task_images
     from dvt_edge.device.bundle import CascadeBundle
     from dvt_edge.simulation.fleet_run import parts_of, run_fleet
 
+    logits_alone(context)
     no_loss({"OUT": out / "summary.json", "--cache": cache}, bundle, description)
     opened = CascadeBundle.open(bundle)
     parts = parts_of(description, opened, devices=devices, days=days, seed=seed)

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from dvt_edge.cli.exit_codes import FAILED
-from dvt_edge.cli.options import MOST, BundlePath, Checkpoint, Model, Threads, console, no_loss, notes, progress
+from dvt_edge.cli.options import MOST, BundlePath, Checkpoint, Model, Threads, console, no_loss, notes, progress, unread
 from dvt_edge.errors import packages
 
 
 def evaluate(
+    context: typer.Context,
     checkpoint: Checkpoint,
     data: Annotated[str, typer.Option(help="CIFAR, or an ImageFolder; with labels.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the kept logits and eval.json.")] = Path(
@@ -35,9 +36,14 @@ def evaluate(
 ) -> None:
     """Top-1 per exit, accuracy against compute and time, beside static models; under torchrun, in parallel."""
     from dvt_edge.cli.tables import print_study
+    from dvt_edge.data.reading import has_training_split
     from dvt_edge.evaluation.study import Study, run_study
 
     bundles, statics = tuple(bundle or ()), tuple(static or ())
+    if not statics:
+        unread(context, "without --static", "--tolerance")
+    if not has_training_split(data):
+        unread(context, f"without a training split, and {data} has none", "--holdout")
     no_loss({"--out": out / "eval.json"}, checkpoint, data, *bundles, *statics)
     study = Study(checkpoint, data, out, model, bundles, statics, holdout, seed, timed, tolerance)
     with progress() as report:
@@ -48,6 +54,7 @@ def evaluate(
 
 
 def bench(
+    context: typer.Context,
     checkpoint: Annotated[
         str, typer.Argument(help="A checkpoint, zoo:<name>, or random:<model> for seeded random weights.")
     ],
@@ -66,6 +73,8 @@ def bench(
     from dvt_edge.cli.tables import print_benchmark
     from dvt_edge.exporting.recipes import recipe_for
 
+    if checkpoint.startswith("random:"):
+        unread(context, "with random weights, whose model is named after the colon", "--model")
     recipes = [recipe_for(name) for name in target or ["onnx-fp32", "onnx-int8"]]
     with packages(f"target {recipes[0].name}", recipes[0].extra):
         from dvt_edge.evaluation.benchmark import benchmark, cascade_to_time

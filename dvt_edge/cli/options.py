@@ -134,6 +134,25 @@ def one_of(text: str, kind: Any, option: str) -> Any:
     return text
 
 
+def given(context: typer.Context, *options: str) -> list[str]:
+    """Those of the options that stand on the command line, with the values of their defaults too."""
+    names = {option: parameter.name for parameter in context.command.params for option in parameter.opts}
+    sources = {option: context.get_parameter_source(names[option] or "") for option in options}
+    return [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+
+
+def unread(context: typer.Context, when: str, *options: str) -> None:
+    """Raises DvtEdgeError where one of the options stands on the command line, and nothing would read it."""
+    if found := given(context, *options):
+        raise DvtEdgeError(f"{', '.join(found)}: not read {when}; leave {'them' if found[1:] else 'it'} out")
+
+
+def logits_alone(context: typer.Context, *more: str) -> None:
+    """Raises DvtEdgeError where --logits has options beside it that choose among images, or run them."""
+    if given(context, "--logits"):
+        unread(context, "with --logits, whose images were run before", "--data", "--cache", *more)
+
+
 def no_loss(outputs: Mapping[str, Path | None], *inputs: Path | str | None) -> None:
     """Raises DvtEdgeError for an output that would replace an input, lie inside a bundle, or replace another output.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dvt_edge.cli.options import Seed, no_loss
+from dvt_edge.cli.options import Seed, logits_alone, no_loss, unread
 from dvt_edge.errors import DvtEdgeError, packages
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def simulate(
     data: Annotated[str | None, typer.Option(help="Images to replay; default: the package's test sample.")] = None,
     logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
     workload: Annotated[str, typer.Option(help="fixed, poisson, diurnal, or a trace: .csv or .jsonl.")] = "fixed",
-    rate: Annotated[float, typer.Option(min=1e-6, max=1e4, help="Images a second, on average.")] = 20.0,
+    rate: Annotated[
+        float, typer.Option(min=1e-6, max=1e4, help="Images a second, on average; a trace has its own times.")
+    ] = 20.0,
     hours: Annotated[
         float | None, typer.Option(min=1e-3, max=HOURS, help="Simulated time; default: the target and a tenth, or 24.")
     ] = None,
@@ -47,7 +49,7 @@ def simulate(
     level: Annotated[float, typer.Option(min=0, max=1, help="Battery level at the beginning, 0 to 1.")] = 1.0,
     shift: Annotated[float | None, typer.Option(min=0, max=HOURS, help="From this hour on, harder images.")] = None,
     shift_strength: Annotated[
-        float, typer.Option(min=-100, max=100, help="How much harder: weights exp(strength x rank).")
+        float, typer.Option(min=-100, max=100, help="How much harder, with --shift: weights exp(strength x rank).")
     ] = 3.0,
     believes: Annotated[
         list[str] | None,
@@ -80,6 +82,9 @@ def simulate(
     from dvt_edge.simulation.summary import summarize
     from dvt_edge.simulation.workload import HOUR
 
+    logits_alone(context)
+    if shift is None:
+        unread(context, "without --shift", "--shift-strength")
     no_loss(
         {"--json": json_, "--report": report, "--cache": cache},
         bundle,
@@ -102,6 +107,8 @@ def simulate(
             f"--hours {hours:g} ends before the --target of {target:g} hours; simulate at least that long"
         )
     seconds = HOUR * (hours if hours is not None else 1.1 * target if target is not None else 24.0)
+    if is_trace(workload):
+        unread(context, "with a trace, which has its own times", "--rate")
     load = workload_of(workload, rate, seconds, hours is not None, seed, tuple(map(charge_window, charge or [])))
     if logits:
         found = recalibrate.cached_logits(opened, logits)
@@ -233,12 +240,15 @@ def workload_of(
         return Poisson(rate, seconds, seed, charging)
     if name == "diurnal":
         return Diurnal(rate, seconds, seed=seed, charging=charging)
-    path = Path(name)
-    if path.suffix.lower() not in (".csv", ".jsonl"):
+    if not is_trace(name):
         raise DvtEdgeError(f"--workload {name!r}: expected fixed, poisson, diurnal, or a .csv or .jsonl file")
     if charging:
         raise DvtEdgeError("--charge does not go with a trace: its charger events stand in the file")
-    return Trace(path, seconds if bounded else None)
+    return Trace(Path(name), seconds if bounded else None)
+
+
+def is_trace(workload: str) -> bool:
+    return Path(workload).suffix.lower() in (".csv", ".jsonl")
 
 
 def charge_window(text: str) -> ChargeWindow:

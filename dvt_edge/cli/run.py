@@ -15,21 +15,27 @@ from dvt_edge.cli.options import (
     Point,
     Threads,
     console,
+    given,
     notes,
     numbers,
     one_of,
+    unread,
 )
 from dvt_edge.errors import DataError, DvtEdgeError, NotFiniteError
 
+STATE = ("--battery", "--charging", "--low-power", "--thermal")  # what a power policy sees
+
 
 def run(
+    context: typer.Context,
     bundle: BundlePath,
     images: Annotated[list[str], typer.Argument(help="Images, folders, an .npz or sample:cifar10-test.")],
     point: Point = None,
     threshold: Annotated[str, typer.Option(help="Thresholds per exit instead, such as 0.8,0.9,0.")] = "",
     max_stage: Annotated[int | None, typer.Option(min=0, max=63, help="Cap: no stage after this one runs.")] = None,
     battery: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Battery level, 0 to 1, for the bundle's power policy.")
+        float | None,
+        typer.Option(min=0, max=1, help="Battery level, 0 to 1, for the power policy; nothing else reads it."),
     ] = None,
     charging: Annotated[bool, typer.Option("--charging", help="For the power policy.")] = False,
     low_power: Annotated[bool, typer.Option("--low-power", help="For the power policy.")] = False,
@@ -47,11 +53,16 @@ def run(
 
     if point and threshold:
         raise DvtEdgeError("--point and --threshold: give one of them")
-    given, opened = [open_images(path) for path in images], CascadeBundle.open(bundle)
-    sources = [in_classes(found, opened.labels, opened.manifest.name) for found in given]
+    if point or threshold:
+        unread(context, f"with {'--point' if point else '--threshold'}, which takes the power policy's place", *STATE)
+    found, opened = [open_images(path) for path in images], CascadeBundle.open(bundle)
+    sources = [in_classes(some, opened.labels, opened.manifest.name) for some in found]
     runtime = Runtime(opened, point, numbers(threshold, float, "--threshold") or None, threads)
     runtime.prewarm()
     state = DeviceState(max_stage, battery, charging, low_power, one_of(thermal, Thermal, "--thermal"))
+    if opened.manifest.policy is None and (of_policy := given(context, *STATE)):
+        words = f"note: {bundle} has no power policy: nothing reads {', '.join(of_policy)}"
+        notes.print(words, highlight=False, soft_wrap=True)
     items = ((s.name(i), s[i], s.labels[i] if s.labels else None) for s in sources for i in range(len(s)))
     rows, unanswered = [], 0
     for name, image, label in islice(items, limit):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dvt_edge.cli.options import MOST, Seed, console, no_loss, numbers, one_of
+from dvt_edge.cli.options import MOST, Seed, console, no_loss, numbers, one_of, unread
 from dvt_edge.errors import ConfigError
 
 Amp = Literal["auto", "bf16", "off"]
@@ -16,6 +16,7 @@ UpTo100 = Annotated[float, typer.Option(min=0, max=100)]
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         Path,
         typer.Argument(
@@ -67,7 +68,7 @@ def train(
         int, typer.Option(min=1, max=MOST, help="Training images kept out for epoch figures and calibration.")
     ] = 2000,
     seed: Seed = 0,
-    workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that read images.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that read images; of batch none.")] = 1,
     amp: Annotated[str, typer.Option(help="auto, bf16 or off.")] = "auto",
 ) -> None:
     """Train a cascade; under torchrun, on several processes."""
@@ -77,6 +78,14 @@ def train(
     from dvt_edge.network.training import train as run_training
     from dvt_edge.network.training_options import TrainingOptions
 
+    if not teacher:
+        unread(context, "without --teacher", "--teacher-weight", "--temperature")
+    if not mixup and not cutmix:
+        unread(context, "with --mixup and --cutmix of 0", "--mix-probability")
+    if augment == "batch":
+        unread(context, "with --augment batch, which does its own", "--auto-augment", "--erasing")
+    else:
+        unread(context, "without --augment batch", "--crop-area")
     no_loss({"OUT": out / "result.json"}, init, teacher, pretrained)
     images = open_images(data, "train")
     if images.labels is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvt_edge.cli.exit_codes import FAILED
-from dvt_edge.cli.options import BundlePath, Limit, Model, Threads, console, load, no_loss, notes, progress
+from dvt_edge.cli.options import BundlePath, Limit, Model, Threads, console, load, no_loss, notes, progress, unread
 from dvt_edge.errors import DvtEdgeError, packages
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class LogOptions:
 
 
 def validate(
+    context: typer.Context,
     bundle: BundlePath,
     checkpoint: Annotated[
         str | None, typer.Argument(help="A .safetensors or .pth.tar file, or zoo:<name>; a log can do without.")
@@ -76,12 +77,18 @@ def validate(
         raise DvtEdgeError(f"{', '.join(alone)} go with --device-log")
     if device_log is not None and record:
         raise DvtEdgeError("--record says that a bundle was held against PyTorch here; a log says what a device did")
-    if outputs is not None and (device_log or record or bisect):
-        raise DvtEdgeError("--outputs stands alone: it is held against the host's run of the bundle")
+    if outputs is not None:
+        if checkpoint or device_log or record or bisect:
+            raise DvtEdgeError("--outputs stands alone: it is held against the host's run of the bundle")
+        unread(context, "with --outputs, which are of the bundle's golden images", "--data", "--limit")
+    if device_log is not None and not bisect:
+        unread(context, "with --device-log, which is taken whole", "--limit")
     if bisect and checkpoint is None:
         raise DvtEdgeError("--bisect looks for what differs from PyTorch: it takes a checkpoint")
     if device_log is None and checkpoint is None and outputs is None:
         raise DvtEdgeError("validate takes a checkpoint to compare with, --device-log or --outputs")
+    if checkpoint is None:
+        unread(context, "without a checkpoint", "--model")
     opened = CascadeBundle.open(bundle)
     with packages("dvt-edge validate", EXTRAS[opened.manifest.engine]):
         cascade = load(checkpoint, model) if checkpoint is not None else None
@@ -91,10 +98,11 @@ def validate(
             )
         if outputs is not None:
             against_outputs(opened, outputs, threads)
-        elif device_log is not None:
-            against_log(opened, cascade, device_log, data, threads, asked)
+        passed = device_log is None or against_log(opened, cascade, device_log, data, threads, asked)
         if cascade is not None and (device_log is None or bisect):
             against_pytorch(bundle, opened, cascade, data, limit, threads, record, bisect)
+    if not passed:
+        raise typer.Exit(FAILED)
 
 
 def against_pytorch(
@@ -166,7 +174,8 @@ def against_log(
     data: str | None,
     threads: int,
     asked: LogOptions,
-) -> None:
+) -> bool:
+    """Whether the log passed."""
     from dvt_edge.atomic import write_text
     from dvt_edge.cli.validation_tables import print_log_report
     from dvt_edge.device.bundle import CascadeBundle
@@ -200,8 +209,7 @@ def against_log(
             from dvt_edge.report.validation_page import write_validation_report
         write_validation_report(asked.report, summary, found.pictures)
         console.print(f"a page to look at: {asked.report}", highlight=False, soft_wrap=True)
-    if not found.passed:
-        raise typer.Exit(FAILED)
+    return found.passed
 
 
 def log_images(data: str | None, named: str | None, opened: CascadeBundle) -> LabelledImages | None:

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.made_up_phone import HEADER
 from support.needs import needs
 
 from dvt_edge import CascadeBundle, Runtime
 from dvt_edge.cli.app import main
 from dvt_edge.data.reading import sample
+from dvt_edge.device.device_log import encode
 from dvt_edge.device.engines import Arrays, Artifact, StageProgram, engine_for
 from dvt_edge.device.manifest import Operators, StageSpec, TensorSpec
 from dvt_edge.errors import DataError, EngineError
@@ -26,9 +28,11 @@ from dvt_edge.network.checkpoint import load_cascade
 from dvt_edge.network.presets import PRESETS
 from dvt_edge.network.stages import StageChain, StageGraph, split
 from dvt_edge.validation.bisect import Culprit, Inner, first_tensor
-from dvt_edge.validation.bounds import Bounds, DeviceBounds
+from dvt_edge.validation.bounds import SIDES, Bounds, DeviceBounds
 from dvt_edge.validation.compare import ErrorMeter, compare
+from dvt_edge.validation.device_validation import LogReport
 from dvt_edge.validation.raw_outputs import compare_outputs
+from dvt_edge.validation.verdicts import Check
 
 
 def broken_copy(bundle: CascadeBundle, folder: Path, stage: int) -> tuple[Path, str]:
@@ -67,6 +71,24 @@ def test_a_bundle_that_holds_has_no_such_place(zoo_bundle: CascadeBundle, capsys
     assert main(["validate", str(zoo_bundle.path), "zoo:dvt_cifar10", "--bisect", "--limit", "2"]) == 0
     assert "every output of every stage is within its band" in capsys.readouterr().out
     assert main(["validate", str(zoo_bundle.path), "--bisect", "--outputs", "x"]) == 2
+
+
+def test_a_log_that_fails_is_bisected_too(
+    zoo_bundle: CascadeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is where one wants to know whether the bundle itself holds here."""
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(encode(HEADER))
+    exits: dict[str, list[object]] = {name: [] for name, _ in SIDES}
+    figures = {"log": log.name, "images": 1, "header": dataclasses.asdict(HEADER), "exits": exits, "notes": []}
+    failed = LogReport([Check("artifacts", "fail", "a", "b")], [], figures, [])
+    monkeypatch.setattr("dvt_edge.validation.device_validation.validate_log", lambda *_: failed)
+    arguments = ["validate", str(zoo_bundle.path), "zoo:dvt_cifar10", "--device-log", str(log)]
+    assert main(arguments) == 1
+    assert "every output" not in capsys.readouterr().out
+    assert main([*arguments, "--bisect", "--limit", "2"]) == 1
+    said = capsys.readouterr().out
+    assert "failed: artifacts" in said and "every output of every stage is within its band" in said
 
 
 @pytest.fixture
