@@ -12,6 +12,7 @@ from dvt_edge.errors import DvtEdgeError
 
 
 def calibrate(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder; its manifest gets the points.")],
     data: Annotated[str, typer.Option(help="Images it was not trained on: a folder, an .npz, CIFAR, a sample.")] = "",
     logits: Annotated[Path | None, typer.Option(help="A folder of logits of this bundle, instead of --data.")] = None,
@@ -43,7 +44,7 @@ def calibrate(
     from dvt_edge.calibration.risk import Method, Risk
     from dvt_edge.calibration.thresholds import SHARPEST, RiskRule, Unit, parse_objective
     from dvt_edge.calibration.thresholds import calibrate as find_points
-    from dvt_edge.cli.options import console, notes, numbers, one_of, progress
+    from dvt_edge.cli.options import console, logits_alone, notes, numbers, one_of, progress, unread
     from dvt_edge.cli.tables import print_calibration
     from dvt_edge.device.bundle import CascadeBundle
     from dvt_edge.device.operating_point import Measure
@@ -61,14 +62,16 @@ def calibrate(
     opened, names = CascadeBundle.open(bundle), None
     if logits and device_log:
         raise DvtEdgeError("--logits and --device-log: give one of them")
-    if not device_log and bool(data) == bool(logits):
+    logits_alone(context, "--split", "--skip", "--limit")
+    if not device_log and not data and not logits:
         raise DvtEdgeError("calibrate takes images (--data) or logits computed before (--logits): give one of them")
     if device_log:
         from dvt_edge.data.classes import in_classes
         from dvt_edge.validation.device_logits import device_logits
 
-        if skip or limit < MOST:
-            raise DvtEdgeError("--skip and --limit choose among --data; a log is taken whole")
+        unread(context, "with --device-log, which is taken whole and never run", "--skip", "--limit", "--cache")
+        if not data:
+            unread(context, "without --data", "--split")
         given_images = steps.images_of(opened, data, one_of(split, steps.Part, "--split")) if data else None
         labelled = in_classes(given_images, opened.labels, opened.manifest.name) if given_images else None
         of_device = device_logits(device_log, opened, labelled)
@@ -76,8 +79,6 @@ def calibrate(
         for note in of_device.notes:
             notes.print(f"note: {note}", highlight=False, soft_wrap=True)
     elif logits:
-        if skip or limit < MOST or split != "test":
-            raise DvtEdgeError("--split, --skip and --limit choose among --data; logits are taken whole")
         found = steps.cached_logits(opened, logits)
     else:
         images = steps.some_of(steps.images_of(opened, data, one_of(split, steps.Part, "--split")), skip, limit)
