@@ -18,12 +18,7 @@ from dvt_edge.device.manifest import ConfidenceSpec
 from dvt_edge.device.operating_point import OperatingPoint
 from dvt_edge.device.power_policy import Choice, PowerPolicy, PowerTable
 from dvt_edge.errors import SimulationError
-from dvt_edge.simulation.baselines import (
-    CLAIRVOYANT,
-    standard_policies,
-    uncertified_allowed,
-    with_own,
-)
+from dvt_edge.simulation.baselines import CLAIRVOYANT, standard_policies, uncertified_allowed, with_own
 from dvt_edge.simulation.clairvoyant import PlanChooser, best_plan
 from dvt_edge.simulation.device_profile import DeviceProfile
 from dvt_edge.simulation.fleet import Drawn, Fleet, draw, profile_of, workload_of

@@ -311,9 +311,9 @@ def reuse_text(result: dict[str, Any], answers: Answers) -> str:
     elif all(low > 0 for low, _ in gains):
         said = "**The last exit is better with reuse**, as far as one training of each tells"
     left_out = [found["name"] for found in result["others"] if found["name"] != APART]
-    kinds = ["the static models themselves, trained apart, one after another"] * (len(left_out) < len(result["others"]))
-    if left_out:
-        kinds.insert(0, "of the same recipe, epochs and seed with a reuse left out")
+    kinds = ["of the same recipe, epochs and seed with a reuse left out"] if left_out else []
+    if len(left_out) < len(result["others"]):
+        kinds.append("the static models themselves, trained apart, one after another")
     about = f"Other cascades: {'; and '.join(kinds)}. In PyTorch, every stage run:"
     if not left_out:
         about = f"None with a reuse left out was trained, so what each reuse gives is not told apart here. {about}"
