@@ -301,11 +301,12 @@ def compute(
         try:
             collect(source, images, folder, report, team)
             team.barrier()
-            if team.rank == 0:
-                tidy(folder) if whole(folder) else merge(source, images, folder)
+            if team.rank == 0 and not whole(folder):
+                merge(source, images, folder)
         except (DvtEdgeError, FileNotFoundError):
             if not whole(folder):  # else another command was faster with the same
                 raise
+        if team.rank == 0:
             tidy(folder)
     team.barrier()
     found = open_logits(folder)
