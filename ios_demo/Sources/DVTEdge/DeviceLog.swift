@@ -335,16 +335,23 @@ public actor LogWriter {
     private var seq = 0
     private var images = 0
 
-    /// Throws a `LogError` for a header that no reader takes, and where a file is there already or cannot be made.
+    /// Throws a `LogError` for a header that no reader takes, and where a file is there already or cannot be made: then
+    /// neither is left.
     public init(_ path: String, _ header: LogHeader) throws(DvtEdgeError) {
         try check(header)
         let line = try encode(header)
-        file = try NewFile(path)
-        let folder = URL(fileURLWithPath: path).deletingLastPathComponent()
-        var beside: NewFile?
-        if let name = header.pixels { beside = try NewFile(folder.appendingPathComponent(name).path) }
-        pixels = beside
-        try file.append(line)
+        var begun = [try NewFile(path)]
+        do throws(DvtEdgeError) {
+            if let name = header.pixels {
+                let folder = URL(fileURLWithPath: path).deletingLastPathComponent()
+                begun.append(try NewFile(folder.appendingPathComponent(name).path))
+            }
+            try begun[0].append(line)
+        } catch {
+            for each in begun { each.discard() }
+            throw error
+        }
+        (file, pixels) = (begun[0], begun.dropFirst().first)
     }
 
     /// `record` as the next one. Throws a `LogError`; a record that has no form is not written, and has no number.
@@ -383,14 +390,18 @@ private func check(_ header: LogHeader) throws(DvtEdgeError) {
 
 /// A file that was not there before, closed when nobody holds it any more.
 private final class NewFile: Sendable {
+    private let path: String
     private let descriptor: Int32
 
     init(_ path: String) throws(DvtEdgeError) {
+        self.path = path
         descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
         if descriptor < 0 { throw failed() }
     }
 
     deinit { close(descriptor) }
+
+    func discard() { unlink(path) }
 
     func append(_ bytes: [UInt8]) throws(DvtEdgeError) {
         var rest = bytes[...]

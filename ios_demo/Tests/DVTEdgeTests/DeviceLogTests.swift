@@ -84,6 +84,14 @@ private func record(_ json: JSON) -> Record {
         }
     }
     #expect(!FileManager.default.fileExists(atPath: folder.path("log")))
+    folder.write("pixels", [7])
+    good.pixels = "pixels"
+    #expect(refused(good))
+    good.pixels = "log"
+    #expect(refused(good))
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path) == ["pixels"])
+    #expect([UInt8](try Data(contentsOf: folder.url.appendingPathComponent("pixels"))) == [7])
+    good.pixels = nil
     folder.write("log", [])
     #expect(refused(good))
 }

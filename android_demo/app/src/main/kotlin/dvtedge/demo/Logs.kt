@@ -21,7 +21,10 @@ fun newLog(
 ): Pair<File, LogWriter> {
     ready.runtime.prewarm()
     val folder = logFolder(context)
-    val name = generateSequence(1) { it + 1 }.map { "$kind-$it.jsonl" }.first { !File(folder, it).exists() }
+    val name =
+        generateSequence(1) { it + 1 }
+            .map { "$kind-$it.jsonl" }
+            .first { name -> listOf(name, pixelsOf(name)).none { File(folder, it).exists() } }
     val manifest = ready.runtime.manifest
     val header =
         LogHeader(
@@ -39,9 +42,11 @@ fun newLog(
             device.powerSource(),
             everyStage = everyStage,
             data = data,
-            pixels = if (pixels) "$name.pixels" else null,
+            pixels = if (pixels) pixelsOf(name) else null,
         )
     return File(folder, name).let { it to LogWriter(it, header) }
 }
+
+private fun pixelsOf(log: String) = "$log.pixels"
 
 private const val VERSION = "0.2.0"

@@ -3,6 +3,7 @@ package dvtedge.device
 import java.io.Closeable
 import java.io.File
 import java.io.FileOutputStream
+import java.io.IOException
 import java.math.BigDecimal
 import java.math.RoundingMode
 import java.nio.ByteBuffer
@@ -11,6 +12,7 @@ import java.util.Base64
 
 internal const val LOG_VERSION = 2
 private const val MAX_LINE = 1 shl 20 // bytes
+private const val MAX_CLASSES = 1 shl 17 // a line holds no more of them
 private const val NOT_A_NUMBER = 0x7fc00000
 
 /** What an app was powered by when a log began. */
@@ -38,8 +40,12 @@ data class LogHeader(
     val pixels: String? = null, // a file's name, without folders
 ) : LogLine {
     init {
-        require(backends.size == stages) { "${backends.size} backends of $stages stages" }
-        require(pixels == null || pixels == File(pixels).name) { "pixels '$pixels'; expected a file's name" }
+        require(stages in 1..MAX_STAGES && backends.size == stages) { "${backends.size} backends of $stages stages" }
+        require(classes in 1..MAX_CLASSES) { "classes $classes; expected 1 to $MAX_CLASSES" }
+        for (hash in listOf(bundleSha256, artifactSha256)) require(isHash(hash)) { "${shorten(hash)}; expected a hash" }
+        require(pixels == null || (pixels !in listOf("", ".", "..") && pixels.none { it in "/\\\u0000" })) {
+            "pixels ${shorten(pixels)}; expected a file's name, without folders"
+        }
     }
 }
 
@@ -292,19 +298,29 @@ private fun f32(values: FloatArray): String {
 
 /**
  * Writes a log, each line flushed: a crash loses at most the line it was in. With `header.pixels` a file of that name
- * beside it takes what [writePixels] is given. Throws IOException; a file that is there is not overwritten.
+ * beside it takes what [writePixels] is given. Throws IOException; a file that is there is not overwritten. Where the
+ * log cannot be begun, neither file is left.
  */
 class LogWriter(
     file: File,
     header: LogHeader,
 ) : Closeable {
-    private val lines = create(file)
-    private val pixels = header.pixels?.let { create(File(file.absoluteFile.parentFile, it)) }
+    private val lines: NewFile
+    private val pixels: NewFile?
     private var seq = 0L
     private var images = 0
 
     init {
-        lines.write(encode(header))
+        val first = encode(header)
+        val begun = mutableListOf<NewFile>()
+        try {
+            lines = NewFile(file).also(begun::add)
+            pixels = header.pixels?.let { NewFile(File(file.absoluteFile.parentFile, it)).also(begun::add) }
+            lines.write(first)
+        } catch (failure: IOException) {
+            begun.forEach(NewFile::discard)
+            throw failure
+        }
     }
 
     /** [record] as the next one. */
@@ -324,13 +340,27 @@ class LogWriter(
 
     @Synchronized
     override fun close() {
-        lines.close()
-        pixels?.close()
+        lines.use { pixels?.close() }
+    }
+}
+
+/** A file that was not there before. Unbuffered: what is written is the system's at once. */
+private class NewFile(
+    private val file: File,
+) : Closeable {
+    private val stream: FileOutputStream
+
+    init {
+        if (!file.createNewFile()) throw IOException("$file: is there already; a log is never overwritten")
+        stream = FileOutputStream(file)
     }
 
-    /** Unbuffered: what is written is the system's at once. */
-    private fun create(file: File): FileOutputStream {
-        if (!file.createNewFile()) throw java.io.IOException("$file: is there already; a log is never overwritten")
-        return FileOutputStream(file)
+    fun write(bytes: ByteArray) = stream.write(bytes)
+
+    override fun close() = stream.close()
+
+    fun discard() {
+        close()
+        file.delete()
     }
 }

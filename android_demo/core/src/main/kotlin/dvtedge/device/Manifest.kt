@@ -146,6 +146,8 @@ private val BY_BYTES =
 /** In lower-case hex. */
 internal fun sha256(content: ByteArray): String = hex(MessageDigest.getInstance("SHA-256").digest(content))
 
+internal fun isHash(text: String): Boolean = text.length == 64 && text.all { it in "0123456789abcdef" }
+
 internal fun hex(bytes: ByteArray): String = bytes.joinToString("") { "%02x".format(it) }
 
 /** Throws [NewerFormatError], [OldFormatError], or [ManifestError] for anything else that is not a manifest. */

@@ -246,7 +246,7 @@ data class FileSpec(
     val size: Long,
 ) {
     init {
-        require(sha256.length == 64 && sha256.all { it in "0123456789abcdef" }) { "sha256 ${shorten(sha256)}" }
+        require(isHash(sha256)) { "sha256 ${shorten(sha256)}" }
         require(size >= 0) { "size $size" }
     }
 }

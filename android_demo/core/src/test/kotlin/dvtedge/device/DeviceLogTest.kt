@@ -2,6 +2,7 @@ package dvtedge.device
 
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.DynamicTest
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.TestFactory
 import org.junit.jupiter.api.assertThrows
@@ -38,6 +39,36 @@ class DeviceLogTest {
         assertArrayEquals(File(GOLDEN, "device_log.jsonl").readBytes(), file.readBytes())
         assertArrayEquals(byteArrayOf(0, 0, 0, 1, 1, 1), File(folder, "log.pixels").readBytes())
         assertThrows<IOException> { LogWriter(file, headerOf(golden["header"])) }
+    }
+
+    /** Where the log cannot be begun, neither of its files is left, and what was there before is. */
+    @Test
+    fun aLogThatCannotBeBegunLeavesNothing() {
+        val file = File(folder, "x.jsonl")
+        val header = headerOf(golden["header"])
+        val taken = File(folder, checkNotNull(header.pixels)).also { it.writeText("kept") }
+        assertThrows<IOException> { LogWriter(file, header) }
+        assertEquals(listOf(taken), folder.listFiles()?.toList())
+        assertEquals("kept", taken.readText())
+        assertThrows<IllegalArgumentException> { LogWriter(file, header.copy(app = "x".repeat(1 shl 20))) }
+        assertEquals(listOf(taken), folder.listFiles()?.toList())
+    }
+
+    /** What Python's reader and Swift's writer refuse. */
+    @TestFactory
+    fun headersThatNobodyReads(): List<DynamicTest> {
+        val good = headerOf(golden["header"])
+        val bad =
+            listOf("", ".", "..", "a/b", "/x", "a\\b", "a\u0000").map<String, () -> Any> { { good.copy(pixels = it) } } +
+                listOf("", "x", "A".repeat(64), "0".repeat(65)).flatMap<String, () -> Any> {
+                    listOf({ good.copy(bundleSha256 = it) }, { good.copy(artifactSha256 = it) })
+                } +
+                listOf(0 to 3, 65 to 3, 2 to 0, 2 to (1 shl 17) + 1).map<Pair<Int, Int>, () -> Any> { (stages, classes) ->
+                    { good.copy(stages = stages, classes = classes, backends = List(stages) { "cpu" }) }
+                } + { good.copy(backends = emptyList()) }
+        return bad.mapIndexed { index, made ->
+            DynamicTest.dynamicTest("header $index") { assertThrows<IllegalArgumentException> { made() } }
+        }
     }
 
     /** A number that JSON has not ends the record, not the log. */
