@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.commands import ok, refusal
 from support.fake_cifar import write_cifar10
 from support.needs import needs
 
@@ -23,11 +24,6 @@ def pictures(tmp_path: Path) -> Path:
     for k in range(3):
         Image.fromarray(images[k]).resize((80, 64)).save(tmp_path / f"picture{k}.png")
     return tmp_path
-
-
-def ok(capsys: pytest.CaptureFixture[str], *args: object) -> str:
-    assert main([str(a) for a in args]) == 0
-    return capsys.readouterr().out
 
 
 def test_inspect_shows_stages_points_and_what_was_proved(
@@ -176,9 +172,7 @@ def test_errors_are_one_line_and_exit_code_2(
         write_cifar10(tmp_path)
     known = {"BUNDLE": str(zoo_bundle.folder), "CIFAR": str(tmp_path)}
     before = (zoo_bundle.folder / "manifest.json").read_bytes()
-    assert main([known.get(a, a) for a in args]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("error: ") and err.count("\n") == 1 and words in err and "Traceback" not in err
+    assert words in refusal(capsys, *(known.get(a, a) for a in args))
     assert not (tmp_path / "out").exists() and (zoo_bundle.folder / "manifest.json").read_bytes() == before
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.commands import ok, refusal
 from support.device_logs import log_lines, write_log
 from support.made_up_phone import Phone
 
@@ -23,11 +24,6 @@ def bundle(zoo_bundle: CascadeBundle, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("power") / "bundle"
     shutil.copytree(zoo_bundle.folder, folder)
     return folder
-
-
-def ok(capsys: pytest.CaptureFixture[str], *args: object) -> str:
-    assert main([str(a) for a in args]) == 0
-    return capsys.readouterr().out
 
 
 def test_simulate_compares_six_policies_and_says_what_is_estimated(
@@ -164,9 +160,7 @@ def test_errors_are_one_line_and_nothing_is_written(
         Path(name).write_text(json.dumps({"otherwise": "fast"}))
     manifest = (bundle / "manifest.json").read_bytes()
     written = ["--json", "out.json"] if args[0] == "simulate" else []
-    assert main([str(bundle) if a == "BUNDLE" else a for a in args] + written) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("error: ") and err.count("\n") == 1 and words in err
+    assert words in refusal(capsys, *(bundle if a == "BUNDLE" else a for a in args), *written)
     assert not Path("out.json").exists() and (bundle / "manifest.json").read_bytes() == manifest
 
 

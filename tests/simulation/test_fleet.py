@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from support.commands import ok, refusal
 from support.fake_bundle import write_bundle
 from support.needs import needs
 
@@ -126,9 +127,8 @@ def bundle_and_logits(logits: Path, tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "bundle", folder
 
 
-def fleet_command(bundle: Path, folder: Path, *more: object) -> int:
-    common = ("--logits", folder, "--devices", 3, "--days", 1)
-    return main([str(a) for a in ("fleet", bundle, "mixed", bundle.parent / "out", *common, *more)])
+def fleet_words(bundle: Path, folder: Path, *more: object) -> tuple[object, ...]:
+    return ("fleet", bundle, "mixed", bundle.parent / "out", "--logits", folder, "--devices", 3, "--days", 1, *more)
 
 
 def test_the_command_prints_what_the_summary_holds(
@@ -136,15 +136,14 @@ def test_the_command_prints_what_the_summary_holds(
 ) -> None:
     needs("pyarrow")
     monkeypatch.setattr("dvt_edge.cli.options.console", Console(width=160))
-    assert fleet_command(*bundle_and_logits) == 0
-    text = " ".join(capsys.readouterr().out.split())
+    text = " ".join(ok(capsys, *fleet_words(*bundle_and_logits)).split())
     assert text.index("camera-a53: ESTIMATED: battery, base power") < text.index("UNCERTIFIED") < text.index("lifetime")
     assert "mixed: 3 devices, 1 days, seed 1" in text and "energy-queue" in text
     saved = json.loads((bundle_and_logits[0].parent / "out/summary.json").read_text())
     for policy in saved["policies"]:
         assert f"{policy['policy']} │ {policy['accuracy']:.1%} │ {policy['right_share']:.1%} │" in text
-    assert fleet_command(*bundle_and_logits) == 0  # read, not simulated again
-    assert " ".join(capsys.readouterr().out.split()) == text
+    again = ok(capsys, *fleet_words(*bundle_and_logits))  # read, not simulated again
+    assert " ".join(again.split()) == text
 
 
 @pytest.mark.parametrize(
@@ -159,9 +158,7 @@ def test_the_command_prints_what_the_summary_holds(
 def test_errors_of_the_command_are_one_line(
     bundle_and_logits: tuple[Path, Path], capsys: pytest.CaptureFixture[str], more: list[str], words: str
 ) -> None:
-    assert fleet_command(*bundle_and_logits, *more) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("error: ") and err.count("\n") == 1 and words in err
+    assert words in refusal(capsys, *fleet_words(*bundle_and_logits, *more))
     assert not (bundle_and_logits[0].parent / "out").exists()
 
 

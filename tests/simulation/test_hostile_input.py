@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import refusal
 from support.fake_bundle import write_bundle
 from support.needs import needs
 from support.simulated import POINTS, made_up_logits, small_profile
 
-from dvt_edge.cli.app import main
 from dvt_edge.device.manifest import ConfidenceSpec
 from dvt_edge.device.power_policy import EnergyQueue, PowerPolicy, Rule
 from dvt_edge.device.schema import dump_json, read_json
@@ -204,9 +204,7 @@ def test_the_fleet_command_says_so_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
     write_bundle(tmp_path / "bundle")
-    assert main(["fleet", str(tmp_path / "bundle"), "mixed", str(tmp_path / "out"), *options]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("error: ") and err.count("\n") == 1
+    refusal(capsys, "fleet", tmp_path / "bundle", "mixed", tmp_path / "out", *options)
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'"\xff', b"[]", b"3", b'{"digest": []}', b""])
