@@ -60,7 +60,7 @@ def train(
     teacher: Annotated[str, typer.Option(help="A teacher's kept logits, an .npz.")] = "",
     teacher_weight: UpTo100 = 1.0,
     temperature: Annotated[float, typer.Option(min=0.01, max=100)] = 2.0,
-    clip_grad: Annotated[float, typer.Option(min=0, max=MOST)] = 1.0,
+    clip_grad: Annotated[float, typer.Option(min=0, max=MOST, help="Largest norm of a gradient; 0: any.")] = 1.0,
     init: Annotated[
         str, typer.Option(help="Checkpoint to start from, perhaps of other classes: a file or zoo:<name>.")
     ] = "",

@@ -60,6 +60,8 @@ def find_cifar(path: Path) -> Path | None:
         for folder in (path, path / name):
             if folder.name == name and folder.is_dir():
                 return folder
+    if path.is_dir() and (whole := path.resolve()).name in CIFAR_LAYOUTS:  # as "." inside it, or a link to it
+        return whole
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from dvt_edge.data.images import LabelledImages, numbered
+from dvt_edge.data.images import Coarse, LabelledImages, numbered
 from dvt_edge.device.trained_on import TrainedOn
 from dvt_edge.errors import DataError
 
@@ -21,7 +21,7 @@ def in_classes(images: LabelledImages, classes: Sequence[str], model: str) -> La
     if images.classes and set(images.classes) <= set(classes):
         place = [classes.index(name) for name in images.classes]
         labels = tuple(place[label] for label in images.labels)
-        return dataclasses.replace(images, labels=labels, classes=tuple(classes))
+        return dataclasses.replace(images, labels=labels, classes=tuple(classes), coarse=coarse_in(images, classes))
     unnamed = not images.classes or numbered(len(classes)) in (images.classes, tuple(classes))
     same_count = len(images.classes) in (0, len(classes))
     if not (unnamed and same_count and 0 <= min(images.labels) <= max(images.labels) < len(classes)):
@@ -31,6 +31,14 @@ def in_classes(images: LabelledImages, classes: Sequence[str], model: str) -> La
             "Name folders as they are, or put images without labels into one flat folder"
         )
     return dataclasses.replace(images, classes=tuple(classes))
+
+
+def coarse_in(images: LabelledImages, classes: Sequence[str]) -> Coarse | None:
+    """The coarse level of the images' classes by their places in `classes`; None where one has none."""
+    if images.coarse is None or set(images.classes) != set(classes):
+        return None
+    of = dict(zip(images.classes, images.coarse.of, strict=True))
+    return dataclasses.replace(images.coarse, of=tuple(of[name] for name in classes))
 
 
 def class_names(known: TrainedOn | None, images: LabelledImages, count: int) -> tuple[str, ...]:

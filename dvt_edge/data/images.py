@@ -90,6 +90,18 @@ class LabelledImages:
             self.coarse,
         )
 
+    def followed_by(self, other: LabelledImages) -> LabelledImages:
+        """These and then the others, which have the same classes, and labels and names where these have some."""
+        return LabelledImages(
+            lambda i: self.read(i) if i < self.count else other.read(i - self.count),
+            self.count + other.count,
+            None if self.labels is None else self.labels + (other.labels or ()),
+            self.classes,
+            f"{self.source}+{Path(other.source).name}",
+            None if self.names is None else self.names + (other.names or ()),
+            self.coarse,
+        )
+
     def first(self, count: int) -> LabelledImages:
         return self.take(range(min(count, self.count)))
 

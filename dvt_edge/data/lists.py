@@ -9,16 +9,18 @@ Without classes.csv, classes are called by their numbers, of all lists together.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import warnings
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from dvt_edge.data.cifar import Split
 from dvt_edge.data.images import Coarse, LabelledImages, numbered
-from dvt_edge.errors import DataError
+from dvt_edge.errors import DataError, DataWarning
 
 SUFFIXES = (".txt", ".csv")
-NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("val", "validation", "test")}
+VALIDATION = ("val", "validation")
+NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": (*VALIDATION, "test")}
 HEADER = frozenset({"path", "file", "filename", "image"})
 MOST_DIGITS = 9  # of a class's number
 INNER = "dataset"  # the folder of the lists inside a clone
@@ -40,16 +42,21 @@ def find_lists(path: Path) -> dict[str, Path]:
     return {}
 
 
-def open_lists(lists: dict[str, Path], split: Split) -> LabelledImages:
-    """The images of a split: of "train" those of the validation list too where there is a test list beside it.
+def parts_of(found: Container[str], split: Split) -> list[str]:
+    """Which of the lists, or folders, of these names are a split; none where it is not there.
 
-    A small validation list often misses classes, so that training deals a hold-out from all of these instead.
-    Raises DataError for a list that cannot be read, and for labels that do not fit together.
+    Where there is a test split, validation belongs to training: it is often small and misses classes, so that training
+    deals a hold-out from both instead.
     """
-    validation = [name for name in NAMES["test"][:2] if name in lists]
-    tested = ["test"] if "test" in lists else validation
-    chosen = tested if split == "test" else [n for n in ("train", *validation) if n in lists and n not in tested]
-    if not chosen:
+    validation = [name for name in VALIDATION if name in found]
+    if split == "test":
+        return ["test"] if "test" in found else validation
+    return ["train", *(validation if "test" in found else ())] if "train" in found else []
+
+
+def open_lists(lists: dict[str, Path], split: Split) -> LabelledImages:
+    """The images of a split. Raises DataError for a list that cannot be read, and labels that do not fit together."""
+    if not (chosen := parts_of(lists, split)):
         expected = " or ".join(f"{name}.txt" for name in NAMES[split])
         raise DataError(f"{next(iter(lists.values())).parent}: lists of {', '.join(lists)} only; expected {expected}")
     return open_rows([lists[name] for name in chosen], lists.values())
@@ -114,6 +121,13 @@ def read_classes(folder: Path, rows: list[Row]) -> tuple[Classes, Coarse | None]
     """The classes of all lists of a folder, and which coarse class each one belongs to where they say it."""
     named = read_class_names(folder / "classes.csv")
     fine = classes_of({row.fine for row in rows}, [name for name, _ in named], f"{folder}: classes")
+    if fine.by_number and not named and all(int(row.fine) for row in rows):
+        counted = f"numbers from {min(int(row.fine) for row in rows)} to {len(fine.names) - 1}"
+        warnings.warn(
+            f"{folder}: classes are {counted}: 0 counts as one, without images",
+            DataWarning,
+            stacklevel=2,
+        )
     belongs: dict[int, str] = {index: coarse for index, (_, coarse) in enumerate(named) if coarse}
     written = {fine.number(row.fine): row.coarse for row in rows}
     for row in rows:
@@ -121,6 +135,8 @@ def read_classes(folder: Path, rows: list[Row]) -> tuple[Classes, Coarse | None]
             both = " and ".join(sorted({row.coarse or "none", written[fine.number(row.fine)] or "none"}))
             raise DataError(f"{folder}: class {row.fine} has the coarse classes {both}; expected one")
     listed = {index: coarse for index, coarse in written.items() if coarse}
+    if listed and belongs:
+        check_same_coarse(folder, listed, belongs)
     if listed and not belongs:
         numbers = classes_of(set(listed.values()), [], f"{folder}: coarse classes")
         belongs = {index: numbers.names[numbers.number(coarse)] for index, coarse in listed.items()}
@@ -130,6 +146,19 @@ def read_classes(folder: Path, rows: list[Row]) -> tuple[Classes, Coarse | None]
     if missing := [fine.names[i] for i in range(len(fine.names)) if i not in belongs]:
         raise DataError(f"{folder}: no coarse class of {missing[0]}; expected one for each class")
     return fine, Coarse(tuple(names.index(belongs[i]) for i in range(len(fine.names))), names)
+
+
+def check_same_coarse(folder: Path, listed: dict[int, str], named: dict[int, str]) -> None:
+    """Raises DataError where lists and classes.csv put the fine classes together otherwise."""
+    pairs = {(coarse, named.get(index, "none")) for index, coarse in listed.items()}
+    for side in (0, 1):
+        seen: dict[str, tuple[str, str]] = {}
+        for pair in sorted(pairs):
+            if (other := seen.setdefault(pair[side], pair)) != pair:
+                raise DataError(
+                    f"{folder}: coarse class {pair[0]} of the lists is {pair[1]} in classes.csv, and {other[0]} is "
+                    f"{other[1]}; expected one of each"
+                )
 
 
 def classes_of(written: set[str], names: list[str], where: str) -> Classes:

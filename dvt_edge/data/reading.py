@@ -17,7 +17,7 @@ from dvt_edge.data.cifar import Split, find_cifar, open_cifar
 from dvt_edge.data.classes import in_classes
 from dvt_edge.data.folders import IMAGE_SUFFIXES, Walk, entries, kind_of, printable, subfolders, walk
 from dvt_edge.data.images import LabelledImages, from_arrays
-from dvt_edge.data.lists import find_lists, open_lists
+from dvt_edge.data.lists import NAMES, find_lists, open_lists, parts_of
 from dvt_edge.data.shipped import ZOO, shipped, with_clone
 from dvt_edge.errors import DataError, DataWarning, one_line
 
@@ -61,7 +61,20 @@ def open_path(path: Path, split: Split) -> LabelledImages:
         return open_cifar(cifar, split)
     if lists := find_lists(path):
         return open_lists(lists, split)
-    return open_folder(split_folder(path, split))
+    return joined(split_folders(path, split))
+
+
+def joined(folders: Sequence[Path]) -> LabelledImages:
+    """The images of several folders one after another, by the classes of the first.
+
+    Raises DataError for a class that the first has not.
+    """
+    first, *more = map(open_folder, folders)
+    for other in (in_classes(images, first.classes, printable(folders[0])) for images in more):
+        if (first.labels is None) != (other.labels is None):
+            raise DataError(f"{first.source} and {other.source}: labels in one of them; expected them in both")
+        first = first.followed_by(other)
+    return first
 
 
 def open_folder(folder: Path) -> LabelledImages:
@@ -117,26 +130,25 @@ def task_images(path: str | Path | None, classes: Sequence[str], model: str) -> 
     return images
 
 
-def split_folder(path: Path, split: Split) -> Path:
-    """The folder of a split inside an ImageFolder: train/, or val/ or test/; the folder itself where it has none.
+def split_folders(path: Path, split: Split) -> list[Path]:
+    """The folders of a split inside an ImageFolder, as of lists (`parts_of`); the folder itself where it has none.
 
     A folder of these names is a split where it holds folders, or has no other beside it: classes have such names too.
     Raises DataError where there are only other splits.
     """
-    names = {"train": ("train",), "test": ("val", "validation", "test")}
-    known = [name for group in names.values() for name in group]
+    known = [name for group in NAMES.values() for name in group]
     folders = subfolders(path)
     alone = set(folders) <= set(known)
     splits = [n for n in known if n in folders and (alone or subfolders(folders[n]))]
-    if found := [name for name in splits if name in names[split]]:
-        return folders[found[0]]
+    if found := parts_of(splits, split):
+        return [folders[name] for name in found]
     if splits:
-        wanted = "/ or ".join(names[split])
+        wanted = "/ or ".join(NAMES[split])
         raise DataError(
             f"{printable(path)}: no {split} images apart from {splits[0]}/; "
             f"expected {wanted}/, or give {splits[0]}/ itself"
         )
-    return path
+    return [path]
 
 
 def open_npz(path: Path, source: str) -> LabelledImages:
@@ -160,8 +172,8 @@ def has_training_split(path: str | Path) -> bool:
     if not path.is_dir() or find_cifar(path):
         return path.is_dir()
     if lists := find_lists(path):
-        return "train" in lists and len(lists) > 1
+        return bool(parts_of(lists, "train") and parts_of(lists, "test"))
     try:
-        return split_folder(path, "train") != path
+        return split_folders(path, "train") != [path]
     except (DataError, OSError):
         return False

@@ -82,7 +82,10 @@ def random_crop(x: Tensor, least: float) -> Tensor:
         if 0 < h <= height and 0 < w <= width:
             y0, x0 = int(top * (height - h + 1)), int(left * (width - w + 1))
             return x[:, y0 : y0 + h, x0 : x0 + w]
-    return x
+    longest = math.exp(ASPECT)  # none fitted: the middle, as much of it as may be
+    h, w = min(height, round(width * longest)), min(width, round(height * longest))
+    y0, x0 = (height - h) // 2, (width - w) // 2
+    return x[:, y0 : y0 + h, x0 : x0 + w]
 
 
 def recolour(x: Tensor) -> Tensor:

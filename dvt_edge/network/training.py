@@ -16,6 +16,7 @@ import math
 import os
 import random
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -39,7 +40,7 @@ from dvt_edge.data.dealing import open_training_data
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.device.schema import parse_json
 from dvt_edge.device.trained_on import TrainedOn
-from dvt_edge.errors import CheckpointError, ConfigError, DataError, DvtEdgeError
+from dvt_edge.errors import CheckpointError, ConfigError, DataError, DataWarning, DvtEdgeError, one_line
 from dvt_edge.network.accuracy import exit_accuracies
 from dvt_edge.network.batches import AugmentedBatches
 from dvt_edge.network.cascade import Cascade
@@ -68,7 +69,8 @@ def parameter_groups(model: Cascade, options: TrainingOptions) -> list[dict[str,
         if part not in ("head", "relation_reuse") and "feature_reuse" not in rest:
             last = model.config.depth + 1
             layer = int(rest[0]) + 1 if part == "blocks" else last if part in ("norm", "attention_pool") else 0
-            scale = (options.backbone_lr or options.lr) / options.lr * options.layer_decay ** (last - layer)
+            rate = options.backbone_lr / options.lr if options.backbone_lr else 1.0
+            scale = rate * options.layer_decay ** (last - layer)
         decays = parameter.ndim > 1 and part not in ("cls_token", "pos_embed")
         groups.setdefault((scale, options.weight_decay if decays else 0.0), []).append(parameter)
     return [{"params": params, "lr_scale": scale, "weight_decay": decay} for (scale, decay), params in groups.items()]
@@ -78,6 +80,8 @@ def initial_cascade(config: CascadeConfig, checkpoint: str, known: TrainedOn) ->
     """Random weights, or those of `checkpoint`, for a training that `known` tells of.
 
     A checkpoint of other classes starts with heads of its own for these; it may also have resized images otherwise.
+    Where it was trained on other images with a class of that name, the same pictures may be among both, and now held
+    out: what the result has seen is not known then. Of trainings before its last one a checkpoint knows nothing.
     Raises ConfigError where it is of another network, or was trained on images that this training holds out.
     """
     cascade = Cascade(config)
@@ -96,6 +100,14 @@ def initial_cascade(config: CascadeConfig, checkpoint: str, known: TrainedOn) ->
         weights = {name: t for name, t in weights.items() if name.split(".")[2] != "head"}  # of stages.<index>.<part>
     cascade.load_state_dict(weights, strict=False)  # all but heads, the configuration being the same
     cascade.trained_on = known if before else None  # images that are not known stay so
+    if before and before.fingerprint != known.fingerprint and (shared := set(before.classes) & set(known.classes)):
+        cascade.trained_on = None
+        warnings.warn(
+            f"{checkpoint}: was trained on other images with the class {min(shared)!r}, perhaps on some that are held"
+            " out here: the result will not say which images it has not seen",
+            DataWarning,
+            stacklevel=2,
+        )
     return cascade
 
 
@@ -171,6 +183,13 @@ class Trainer:
         split_rates = options.backbone_lr > 0 or options.layer_decay != 1
         if split_rates and not options.lr > 0:
             raise ConfigError(f"lr {options.lr:g} with a backbone_lr or layer_decay; expected above 0")
+        if options.warmup_epochs >= options.epochs:
+            warnings.warn(
+                f"{options.warmup_epochs:g} epochs of warm-up in a training of {options.epochs}: the learning rate"
+                f" rises to its end, and does not reach {options.lr:g} or fall again (--warmup-epochs)",
+                DataWarning,
+                stacklevel=2,
+            )
         self.check_folder()
         if len(train.classes) != config.num_classes:
             raise DataError(f"{data}: {len(train.classes)} classes; the model has {config.num_classes}")
@@ -189,7 +208,7 @@ class Trainer:
         if options.optimizer not in list_optimizers():
             raise ConfigError(f"optimizer {options.optimizer!r}; timm has: {', '.join(list_optimizers())}")
         self.optimizer = create_optimizer_v2(
-            parameter_groups(self.model, options) if split_rates else self.model,
+            parameter_groups(self.model, options),
             options.optimizer,
             lr=options.lr,
             weight_decay=options.weight_decay,
@@ -250,6 +269,9 @@ class Trainer:
         asked, found = json.loads(json.dumps(self.asked)), parse_json(file.read_bytes(), str(file))
         if isinstance(found, dict) and isinstance(found.get("options"), dict):  # a run from before an option was there
             found["options"] = json.loads(json.dumps(asdict(TrainingOptions()))) | found["options"]
+            for run in (asked, found):  # neither changes a step: `trained_on` has the images themselves
+                run.pop("data", None)
+                run["options"].pop("workers", None)
         if found != asked:
             raise DvtEdgeError(f"{self.out}: holds a run of other options (options.json); give another folder")
 
@@ -305,7 +327,8 @@ class Trainer:
                 raise DvtEdgeError(f"epoch {epoch + 1}, step {step}: the loss is {loss.item()}; try a lower --lr")
             self.optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_grad)
+            if options.clip_grad:
+                nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_grad)
             self.optimizer.step()
             update = epoch * len(self.loader) + step + 1
             self.scheduler.step_update(update)
@@ -360,12 +383,13 @@ class Trainer:
             return
         try:
             state = torch.load(file, map_location=self.process.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.ema.module.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.epoch, self.seconds = state["epoch"], state["seconds"]
         except Exception as error:  # a damaged pickle fails in many ways
-            raise CheckpointError(f"{file}: damaged ({error}); delete it to start anew") from error
-        self.model.load_state_dict(state["model"])
-        self.ema.module.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.seconds = state["epoch"], state["seconds"]
+            words = f"damaged, or of another version ({one_line(error)})"
+            raise CheckpointError(f"{file}: {words}; delete it to start anew") from error
         self.step, self.total = state.get("step", 0), state.get("total", 0.0)  # not in an older run
         self.scheduler.step_update(self.epoch * len(self.loader) + self.step)
         if self.process.leads and (self.out / "log.jsonl").exists():  # a kill may fall between state and log

@@ -24,7 +24,7 @@ class TrainingOptions:
     erasing: float = 0.25
     crop_padding: int = 4  # small images: random crop after this padding; larger ones: random resized crop
     ema_decay: float = 0.999
-    clip_grad: float = 1.0
+    clip_grad: float = 1.0  # largest norm of a step's gradient; 0: any
     exit_weights: tuple[float, ...] = ()  # of the exits' losses; empty: all one
     distill: float = 0.0  # share of the last exit's own probabilities in the targets of the exits before it
     backbone: str = ""  # timm's name of the model whose weights every stage starts from; "" for none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 from pathlib import Path
@@ -16,7 +17,7 @@ from support.fake_cifar import CLASSES, draw, write_cifar10, write_pickle
 
 from dvt_edge.data.classes import in_classes
 from dvt_edge.data.dealing import open_training_data
-from dvt_edge.data.images import LabelledImages, from_arrays
+from dvt_edge.data.images import Coarse, LabelledImages, from_arrays
 from dvt_edge.data.reading import has_training_split, open_images
 from dvt_edge.errors import DataError
 
@@ -139,6 +140,41 @@ def test_an_image_folder_has_its_classes_in_alphabetical_order(split_name: str |
     assert list(open_images(tmp_path, "train")) == (
         [tmp_path / "train" / "ant" / "t.png"] if split_name else list(images)
     )
+
+
+def test_beside_a_test_folder_validation_belongs_to_training(tmp_path: Path) -> None:
+    """As with lists; a validation folder may miss a class, and may not have another."""
+    for name in ("train/ant/a.png", "train/cat/b.png", "val/cat/c.png", "test/ant/d.png", "test/cat/e.png"):
+        picture(tmp_path / name)
+    train = open_images(tmp_path, "train")
+    assert [str(path.relative_to(tmp_path)) for path in train] == [
+        "train/ant/a.png",
+        "train/cat/b.png",
+        "val/cat/c.png",
+    ]
+    assert train.labels == (0, 1, 1) and train.name(2).endswith("val/cat/c.png")
+    assert list(open_images(tmp_path)) == [tmp_path / "test/ant/d.png", tmp_path / "test/cat/e.png"]
+    kept, held_out, test, dealt = open_training_data(tmp_path, 1, 0)
+    assert (len(kept), len(held_out), len(test)) == (2, 1, 2) and dealt.source.endswith("/train+val")
+    picture(tmp_path / "val/dog/f.png")
+    with pytest.raises(DataError, match="2 classes"):
+        open_images(tmp_path, "train")
+
+
+def test_a_cifar_is_found_from_inside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_cifar10(tmp_path)
+    monkeypatch.chdir(folder)
+    assert open_images(".").fingerprint == open_images(tmp_path).fingerprint
+
+
+def test_coarse_classes_go_with_the_fine_ones() -> None:
+    images = dataclasses.replace(
+        from_arrays(np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1]), ("ant", "oak"), "mine"),
+        coarse=Coarse((0, 1), ("animal", "plant")),
+    )
+    moved = in_classes(images, ("oak", "ant"), "m")
+    assert moved.labels == (1, 0) and moved.coarse == Coarse((1, 0), ("animal", "plant"))
+    assert in_classes(images, ("oak", "ant", "elm"), "m").coarse is None
 
 
 def test_a_flat_folder_has_images_and_no_labels(tmp_path: Path) -> None:

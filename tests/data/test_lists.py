@@ -10,7 +10,7 @@ from PIL import Image
 from dvt_edge.data.dealing import held_out_images, open_training_data
 from dvt_edge.data.images import Coarse
 from dvt_edge.data.reading import has_training_split, open_images
-from dvt_edge.errors import DataError
+from dvt_edge.errors import DataError, DataWarning
 
 NAMES = "name,id,coarse name,coarse id,picture\nGala,0,Apple,0,/g.jpg\nFuji,1,Apple,0,/f.jpg\nLime,2,Lime,1,/l.jpg\n"
 
@@ -80,6 +80,20 @@ def test_a_validation_list_tests_where_there_is_no_test_list(tmp_path: Path) -> 
     assert (train.labels, test.labels, test.classes, test.coarse) == ((0, 1), (1,), ("cat", "dog"), None)
 
 
+def test_numbers_from_1_are_said(tmp_path: Path) -> None:
+    """A class 0 without images is among those that a head would have."""
+    root = write(tmp_path, {"train.txt": "a.png, 1\nb.png, 2\n", "test.txt": "c.png, 1\n"}, "")
+    with pytest.warns(DataWarning, match="classes are numbers from 1 to 2: 0 counts as one, without images"):
+        assert open_images(root).classes == ("0", "1", "2")
+
+
+def test_validation_lists_alone_train_nothing(tmp_path: Path) -> None:
+    root = write(tmp_path, {"val.txt": "a.png, 0\n", "test.txt": "b.png, 0\n"}, "")
+    assert not has_training_split(root)
+    with pytest.raises(DataError, match=r"lists of val, test only; expected train\.txt"):
+        open_images(root, "train")
+
+
 def test_numbers_without_names_are_those_of_all_lists(tmp_path: Path) -> None:
     """A class that one split misses is still a class of it; coarse ones keep the numbers' names."""
     root = write(tmp_path, {"train.txt": "a.png, 0, 5\nb.png, 2, 4\nc.png, 1, 5\n", "test.txt": "d.png, 1, 5\n"}, "")
@@ -100,6 +114,16 @@ def test_numbers_without_names_are_those_of_all_lists(tmp_path: Path) -> None:
         ({"test.txt": "a.png, 900000\n"}, "", "up to 900000"),
         ({"test.txt": "a.png, 0, 1\nb.png, 0, 2\n"}, "", "the coarse classes 1 and 2"),
         ({"test.txt": "a.png, 0, 1\nb.png, 2, 1\n"}, "", "no coarse class of 1"),
+        (
+            {"test.txt": "a.png, 0, 7\nb.png, 2, 7\n"},
+            NAMES,
+            "coarse class 7 of the lists is Lime in classes.csv, and 7 is Apple",
+        ),
+        (
+            {"test.txt": "a.png, 0, 7\nb.png, 1, 8\n"},
+            NAMES,
+            "coarse class 8 of the lists is Apple in classes.csv, and 7 is",
+        ),
         ({"test.txt": "a.png, 0\n"}, "name,id\nGala,0\nFuji,2\n", "without a gap"),
         ({"test.txt": "a.png, 0\n"}, "name,id\nGala,0\nGala,1\n", "a name of its own"),
         ({"test.txt": "a.png, 0\n"}, "name,id\nGala,first\n", "line 2"),

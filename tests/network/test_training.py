@@ -17,7 +17,7 @@ import torch
 from support.fake_cifar import write_cifar10
 
 from dvt_edge.data.dealing import held_out_images, open_training_data
-from dvt_edge.errors import ConfigError, DataError, DvtEdgeError
+from dvt_edge.errors import CheckpointError, ConfigError, DataError, DataWarning, DvtEdgeError
 from dvt_edge.network import training
 from dvt_edge.network.accuracy import exit_accuracies
 from dvt_edge.network.cascade import Cascade
@@ -25,11 +25,7 @@ from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade, save_ca
 from dvt_edge.network.pixels import TrainingImages, normalise
 from dvt_edge.network.presets import PRESETS
 from dvt_edge.network.teaching import exit_losses
-from dvt_edge.network.training import (
-    Trainer,
-    initial_cascade,
-    train,
-)
+from dvt_edge.network.training import Process, Trainer, initial_cascade, train
 from dvt_edge.network.training_options import TrainingOptions
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +33,7 @@ TINY = PRESETS["dvt_tiny"]
 QUICK = TrainingOptions(epochs=2, batch_size=16, warmup_epochs=1, holdout=16, workers=0)
 # Nothing drawn outside torch's and numpy's seeded generators, so two runs can be compared to the bit.
 PLAIN = dataclasses.replace(QUICK, epochs=3, auto_augment="", erasing=0.0)
+ALONE = Process(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +99,7 @@ def test_weights_that_saw_the_held_out_images_are_no_start(data: Path, tmp_path:
     for before, after in (
         (None, None),  # whatever it saw, nothing can be said of the result
         (known, known),
-        (dataclasses.replace(known, fingerprint="0" * 64, seed=9), known),
+        (dataclasses.replace(known, fingerprint="0" * 64, classes=tuple("abcdefghij"), seed=9), known),
     ):
         start.trained_on = before
         save_cascade(start, tmp_path / "start.safetensors")
@@ -113,6 +110,18 @@ def test_weights_that_saw_the_held_out_images_are_no_start(data: Path, tmp_path:
     save_cascade(start, tmp_path / "start.safetensors")
     with pytest.raises(ConfigError, match="expected the same"):
         initial_cascade(TINY, str(tmp_path / "start.safetensors"), known)
+
+
+def test_of_weights_of_a_data_set_that_has_grown_nobody_knows_what_they_have_not_seen(
+    tmp_path: Path, data: Path
+) -> None:
+    """Images that are held out now may have been trained on then."""
+    known = open_training_data(data, QUICK.holdout, QUICK.seed).dealt
+    start = Cascade(TINY)
+    start.trained_on = dataclasses.replace(known, fingerprint="0" * 64, classes=(*known.classes[1:], "new"))
+    save_cascade(start, tmp_path / "start.safetensors")
+    with pytest.warns(DataWarning, match="perhaps on some that are held out here"):
+        assert initial_cascade(TINY, str(tmp_path / "start.safetensors"), known).trained_on is None
 
 
 def test_a_run_whose_images_have_changed_is_not_resumed(tmp_path: Path) -> None:
@@ -235,11 +244,52 @@ def test_a_folder_with_another_run_is_refused_and_left_alone(change: str, data: 
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
     config = TINY.replace(relation_reuse=False) if change == "model" else TINY
     other_options = dataclasses.replace(options, lr=1.0) if change == "options" else options
-    other_data = data.parent if change == "data" else data
+    other_data = write_cifar10(tmp_path / "other", train=80) if change == "data" else data
     with pytest.raises(DvtEdgeError, match="other options") as caught:
         train(config, other_data, tmp_path / "run", other_options)
     assert "\n" not in str(caught.value)
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_run_goes_on_with_other_workers_and_its_images_under_another_name(data: Path, tmp_path: Path) -> None:
+    options = dataclasses.replace(QUICK, epochs=1)
+    first = train(TINY, data, tmp_path / "run", options)
+    again = train(TINY, data.parent, tmp_path / "run", dataclasses.replace(options, workers=1))
+    assert again["test_top1"] == first["test_top1"] and len(log_of(tmp_path / "run")) == 1
+
+
+def test_without_a_largest_norm_gradients_are_left_as_they_are(data: Path, tmp_path: Path) -> None:
+    """A norm of 0 would train nothing."""
+    outs = [tmp_path / f"{norm}" for norm in (0.0, 1e6)]
+    for out, norm in zip(outs, (0.0, 1e6), strict=True):
+        train(TINY, data, out, dataclasses.replace(PLAIN, epochs=1, warmup_epochs=0.5, clip_grad=norm))
+    free, huge = map(weights_of, outs)
+    assert all(torch.equal(free[name], huge[name]) for name in free)
+
+
+def test_a_warm_up_that_outlasts_the_training_is_said(data: Path, tmp_path: Path) -> None:
+    with pytest.warns(DataWarning, match="5 epochs of warm-up in a training of 1: .* does not reach 0.001 or fall"):
+        train(TINY, data, tmp_path, dataclasses.replace(QUICK, epochs=1, warmup_epochs=5))
+
+
+def test_a_state_of_another_optimizer_is_refused(data: Path, tmp_path: Path) -> None:
+    train(TINY, data, tmp_path, QUICK)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    state["optimizer"]["param_groups"].pop()
+    torch.save(state, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match=r"damaged, or of another version .*; delete it to start anew"):
+        train(TINY, data, tmp_path, QUICK)
+
+
+def test_class_tokens_and_positions_do_not_decay(data: Path, tmp_path: Path) -> None:
+    """Nor norms and biases, whichever rates are given: with `--backbone-lr` it is the same."""
+    for rate in (0.0, 1e-4):
+        trainer = Trainer(TINY, data, tmp_path / str(rate), dataclasses.replace(QUICK, backbone_lr=rate), ALONE)
+        decays = {id(p): g["weight_decay"] for g in trainer.optimizer.param_groups for p in g["params"]}
+        names = dict(trainer.model.named_parameters())
+        spared = {name for name, p in names.items() if not decays[id(p)]}
+        assert spared == {n for n, p in names.items() if p.ndim < 2 or n.endswith(("cls_token", "pos_embed"))}
+        assert any(n.endswith("pos_embed") for n in spared)
 
 
 def test_a_run_that_was_refused_leaves_its_folder_free(data: Path, tmp_path: Path) -> None:

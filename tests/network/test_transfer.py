@@ -118,7 +118,10 @@ def test_a_crop_is_a_part_of_the_image_and_of_enough_area() -> None:
         assert height * width >= 0.28 * 2400 and 0.7 < width / height < 1.55
         sizes.add((height, width))
     assert len(sizes) > 50
-    assert random_crop(torch.zeros(3, 2, 90), 1.0).shape == (3, 2, 90), "no crop of that shape fits: all of it"
+    for size, fitting in (((3, 60), (3, 4)), ((60, 3), (4, 3)), ((40, 40), (40, 40))):
+        crop = random_crop(torch.arange(60).expand(3, *size) if size[1] == 60 else torch.zeros(3, *size), 1.0)
+        assert crop.shape[-2:] == fitting, "the middle, where no crop of that shape and area fits"
+        assert size[1] != 60 or crop[0, 0, 0] == 28
 
 
 def test_augmented_batches_are_pictures_of_the_images() -> None:
