@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dvt_edge.calibration.confidence import exit_confidences, wilson
+from dvt_edge.calibration.confidence import check_finite, exit_confidences, wilson
 from dvt_edge.calibration.exit_logits import ExitLogits
 from dvt_edge.calibration.gains import calibrated_gains, steadied
 from dvt_edge.calibration.paper_search import paper_curve
@@ -145,13 +145,15 @@ class Evaluation:
 class Evidence:
     """One artifact's logits, with labels: thresholds are found on `search`, figures taken on `test`.
 
-    Raises DataError for logits of two artifacts.
+    Raises DataError for logits of two artifacts, and for such as are not finite.
     """
 
     search: ExitLogits
     test: ExitLogits
 
     def __post_init__(self) -> None:
+        check_finite(self.search)
+        check_finite(self.test)
         search, test = self.search.about, self.test.about
         if search.artifact_sha256 != test.artifact_sha256:
             raise DataError(f"logits of {search.target} and of {test.target}: expected one artifact's")
@@ -197,7 +199,7 @@ class Evidence:
 
 
 def evaluate(evidence: Evidence) -> Evaluation:
-    """An artifact's figures. Raises DataError for logits without labels, or not finite."""
+    """An artifact's figures. Raises DataError for logits without labels."""
     test = evidence.test
     right = test.correct
     return Evaluation(

@@ -42,7 +42,7 @@ from dvt_edge.device.manifest import (
 )
 from dvt_edge.device.preprocess import preprocess
 from dvt_edge.device.runtime import Runtime
-from dvt_edge.errors import DataError, EngineError, ExportError, packages
+from dvt_edge.errors import BundleError, DataError, EngineError, ExportError, packages
 from dvt_edge.exporting import cache
 from dvt_edge.exporting.conversion import Conversion, convert_stages, workers_for
 from dvt_edge.exporting.emulation import weighted_layers
@@ -112,17 +112,39 @@ def export(
         raise DataError(f"{images.source}: one image; target {target} needs two at least, one to set its ranges")
     workers = workers or workers_for(cascade)
     made = Export(cascade, recipe, images, checkpoint_sha256, name, report, accept_degraded, workers)
+    before = attempts_at(out)
     if not cached:
-        return made.run(out)
+        return counted_on(made.run(out), before)
     key = cache.key_of(cascade, recipe, images, TOOLS[recipe.engine], name, checkpoint_sha256)
     degraded = f"{key}-degraded"  # for those who accept it
     for one in (key, degraded) if accept_degraded else (key,):
         if kept := cache.copied(one, out):
             made.report(f"{recipe.name}: as exported before", 1, 1)
-            return kept
+            return counted_on(kept, before)
     bundle = made.run(out)
     cache.keep(degraded if is_degraded(bundle.manifest) else key, bundle)
-    return bundle
+    return counted_on(bundle, before)
+
+
+Attempts = dict[str, dict[str, int]]  # calibrations of artifacts, by their hash and the data's
+
+
+def attempts_at(out: Path) -> Attempts:
+    """Of the bundle at `out`; none where there is none that can be read."""
+    try:
+        bundle = CascadeBundle.open(out)
+    except BundleError:
+        return {}
+    return {bundle.artifacts_sha256: bundle.manifest.attempts}
+
+
+def counted_on(bundle: CascadeBundle, before: Attempts) -> CascadeBundle:
+    """The bundle with the calibrations that its artifacts had before: to export them again does not undo one."""
+    seen, now = before.get(bundle.artifacts_sha256, {}), bundle.manifest.attempts
+    attempts = {data: max(seen.get(data, 0), now.get(data, 0)) for data in seen | now}
+    if attempts == now:
+        return bundle
+    return bundle.rewrite(lambda manifest: dataclasses.replace(manifest, attempts=attempts))
 
 
 def check_replaceable(out: Path) -> None:

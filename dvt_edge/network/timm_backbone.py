@@ -20,7 +20,7 @@ from timm.layers.attention_pool import AttentionPoolLatent
 from timm.layers.mlp import Mlp
 from timm.layers.patch_embed import PatchEmbed, resample_patch_embed
 from timm.layers.pos_embed import resample_abs_pos_embed
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
 from dvt_edge.errors import CheckpointError, ConfigError, one_line
@@ -126,11 +126,17 @@ def load_pretrained(name: str, file: str | os.PathLike[str] | None) -> Vit:
             overlay = {"file": os.fspath(file), "custom_load": True}
         elif file is not None:  # timm loads strictly only where its class count is the file's
             weights = tensors_of(file)
-            classes = len(weights.get("head.bias", ()))
+            classes = len(timm_names(weights, name).get("head.bias", ()))
             overlay = {"state_dict": weights, "num_classes": classes}
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes)
     except Exception as error:  # from the network, the hub or the file: timm passes on whatever went wrong
         raise CheckpointError(f"{file or name}: timm could not load the weights ({one_line(error)})") from error
+
+
+def timm_names(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Weights of any form that timm has a filter for, by its own names."""
+    found: dict[str, Tensor] = checkpoint_filter_fn(dict(weights), timm.create_model(name))
+    return found
 
 
 def tensors_of(file: str | os.PathLike[str]) -> dict[str, Tensor]:

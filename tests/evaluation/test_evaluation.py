@@ -129,6 +129,16 @@ def test_logits_of_two_artifacts_are_refused() -> None:
         Evidence(exits_that_learn(100, 0), exits_that_learn(100, 1))
 
 
+@pytest.mark.parametrize(("part", "exit_"), [("search", 0), ("search", 2), ("test", 1)])
+def test_logits_that_are_not_finite_are_refused(part: str, exit_: int) -> None:
+    """They would be the least or the greatest confidence, or none, and pass for an answer."""
+    logits = exits_that_learn(100, 0)
+    broken = ExitLogits(logits.logits.copy(), logits.labels, logits.about)
+    broken.logits[17, exit_, 3] = np.nan
+    with pytest.raises(DataError, match=rf"\[17\]: the logits of exit {exit_} are not finite"):
+        Evidence(*((broken, logits) if part == "search" else (logits, broken)))
+
+
 def test_carrying_thresholds_over_to_the_same_artifact_costs_nothing() -> None:
     pair = Evidence(exits_that_learn(800, 0), exits_that_learn(800, 0))
     for row in carry_over(pair, pair, (0.0, 0.02)):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.fake_bundle import write_bundle
 
 from dvt_edge import CascadeBundle, export
 from dvt_edge.data.images import LabelledImages, from_arrays
@@ -63,6 +64,25 @@ def test_the_same_again_is_a_copy_wherever_it_goes(made: Exports, tmp_path: Path
     (tmp_path / "b/stage0.onnx").write_bytes(b"a user's own")  # a copy: the kept one is not changed
     assert not made(tmp_path / "b") and content(tmp_path / "b") == content(tmp_path / "a")
     assert made(tmp_path / "c", cached=False)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_calibrations_of_the_same_artifacts_stay_counted(made: Exports, tmp_path: Path, cached: bool) -> None:
+    """An export in their place does not undo them; of other artifacts nothing was tried."""
+    made(tmp_path / "a", cached=cached)
+    bundle = CascadeBundle.open(tmp_path / "a")
+    own = bundle.manifest.attempts
+    bundle.rewrite(lambda now: dataclasses.replace(now, attempts={**dict.fromkeys(own, 3), "f" * 64: 2}))
+    made(tmp_path / "a", cached=cached)
+    assert CascadeBundle.open(tmp_path / "a").manifest.attempts == {**dict.fromkeys(own, 3), "f" * 64: 2}
+    again = content(tmp_path / "a")
+    made(tmp_path / "a", cached=cached)
+    assert content(tmp_path / "a") == again
+    made(tmp_path / "b", cached=cached)
+    assert CascadeBundle.open(tmp_path / "b").manifest.attempts == own
+    made.bundle = write_bundle(tmp_path / "other")
+    made(tmp_path / "a", cached=False)
+    assert CascadeBundle.open(tmp_path / "a").manifest.attempts == made.bundle.manifest.attempts
 
 
 def test_anything_else_is_made_anew(made: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -388,6 +388,35 @@ def test_a_file_with_other_classes_than_the_name_keeps_its_head(suffix: str, tmp
     assert all(torch.equal(stage.head.weight, tuned.head.weight) for stage in cascade.stages)
 
 
+def test_a_file_in_open_clips_names_is_taken(tmp_path: Path) -> None:
+    """timm renames what it finds there; its projection is a head of as many classes."""
+    name = "vit_xsmall_patch16_clip_224"
+    theirs = timm.create_model(name, num_classes=5).state_dict()
+    swaps = {"patch_embed.proj": "conv1", "norm_pre": "ln_pre", "blocks.": "transformer.resblocks.", "norm1": "ln_1"}
+    swaps |= {
+        "norm2": "ln_2",
+        "attn.qkv.": "attn.in_proj_",
+        "attn.proj": "attn.out_proj",
+        "fc1": "c_fc",
+        "fc2": "c_proj",
+    }
+    weights = {}
+    for key, value in theirs.items():
+        for ours, other in swaps.items():
+            key = key.replace(ours, other)
+        weights[f"visual.{key}"] = value
+    weights["visual.class_embedding"] = weights.pop("visual.cls_token")[0, 0]
+    weights["visual.positional_embedding"] = weights.pop("visual.pos_embed")[0]
+    weights["visual.ln_post.weight"] = weights.pop("visual.norm.weight")
+    weights["visual.ln_post.bias"] = weights.pop("visual.norm.bias")
+    weights["visual.proj"] = weights.pop("visual.head.weight").T.contiguous()
+    del weights["visual.head.bias"]
+    torch.save(weights, tmp_path / "clip.pth")
+    cascade = cascade_of(tmp_path / "clip.pth", name, num_classes=5)
+    assert all(torch.equal(stage.head.weight, theirs["head.weight"]) for stage in cascade.stages)
+    assert torch.equal(cascade.stages[0].blocks[3].fc1.weight, theirs["blocks.3.mlp.fc1.weight"])
+
+
 def test_a_file_without_a_head_gives_the_backbone_alone(tmp_path: Path) -> None:
     headless = timm.create_model(SMALL, num_classes=0)
     torch.save(headless.state_dict(), tmp_path / "headless.pth")
