@@ -17,7 +17,8 @@ from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.pixels import normalise
 from dvt_edge.network.presets import PRESETS
 
-SCRIPTS = Path(__file__).parents[2] / "export_scripts/reproduce"
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "export_scripts/reproduce"
 
 
 @pytest.fixture
@@ -225,3 +226,17 @@ def test_attention_maps_are_the_class_tokens_of_the_last_block(monkeypatch: pyte
     last = relations[0, -config.heads :].softmax(dim=-1)[:, 0, 1:].mean(dim=0)
     np.testing.assert_allclose(maps[0].ravel(), last.numpy(), rtol=1e-5)
     assert not any(block.attn._forward_hooks for stage in cascade.stages for block in stage.blocks)
+
+
+def test_the_readme_says_what_the_run_on_cifar10_found_and_where() -> None:
+    """Machine, top-1, and the ratios to every stage, of both int8 targets at half a point."""
+    result = json.loads((ROOT / "docs/results/eval.json").read_text())
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    said = readme[readme.index("`dvt_cifar10` comes trained with the package") :]
+    assert f"({result['machine'].partition(', x86_64')[0]}, " in said
+    times = {(t["target"], t["run"]): t for t in result["times"]}
+    for target in ("onnx-int8", "executorch-xnnpack-int8"):
+        early, last = (times[target, run] for run in ("loses 0.5 %", "always the last exit"))
+        fewer, less = last["macs"] / early["macs"], last["mean_ms"] / early["mean_ms"]
+        for figure in (f"{early['top1']:.2%}".replace("%", " %"), f"{fewer:.2f}", f"{less:.2f}"):
+            assert figure in said, (target, figure)
