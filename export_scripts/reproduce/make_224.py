@@ -20,10 +20,10 @@ import matplotlib
 import numpy as np
 import torch
 import typer
-from cross_fitting import Exits, as_cheap, crossed_equal, crossed_losses, crossed_time
+from cross_fitting import Exits, as_cheap, crossed_equal, crossed_losses, crossed_time, equal_intervals, loss_intervals
 from make_results import plot_budget, plot_examples
 from numpy.typing import NDArray
-from page_224 import APART, SUBJECTS, best_static, others_of, page, read_runs
+from page_224 import APART, SUBJECTS, best_static, differences, others_of, page, read_runs
 from results_tables import read_answers
 from rich.console import Console
 
@@ -101,23 +101,26 @@ def bundle_of(digest: str, folders: Sequence[Path]) -> CascadeBundle:
 
 def held_against_the_best(
     result: dict[str, Any], out: Path, test: LabelledImages, timed: int, report: Report
-) -> tuple[Exits, dict[str, Any]]:
-    """Each artifact at the best static model's accuracy by cross-fitted thresholds: where images leave, and times."""
+) -> tuple[Exits, dict[str, Any], dict[str, Any]]:
+    """Each artifact at the best static model's accuracy by cross-fitted thresholds: where images leave, intervals,
+    times."""
     exits: Exits = {}
-    times = {}
+    intervals, times = {}, {}
     name = best_static(result)["static"]
     for figures in result["evaluations"]:
         target = figures["target"]
         static = next(s for s in result["statics"] if (s["static"], s["target"]) == (name, target))
         own, alone = kept(out, figures), kept(out, static).test
         exits |= crossed_equal(own, alone, name)
+        redone = equal_intervals(own, alone, report)
+        intervals[target] = {"points": redone.points, "fewer_macs": redone.fewer_macs, "shares": redone.shares}
         if target != TorchSource.target:
             bundles = (
                 CascadeBundle.open(out / "bundles" / target),
                 bundle_of(static["artifact_sha256"], list(out.glob(f"static*/{target}"))),
             )
-            times[target] = crossed_time(own, alone, bundles, test, timed, report)
-    return exits, times
+            times[target] = crossed_time(own, alone, bundles, test, timed, redone, report)
+    return exits, intervals, times
 
 
 def main(
@@ -178,9 +181,12 @@ def main(
             result["others"].append({"name": name, "top1": list(figures.top1), "macs": macs, "curve": curve})
             answers |= answers_of(name, found, as_cheap(own, found))
         answers |= crossed_losses(own, rivals)
+        equal: dict[str, Any] = {}
         if statics:
-            exits, result["crossed_times"] = held_against_the_best(result, out, test, timed, report)
+            exits, equal, result["crossed_times"] = held_against_the_best(result, out, test, timed, report)
             answers |= exits
+        redone = loss_intervals(own, rivals, differences(result, answers), report)
+        result["crossed"] = {"equal": equal, "differences": redone}
     print_study(Console(), result)
     if images.coarse is not None:
         result["coarse_top1"] = coarse_top1(out / "logits", images.coarse.of)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cross_fitting import CROSSED
+from cross_fitting import CROSSED, Differences, Exits
+from cross_fitting import DRAWS as SAMPLES
+from numpy.typing import NDArray
 from results_tables import (
     SHOWN_LOSSES,
     Answers,
@@ -34,7 +36,7 @@ from results_tables import (
 
 from dvt_edge.calibration.confidence import wilson
 from dvt_edge.evaluation.curves import REPEATS, TURN
-from dvt_edge.evaluation.intervals import DRAWS, Interval, bootstrap, paired_difference, times_fewer
+from dvt_edge.evaluation.intervals import DRAWS, Interval, bootstrap, paired_difference
 from dvt_edge.evaluation.study import equal_run
 
 SHOWN_CLASSES = 8  # that leave first, and that leave last
@@ -94,10 +96,34 @@ def coarse_table(result: dict[str, Any]) -> str:
     return md(["artifact", "exit", "coarse top-1", "95 % interval"], rows)
 
 
-Mixed = tuple[str, float, float, float, Interval]  # run, MACs, top-1, the mixture's top-1, the difference's interval
+@dataclass(frozen=True, eq=False)
+class Duel:
+    """One run of the cascade in float against another way to spend as much; `mine` and `theirs` are (images,), how
+    likely each is answered rightly."""
+
+    run: str
+    other: str
+    cost: float  # mean MACs
+    other_cost: float
+    mine: NDArray[np.float64]
+    theirs: NDArray[np.float64]
+
+    @property
+    def name(self) -> str:
+        return f"{self.other}/{self.run}"
+
+    @property
+    def difference(self) -> float:
+        return float(self.mine.mean() - self.theirs.mean())
+
+    def interval(self, result: dict[str, Any], kind: str) -> Interval | None:
+        """Of the difference: thresholds found anew for those of the other half (`CROSSED`), else as they were found."""
+        if kind == CROSSED:
+            return result["crossed"]["differences"].get(self.name)
+        return bootstrap(np.stack([self.mine, self.theirs], axis=1), lambda means: means[:, 0] - means[:, 1])
 
 
-def mixtures(result: dict[str, Any], answers: Answers, kind: str = "") -> list[Mixed]:
+def mixtures(result: dict[str, Any], answers: Answers, kind: str = "") -> list[Duel]:
     """The cascade in float at each aimed loss, against static models of its mean MACs; `kind` is "" or `CROSSED`.
 
     Of those MACs at most, the best is taken: one static model alone, or two and a coin that sends each image to one
@@ -117,8 +143,35 @@ def mixtures(result: dict[str, Any], answers: Answers, kind: str = "") -> list[M
         above = [s for s in statics if s[0] > cost]
         coins = [less + (cost - low) / (high - low) * (more - less) for low, less in below for high, more in above]
         theirs = max([*(alone for _, alone in below), *coins], key=np.mean)
-        interval = bootstrap(np.stack([mine, theirs], axis=1), lambda means: means[:, 0] - means[:, 1])
-        found.append((f"loses {100 * loss:g} %", cost, float(mine.mean()), float(np.mean(theirs)), interval))
+        found.append(Duel(f"loses {100 * loss:g} %", "static models", cost, cost, mine, theirs))
+    return found
+
+
+def equal_costs(result: dict[str, Any], answers: Answers, kind: str = "") -> list[Duel]:
+    """This cascade against each other one, where both may cost as much on the images that give the thresholds."""
+    ours = result["evaluations"][0]
+    macs, found = np.asarray(ours["macs"]), []
+    for loss in SHOWN_LOSSES:
+        run = f"loses {100 * loss:g} %"
+        mine, exits = chosen(answers, ours["target"], kind + run), answers[f"{ours['target']}/{kind}{run}"]
+        assert mine is not None
+        for other in result["others"]:
+            theirs, left = chosen(answers, other["name"], kind + run), answers.get(f"{other['name']}/{kind}{run}")
+            if theirs is None or left is None:  # it cannot be had so cheaply
+                continue
+            costs = float(macs[exits].mean()), float(np.asarray(other["macs"])[left].mean())
+            found.append(Duel(run, other["name"], *costs, mine.astype(float), theirs.astype(float)))
+    return found
+
+
+def differences(result: dict[str, Any], answers: Answers) -> Differences:
+    """What `cross_fitting.loss_intervals` redoes: each duel's difference, on some of the images."""
+
+    def found(exits: Exits, images: NDArray[np.intp]) -> dict[str, float]:
+        of_these = {name: rows[images] for name, rows in (answers | exits).items()}
+        duels = *mixtures(result, of_these, CROSSED), *equal_costs(result, of_these, CROSSED)
+        return {duel.name: duel.difference for duel in duels}
+
     return found
 
 
@@ -171,7 +224,7 @@ def verdict(subject: Subject, result: dict[str, Any], answers: Answers, runs: Ru
     pair = answers[f"{ours['target']}/right"][:, -1], answers[f"{best['static']}, {best['target']}/right"][:, 0]
     low, high = paired_difference(*pair)
     mixed = mixtures(result, answers)
-    wins = any(interval[0] > 0 for *_, interval in mixed)
+    wins = any(surely(duel, result, "") for duel in mixed)
     loses = high < 0 and not wins
     alone = best["static"]
     more, cost = points(ours["top1"][-1] - best["top1"][0], (low, high)), ours["macs"][-1] / best["macs"][0]
@@ -193,14 +246,26 @@ def verdict(subject: Subject, result: dict[str, Any], answers: Answers, runs: Ru
     )
     if again := better_training(best["top1"][0], runs):
         why += f"\n\n{again}"
-    tables = f"{at_its_accuracy(result, answers)}\n{coin}\n\n{mixtures_table(mixed)}"
+    tables = f"{at_its_accuracy(result, answers)}\n{coin}\n\n{mixtures_table(result, mixed)}"
     return f"## Does it pay?\n\n{said}\n\n{tables}\n{why}\n{crossed_text(subject, result, answers)}"
 
 
-def mixtures_table(mixed: Sequence[Mixed]) -> str:
+def surely(duel: Duel, result: dict[str, Any], kind: str) -> bool:
+    """Whether the cascade leads by an interval above 0."""
+    interval = duel.interval(result, kind)
+    return interval is not None and interval[0] > 0
+
+
+def mixtures_table(result: dict[str, Any], mixed: Sequence[Duel], kind: str = "") -> str:
     rows = [
-        [run, f"{cost / 1e6:.0f}", percent(mine), percent(theirs), points(mine - theirs, interval)]
-        for run, cost, mine, theirs, interval in mixed
+        [
+            duel.run,
+            f"{duel.cost / 1e6:.0f}",
+            percent(duel.mine.mean()),
+            percent(duel.theirs.mean()),
+            points(duel.difference, duel.interval(result, kind)),
+        ]
+        for duel in mixed
     ]
     return md(["run", "mean MMACs", "cascade", "static models", "difference, points"], rows)
 
@@ -215,13 +280,13 @@ def crossed_table(result: dict[str, Any], answers: Answers) -> str:
         theirs = answers[f"{static}, {target}/right"][:, 0]
         costs = np.asarray(figures["macs"], float)[answers[f"{target}/{run}"]]
         whole = next(s["macs"][0] for s in result["statics"] if (s["static"], s["target"]) == (static, target))
-        timed = result["crossed_times"].get(target)
+        timed, interval = result["crossed_times"].get(target), result["crossed"]["equal"][target]
         rows.append(
             [
                 target,
                 percent(theirs.mean()),
-                points(mine.mean() - theirs.mean(), paired_difference(mine, theirs)),
-                ratio(whole / costs.mean(), times_fewer(costs, whole)),
+                points(mine.mean() - theirs.mean(), interval["points"]),
+                ratio(whole / costs.mean(), interval["fewer_macs"]),
                 ratio(timed["static_mean_ms"] / timed["mean_ms"], timed["less_time"]) if timed else "-",
             ]
         )
@@ -231,17 +296,18 @@ def crossed_table(result: dict[str, Any], answers: Answers) -> str:
 def crossed_text(subject: Subject, result: dict[str, Any], answers: Answers) -> str:
     """What the same cascade does with thresholds from images like those that it is tested on."""
     mixed = mixtures(result, answers, CROSSED)
-    won = sum(interval[0] > 0 for *_, interval in mixed)
+    won = sum(surely(duel, result, CROSSED) for duel in mixed)
     timed = max((found["images"] for found in result["crossed_times"].values()), default=0)
     said = paragraph(
         f"The same with thresholds from test {subject.images}, each half from the other, drawn at random (times: of",
-        f"{timed} of them), at that static model's accuracy:",
+        f"{timed} of them, weighted by where all leave), at that static model's accuracy. Intervals hold what other",
+        f"{subject.images} would have given as thresholds, too: all is done again on random half-samples.",
     )
     equal = paragraph(
         "And at equal mean MACs, the aimed loss being against the last exit on the other half. The cascade's lead has",
         f"an interval above 0 at {won} of {len(mixed)} costs:",
     )
-    return f"\n{said}\n\n{crossed_table(result, answers)}\n{equal}\n\n{mixtures_table(mixed)}"
+    return f"\n{said}\n\n{crossed_table(result, answers)}\n{equal}\n\n{mixtures_table(result, mixed, CROSSED)}"
 
 
 def better_training(top1: float, runs: Runs) -> str:
@@ -272,29 +338,18 @@ def ablation_table(result: dict[str, Any], answers: Answers) -> str:
 
 
 def equal_cost_table(result: dict[str, Any], answers: Answers, kind: str = "") -> str:
-    """This cascade against each other one, where both may cost as much on the images that give the thresholds."""
-    ours = result["evaluations"][0]
-    macs, rows = np.asarray(ours["macs"]), []
-    for loss in SHOWN_LOSSES:
-        run = f"{kind}loses {100 * loss:g} %"
-        mine, exits = chosen(answers, ours["target"], run), answers[f"{ours['target']}/{run}"]
-        assert mine is not None
-        for found in result["others"]:
-            theirs, left = chosen(answers, found["name"], run), answers.get(f"{found['name']}/{run}")
-            if theirs is None or left is None:  # it cannot be had so cheaply
-                continue
-            costs = f"{macs[exits].mean() / 1e6:.0f}", f"{np.asarray(found['macs'])[left].mean() / 1e6:.0f}"
-            difference = points(mine.mean() - theirs.mean(), paired_difference(mine, theirs))
-            rows.append(
-                [
-                    run.removeprefix(kind),
-                    found["name"],
-                    *costs,
-                    percent(mine.mean()),
-                    percent(theirs.mean()),
-                    difference,
-                ]
-            )
+    rows = [
+        [
+            duel.run,
+            duel.other,
+            f"{duel.cost / 1e6:.0f}",
+            f"{duel.other_cost / 1e6:.0f}",
+            percent(duel.mine.mean()),
+            percent(duel.theirs.mean()),
+            points(duel.difference, duel.interval(result, kind)),
+        ]
+        for duel in equal_costs(result, answers, kind)
+    ]
     columns = ["run", "other cascade", "MMACs", "its MMACs", "top-1", "its top-1", "difference, points"]
     return md(columns, rows)
 
@@ -415,8 +470,9 @@ Made by `{subject.command}`; every figure below is from that run, its numbers in
 - **Machine:** {result["machine"]}; one thread.
 - **MACs** are those of the graphs that ship, reuse matrices included.
 - **In parentheses:** 95 % intervals over the test {images}, by a bootstrap of {DRAWS:,} draws, paired by each
-  one's answers ([answers.npz]({place}/answers.npz)). The cascade is of one seed: what another seed would have given is
-  in none of them.
+  one's answers ([answers.npz]({place}/answers.npz)). Thresholds from held-out images are taken as they were found;
+  where they come from the other half of the test {images}, they are found anew on each of {SAMPLES} half-samples. The
+  cascade is of one seed: what another seed would have given is in none of them.
 
 ![top-1 against mean MACs]({place}/budget.svg)
 

@@ -77,8 +77,8 @@ def top1_difference(
     return points(ours - theirs, (low, high)) + mark
 
 
-def points(difference: float, interval: Sequence[float]) -> str:
-    return f"{100 * difference:+.2f} ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})"
+def points(difference: float, interval: Sequence[float] | None) -> str:
+    return f"{100 * difference:+.2f}" + (f" ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})" if interval else "")
 
 
 def ratio(value: float, interval: Sequence[float] | None) -> str:

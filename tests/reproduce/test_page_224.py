@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from dvt_edge.calibration.exit_logits import BundleSource, compute, in_memory
+from dvt_edge.calibration.exit_logits import BundleSource, ExitLogits, compute, in_memory
 from dvt_edge.data.reading import sample
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.runtime import Runtime
+from dvt_edge.evaluation.curves import Evidence
+from dvt_edge.evaluation.intervals import times_fewer
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.presets import PRESETS
 
@@ -42,6 +45,7 @@ def test_the_page_says_what_it_has_not(scripts: ModuleType) -> None:
 
     result = json.loads((ROOT / "docs/results/eval.json").read_text())
     result |= {"coarse_top1": {"pytorch": [0.9, 0.95, 0.96]}, "coarse_classes": 5, "crossed_times": {}}
+    result["crossed"] = {"equal": {"pytorch": {"points": [-0.1, 0.1], "fewer_macs": [1, 2]}}, "differences": {}}
     answers = scripts.read_answers(ROOT / "docs/results/answers.npz")
     answers |= {f"{s['static']}, pytorch/right": answers["pytorch/right"][:, :1] for s in result["statics"]}
     answers |= {f"pytorch/as good as {s['static']}": answers["pytorch/loses 1 %"] for s in result["statics"]}
@@ -74,27 +78,36 @@ def test_a_coin_between_two_static_models_is_the_alternative(scripts: ModuleType
         ],
         "equal_accuracy": [],
         "times": [],
-        "crossed_times": {},
+        "crossed_times": {"pytorch": {"images": 4, "static_mean_ms": 30, "mean_ms": 20, "less_time": [1.25, 1.75]}},
+        "crossed": {
+            "equal": {"pytorch": {"points": [-0.25, 0.5], "fewer_macs": [1.0, 1.5]}},
+            "differences": {"static models/loses 0.5 %": [0.125, 0.375], "static models/loses 1 %": [-0.5, 0.5]},
+        },
     }
     found = page_224.mixtures(result, answers)
-    assert [(run, cost, mine) for run, cost, mine, *_ in found] == [
+    assert [(duel.run, duel.cost, duel.mine.mean()) for duel in found] == [
         ("loses 0.25 %", 300e6, 0.75),
         ("loses 0.5 %", 200e6, 0.75),
         ("loses 1 %", 200e6, 0.5),
     ]
-    assert [theirs for *_, theirs, _ in found] == [0.75, 0.5, 0.5]
+    assert [duel.theirs.mean() for duel in found] == [0.75, 0.5, 0.5]
     more = [{"target": "pytorch", "static": f"seed {k}", "macs": [150e6], "top1": [0.25 * k]} for k in (0, 2)]
     answers |= {f"seed {k}, pytorch/right": right[:, :1] if k == 0 else right[:, 1:] for k in (0, 2)}
     best = page_224.mixtures(result | {"statics": [*result["statics"], *more]}, answers)
-    assert [theirs for *_, theirs, _ in best] == [0.75, 0.75, 0.75], (
+    assert [duel.theirs.mean() for duel in best] == [0.75, 0.75, 0.75], (
         "of equal MACs the better one, alone where that is best"
     )
     answers["pytorch/as good as large"] = np.array([0, 1, 1, 0], np.uint8)
     answers = with_crossed(answers)
-    assert page_224.mixtures(result, answers, cross_fitting.CROSSED) == found
+    again = page_224.mixtures(result, answers, cross_fitting.CROSSED)
+    assert [(duel.name, duel.cost, duel.difference) for duel in again] == [
+        (duel.name, duel.cost, duel.difference) for duel in found
+    ]
     words = page_224.verdict(page_224.PHOTOGRAPHS, result, answers, RUNS)
-    crossed = "| pytorch | 75.00 % | +0.00 (+0.00 to +0.00) | 1.25 ("  # 250 over a mean of 200 MMACs
-    assert crossed in words and "interval above 0 at 0 of 3 costs" in " ".join(words.split())
+    crossed = "| pytorch | 75.00 % | +0.00 (-25.00 to +50.00) | 1.25 (1.00 to 1.50) | 1.50 (1.25 to 1.75) |"
+    assert crossed in words, "250 over a mean of 200 MMACs"
+    assert "interval above 0 at 1 of 3 costs" in " ".join(words.split())
+    assert "| loses 0.5 % | 200 | 75.00 % | 50.00 % | +25.00 (+12.50 to +37.50) |" in words
     assert "the first exit has 90.00 % on them, and 25.00 % on the test" in " ".join(words.split())
     assert "| loses 0.5 % | 200 | 75.00 % | 50.00 % | +25.00 (" in words and "does not win" not in words
     again = RUNS | {"static14-again": RUN | {"test_top1": [0.76]}, "static14": RUN | {"test_top1": [0.75]}}
@@ -137,7 +150,9 @@ def test_the_best_static_model_is_what_early_exit_is_held_against(scripts: Modul
     assert "large: top-1" in table and row in table and "9.00" not in table
 
 
-OTHERS = {
+OTHERS: dict[str, Any] = {
+    "statics": [],
+    "crossed": {"differences": {"without relations/loses 0.5 %": [-0.25, 0.125]}},
     "evaluations": [{"target": "pytorch", "macs": [100e6, 300e6], "top1": [0.25, 0.75]}],
     "others": [{"name": "without relations", "macs": [100e6, 290e6], "top1": [0.75, 0.25]}],
 }
@@ -156,6 +171,7 @@ def test_another_cascade_is_held_against_this_one_by_image(scripts: ModuleType) 
     assert "| without relations | 1 | 290.00 | 25.00 % | -50.00 (-100.00 to +50.00) |" in table
     assert "within the intervals of one training each. Other" in " ".join(table.split())
     assert "| loses 0.5 % | without relations | 200 | 148 | 75.00 % | 75.00 % | +0.00 (" in table
+    assert "| loses 0.5 % | without relations | 200 | 148 | 75.00 % | 75.00 % | +0.00 (-25.00 to +12.50) |" in table
     assert table.count("loses") == 2, "none where the other one cannot be had so cheaply; and crossed"
     for shipped, other, words in (
         (0, 1, "**Reuse costs accuracy at the last exit here**"),
@@ -202,9 +218,10 @@ def test_each_half_leaves_by_the_other_halfs_thresholds(scripts: ModuleType) -> 
     for k, gap in enumerate((1.0, 4.0)):
         logits[np.arange(1000), k, labels] = rng.normal(gap, 1.5, 1000)
     own = scripts.Evidence(*2 * (in_memory(logits, labels, (10, 100)),))
-    folds = list(cross_fitting.halves(own))
-    assert sorted(np.concatenate([half for half, _ in folds]).tolist()) == list(range(1000))
-    (half, fold), (other, _) = folds
+    folds = list(cross_fitting.halves(own, cross_fitting.dealt(1000)))
+    assert sorted(np.concatenate([half for half, *_ in folds]).tolist()) == list(range(1000))
+    (half, other, fold), (second, first, _) = folds
+    assert np.array_equal(other, second) and np.array_equal(half, first)
     assert np.array_equal(fold.test.logits, logits[half]) and np.array_equal(fold.search.logits, logits[other])
     assert np.array_equal(fold.test.labels, labels[half])
     alone = in_memory(logits[:, 1:], labels, (50,))
@@ -234,9 +251,77 @@ def test_the_times_are_of_both_halves(
     own = scripts.Evidence(kept, kept)
     wrong = in_memory(-np.array(kept.logits[:, :1]), kept.labels, (1,))  # the least likely class
     monkeypatch.setattr(cross_fitting, "engine_ms", lambda result: float(len(result.stage_ms)))
-    found = cross_fitting.crossed_time(own, wrong, (zoo_bundle, zoo_bundle), images, 8, lambda what, done, of: None)
+    redone = cross_fitting.Redone((0, 0), (1, 1), [0.75, 0.0, 0.25], [[0.5, 0.0, 0.5], [1.0, 0.0, 0.0]] * 20)
+    bundles = zoo_bundle, zoo_bundle
+    found = cross_fitting.crossed_time(own, wrong, bundles, images, 8, redone, lambda what, done, of: None)
     assert (found["images"], found["mean_ms"]) == (8, 1.0), "all at exit 0"
     assert found["static_mean_ms"] > 1 and found["less_time"][0] <= found["static_mean_ms"] <= found["less_time"][1]
+
+
+def test_milliseconds_are_weighted_by_where_all_images_leave(scripts: ModuleType) -> None:
+    import cross_fitting
+
+    ms, exits = np.array([1.0, 3.0, 8.0]), np.array([0, 0, 1])
+    assert cross_fitting.weighted(ms, exits, [0.5, 0.5]) == 5.0
+    assert cross_fitting.weighted(ms, exits, [0.5, 0.25, 0.25]) == 1.0 + 2.0 + 1.0, "none timed at exit 2: the mean"
+
+
+def made_up(seed: int, images: int) -> tuple[Evidence, ExitLogits]:
+    """A cascade of two exits and a static model a little worse than its last."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 5, images)
+    logits = rng.normal(0, 1, (images, 3, 5)).astype(np.float32)
+    lift = np.array([2.7, 3.3, 3.1]) - 1.3 * rng.normal(0, 1, (images, 1))
+    logits[np.arange(images)[:, None], np.arange(3), labels[:, None]] += lift
+    own = in_memory(logits[:, :2], labels, (10, 50))
+    return Evidence(own, own), in_memory(logits[:, 2:], labels, (40,))
+
+
+def test_intervals_hold_what_other_images_would_have_given_as_thresholds(
+    scripts: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty sets of made-up images: what they give scatters no more than an interval says, and near as much."""
+    import cross_fitting
+
+    monkeypatch.setattr(cross_fitting, "DRAWS", 40)
+    fewer, claimed, fixed = [], [], []
+    for seed in range(20):
+        own, static = made_up(seed, 600)
+        redone = cross_fitting.equal_intervals(own, static, lambda what, done, of: None)
+        [exits] = cross_fitting.crossed_equal(own, static, "").values()
+        costs = np.array([10.0, 50.0])[exits]
+        fewer.append(40 / costs.mean())
+        assert redone.fewer_macs[0] < fewer[-1] < redone.fewer_macs[1]
+        claimed.append(np.diff(redone.fewer_macs)[0] / 3.92)
+        fixed.append(np.diff(times_fewer(costs, 40))[0] / 3.92)
+    assert 0.8 < np.mean(claimed) / np.std(fewer) < 2.5
+    assert np.mean(fixed) < 0.7 * np.std(fewer), "as thresholds held fixed would say"
+
+
+def test_duels_are_redone_on_half_samples(scripts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against itself a cascade differs by nothing, and the interval is nothing."""
+    import cross_fitting
+    import page_224
+
+    monkeypatch.setattr(cross_fitting, "DRAWS", 10)
+    own, static = made_up(0, 400)
+    right = own.test.correct
+    answers = {"given/right": right, "itself/right": right, "small, given/right": static.correct}
+    result = {
+        "evaluations": [{"target": "given", "macs": [10, 50]}],
+        "statics": [{"target": "given", "static": "small", "macs": [9]}],
+        "others": [{"name": "itself", "macs": [10, 50]}],
+    }
+    found = cross_fitting.loss_intervals(
+        own, {"itself": own}, page_224.differences(result, answers), lambda what, done, of: None
+    )
+    runs = {f"loses {x} %" for x in ("0.25", "0.5", "1", "2")}
+    assert set(found) == {f"{who}/{run}" for who in ("itself", "static models") for run in runs}
+    assert all(found[f"itself/{run}"] == (0, 0) for run in runs)
+    exits = cross_fitting.crossed_losses(own, {})["given/crossed: loses 1 %"]
+    lead = right[np.arange(400), exits].mean() - static.correct.mean()
+    low, high = found["static models/loses 1 %"]
+    assert low < lead < high
 
 
 def test_static_models_one_after_another_are_a_cascade_without_reuse(scripts: ModuleType) -> None:
@@ -272,3 +357,22 @@ def test_the_shipped_page_is_of_its_figures(scripts: ModuleType, name: str) -> N
     others = scripts.others_of(subject, ROOT / "docs")
     made = scripts.page(subject, result, scripts.read_answers(place / "answers.npz"), runs, others)
     assert made == (ROOT / "docs" / subject.page).read_text()
+
+
+def test_the_readme_opens_with_what_the_page_of_photographs_has() -> None:
+    """The ratios and differences by thresholds from the other half, and their intervals."""
+    result = json.loads((ROOT / "docs/results/photographs/eval.json").read_text())
+    page = (ROOT / "docs/results.md").read_text()
+    words = " ".join((ROOT / "README.md").read_text().split())
+    opening = words[words.index("The curve is that of") : words.index("make demo")]
+    row = next(line for line in page.splitlines() if line.startswith("| pytorch | 88.49 % | -0.20"))
+    difference, fewer = (cell.strip() for cell in row.split("|")[3:5])
+    for cell in (difference, fewer):
+        value, _, interval = cell.partition(" (")
+        assert value in opening and interval.rstrip(")") in opening
+    timed = result["crossed_times"]["onnx-int8"]
+    assert f"{timed['static_mean_ms'] / timed['mean_ms']:.2f} times less time" in opening
+    assert "({:.2f} to {:.2f};".format(*timed["less_time"]) in opening
+    apart = [found for name, found in result["crossed"]["differences"].items() if "one after another" in name]
+    assert len(apart) == 4 and sum(low < 0 < high for low, high in apart) == 3
+    assert "contain 0 at three of four costs" in opening
