@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,12 +55,7 @@ def halves(own: Evidence, order: Images) -> Iterator[tuple[Images, Images, Evide
     """(each half of the images, the other, both as evidence): to report on, with thresholds from the other."""
     first, second = np.split(order, [len(order) // 2])
     for half, other in ((first, second), (second, first)):
-        yield half, other, Evidence(some(own.test, other), some(own.test, half))
-
-
-def some(logits: ExitLogits, images: Images) -> ExitLogits:
-    assert logits.labels is not None
-    return ExitLogits(logits.logits[images], logits.labels[images], replace(logits.about, images=len(images)))
+        yield half, other, Evidence(own.test.take(other), own.test.take(half))
 
 
 def as_cheap(own: Evidence, other: Evidence) -> dict[str, Point]:

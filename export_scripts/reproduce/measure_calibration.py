@@ -17,7 +17,7 @@ import torch
 from dvt_edge import machine
 from dvt_edge.calibration.confidence import exit_confidences
 from dvt_edge.calibration.exit_logits import open_logits
-from dvt_edge.calibration.gains import predicted_gains, steadied
+from dvt_edge.calibration.gains import calibrated_gains, steadied
 from dvt_edge.calibration.paper_search import SETTINGS, paper_curve, shares
 from dvt_edge.calibration.pareto import pareto_front
 from dvt_edge.calibration.risk import certify
@@ -100,30 +100,38 @@ def gap(
 def gaps(folder: str, draws: int = 20) -> None:
     data = open_logits(folder)
     values = exit_confidences(data, ConfidenceSpec("max_softmax", (1.0,) * data.about.exits))
-    right, cost, predicted = data.correct, np.array(data.about.macs, dtype=np.float64), predicted_gains(data)
+    right, cost = data.correct, np.array(data.about.macs, dtype=np.float64)
     half = len(data) // 2
     orders = [np.random.default_rng(seed).permutation(len(data)) for seed in range(draws)]
     print(f"{data.about.target} on {data.about.data}: ours less the published curve at its cost, mean of {draws} draws")
     for searched in (200, 500, 1000, half):
+        helps = [calibrated_gains(data, data.take(o[:searched])) for o in orders]
         ours, raw = (
-            [gap(values, right, predicted, cost, o[:searched], o[half:], raw) for o in orders] for raw in (False, True)
+            [
+                gap(values, right, predicted, cost, o[:searched], o[half:], raw)
+                for o, predicted in zip(orders, helps, strict=True)
+            ]
+            for raw in (False, True)
         )
         said = [f"{np.mean(g):+.2f} points (sd {np.std(g):.2f})" for g in (ours, raw)]
         print(f"  {searched} searched: {said[0]}; labels alone, unsmoothed {said[1]}", flush=True)
     print("the same, 5,000 searched, where the second exit repeats the first on a share of the images:")
     for share in (0.5, 0.8, 1.0):
         repeats = np.random.default_rng(0).random(len(data)) < share
-        tables = (values, right, predicted)
-        echoed = [np.column_stack([t[:, 0], np.where(repeats, t[:, 0], t[:, 1]), t[:, 2]]) for t in tables]
-        found = [gap(*echoed, cost, o[:half], o[half:]) for o in orders]
+        found = []
+        for o in orders:
+            tables = (values, right, calibrated_gains(data, data.take(o[:half])))
+            echoed = [np.column_stack([t[:, 0], np.where(repeats, t[:, 0], t[:, 1]), t[:, 2]]) for t in tables]
+            found.append(gap(*echoed, cost, o[:half], o[half:]))
         print(f"  {share:.0%}: {np.mean(found):+.2f} points (sd {np.std(found):.2f})", flush=True)
     print("top-1 lost on images not searched, in points; mean MMACs:")
     for searched in (192, 500, 1000, half):
+        helps = [calibrated_gains(data, data.take(o[:searched])) for o in orders]
         for aim in (0.005, 0.01, 0.02):
             said = []
             for raw in (False, True):
                 lost, spent = np.array(
-                    [losing(values, right, predicted, cost, o, searched, aim, raw) for o in orders]
+                    [losing(values, right, p, cost, o, searched, aim, raw) for o, p in zip(orders, helps, strict=True)]
                 ).T
                 said.append(f"{lost.mean():.2f} (sd {lost.std():.2f}) at {spent.mean() / 1e6:.1f}")
             print(f"  {searched} searched, aim {100 * aim:.1f}: {said[0]}; by labels alone {said[1]}", flush=True)

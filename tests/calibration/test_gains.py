@@ -81,7 +81,7 @@ def test_thresholds_from_few_images_keep_their_aim_more_often_than_by_labels_alo
         values = exit_confidences(few, spec)
         goods: dict[str, NDArray[np.float64] | NDArray[np.bool_]] = {
             "labels": few.correct,
-            "steadied": steadied(few.correct, predicted_gains(few)),
+            "steadied": steadied(few.correct, calibrated_gains(few, few)),
         }
         for name, good in goods.items():
             front = pareto_front(values, good, MACS)
