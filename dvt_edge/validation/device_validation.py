@@ -177,6 +177,8 @@ def more_notes(found: Measured, reader: LogReader, side: HostSide) -> list[str]:
     notes, header, slept = [], reader.header, found.timeline.suspended_s
     if slept:
         notes.append(f"the device was suspended for {slept:.0f} s")
+    if side.images is not None and not header.data:
+        notes.append("it names no data set: pictures are told by their pixels alone, without input and accuracy")
     if header.pixels and not (reader.path.parent / header.pixels).is_file():
         notes.append(f"its pixels file {header.pixels!r} is not beside it")
     if header.artifact_sha256 == side.bundle.artifacts_sha256 and found.seen < found.images:

@@ -475,6 +475,16 @@ def test_what_cannot_be_compared_is_said(bench: Bench) -> None:
     assert "63 images have pixels that the host does not: no logits to compare" in found["notes"]
 
 
+def test_a_log_that_names_no_data_set_is_told_by_pixels(bench: Bench) -> None:
+    """As the apps write it of a folder that a user picks: no place in the test set is known, and it is said."""
+    log = bench.log()
+    log.write_bytes(re.sub(rb',"data":"[^"]*"', b"", log.read_bytes(), count=1))
+    found = bench.validate(log, code=0)
+    assert "without input and accuracy" in " ".join(found["notes"])
+    assert found["pixels"]["known"] == 0 and found["pixels"]["run_by_host"] == found["images"]
+    assert found["accuracy"] is None and verdicts(found)["pixels"] == "not checked"
+
+
 def test_answers_that_are_not_the_last_exits_fail(bench: Bench) -> None:
     log = bench.log()
     reader = LogReader(log)
