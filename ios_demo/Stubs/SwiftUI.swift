@@ -67,6 +67,20 @@ public struct WindowGroup: Scene {
     }
 }
 
+// swiftui/environment
+@propertyWrapper public struct Environment<Value> {
+    public init(_ keyPath: KeyPath<EnvironmentValues, Value>) {}
+    public var wrappedValue: Value { fatalError() }
+}
+
+public struct EnvironmentValues {  // swiftui/environmentvalues
+    public var scenePhase: ScenePhase { fatalError() }  // swiftui/environmentvalues/scenephase
+}
+
+public enum ScenePhase: Comparable, Hashable, Sendable {  // swiftui/scenephase
+    case background, inactive, active
+}
+
 // MARK: views
 
 public struct LocalizedStringKey: ExpressibleByStringInterpolation {  // swiftui/localizedstringkey
@@ -205,6 +219,8 @@ extension View {
     public func task(id: some Equatable, _ action: @escaping @MainActor @Sendable () async -> Void) -> some View {
         self
     }
+    // swiftui/view/ondisappear(perform:)
+    public func onDisappear(perform action: (() -> Void)? = nil) -> some View { self }
     public func onChange<V: Equatable>(of value: V, _ action: @escaping () -> Void) -> some View { self }
     public func fileImporter(
         isPresented: Binding<Bool>, allowedContentTypes: [UTType],

@@ -26,7 +26,8 @@ def test_maven_and_gradle_name_the_same_versions() -> None:
 
 def test_the_app_and_the_core_are_of_one_version() -> None:
     poms = [ElementTree.parse(path).getroot() for path in (DEMO / "pom.xml", *DEMO.glob("*/pom.xml"))]
-    versions = {element.text for pom in poms for element in pom.iter(f"{POM}version") if element.text == "0.2.0"}
+    own = [pom.findtext(path) for pom in poms for path in (f"{POM}version", f"{POM}parent/{POM}version")]
+    versions = {version for version in own if version is not None}
     gradle = re.findall(r'versionName = "(.+)"', (DEMO / "app/build.gradle.kts").read_text())
     app = re.findall(r'VERSION = "(.+)"', (DEMO / "app/src/main/kotlin/dvtedge/demo/Logs.kt").read_text())
     assert versions == set(gradle) == set(app) == {"0.2.0"}

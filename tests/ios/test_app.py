@@ -85,6 +85,15 @@ def test_logs_lie_in_files() -> None:
         assert "INFOPLIST_KEY_UIFileSharingEnabled" not in app  # Xcode passes it over
 
 
+def test_the_apps_are_of_one_version() -> None:
+    """Android's is the other; logs say it."""
+    gradle = (APP.parents[1] / "android_demo/app/build.gradle.kts").read_text()
+    project = (APP / "DvtEdgeDemo.xcodeproj/project.pbxproj").read_text()
+    versions = re.findall(r"MARKETING_VERSION = (.+);", project)
+    assert len(versions) == 2 and set(versions) == set(re.findall(r'versionName = "(.+)"', gradle))
+    assert not re.search(r'"dvt-edge demo \d', (SOURCES / "DvtEdgeDemoApp.swift").read_text())
+
+
 def strings(language: str) -> dict[str, str]:
     text = (SOURCES / f"{language}.lproj/Localizable.strings").read_text()
     pairs = [found.groups() for found in map(LINE.fullmatch, text.splitlines()) if found]

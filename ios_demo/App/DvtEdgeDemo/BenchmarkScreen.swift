@@ -4,11 +4,12 @@ import DVTEdgeScreens
 import SwiftUI
 import UIKit
 
-/// A sustained run on the bundle's own images, measured on this device.
+/// A sustained run on the bundle's own images, measured on this device. It stops when the user leaves the screen or the app.
 struct BenchmarkScreen: View {
     let model: BenchmarkModel
     let energy: Energy?
     @State private var work: Task<Void, Never>?
+    @Environment(\.scenePhase) private var scenePhase
 
     var body: some View {
         NavigationStack {
@@ -22,6 +23,7 @@ struct BenchmarkScreen: View {
                         Button("run.short") { start(10) }
                         Button("run.long") { start(600) }
                     }
+                    if model.stopped { Text("stopped") }
                     if let why = model.failure { Text(verbatim: why).foregroundStyle(.red) }
                 }
                 if model.comparison.rows.count > 1 {
@@ -55,6 +57,8 @@ struct BenchmarkScreen: View {
             }
             .navigationTitle("benchmark")
         }
+        .onDisappear { work?.cancel() }
+        .onChange(of: scenePhase) { if scenePhase != .active { work?.cancel() } }
     }
 
     /// The screen stays on meanwhile: a phone that sleeps measures nothing.

@@ -4,7 +4,8 @@ import DVTEdgeScreens
 import SwiftUI
 import UIKit
 
-let appName = "dvt-edge demo 0.1"
+/// With the version that the project file gives it.
+let appName = "dvt-edge demo \(Bundle.main.object(forInfoDictionaryKey: "CFBundleShortVersionString") as? String ?? "")"
 
 @main
 struct DvtEdgeDemoApp: App {
@@ -106,7 +107,7 @@ struct Screens: View {
             BenchmarkScreen(model: benchmark, energy: power.ready.energy).tabItem {
                 Label("benchmark", systemImage: "speedometer")
             }
-            ValidateScreen(model: validate, failure: failure, pick: pick)
+            ValidateScreen(model: validate, failure: failure, busy: benchmark.running, pick: pick)
                 .tabItem { Label("validate", systemImage: "checkmark.seal") }
         }
     }

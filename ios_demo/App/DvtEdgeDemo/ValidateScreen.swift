@@ -7,6 +7,7 @@ import SwiftUI
 struct ValidateScreen: View {
     @Bindable var model: ValidateModel
     let failure: String?
+    let busy: Bool  // with a benchmark that has not ended yet
     let pick: @MainActor () -> Void
     @State private var picking = false
 
@@ -15,8 +16,8 @@ struct ValidateScreen: View {
             List {
                 Section {
                     Toggle("pixels", isOn: $model.keepsPixels)
-                    Button("validate") { Task { await run(nil) } }.disabled(model.running)
-                    Button("folder") { picking = true }.disabled(model.running)
+                    Button("validate") { Task { await run(nil) } }.disabled(model.running || busy)
+                    Button("folder") { picking = true }.disabled(model.running || busy)
                     if let why = model.failure ?? failure { Text(verbatim: why).foregroundStyle(.red) }
                 } footer: {
                     Text("pixels.why")
@@ -37,7 +38,7 @@ struct ValidateScreen: View {
                         if let pixels = model.pixels { ShareLink("share.pixels", item: pixels) }
                     }
                 }
-                Button("pick", action: pick)
+                Button("pick", action: pick).disabled(model.running || busy)
             }
             .navigationTitle("validate")
         }

@@ -163,7 +163,7 @@ private func verifyFolder(_ folder: String) throws(DvtEdgeError) -> (Manifest, S
     try checkPaths(paths)
     try checkNeeded(manifest)
     var scan = FolderScan(folder, Set(paths.map(Exact.init)))
-    try scan.folder("")
+    try scan.run()
     for name in paths {
         let spec = manifest.files[name]!
         guard let size = scan.found[Exact(name)] else { throw missing(name) }
@@ -195,25 +195,20 @@ private struct FolderScan {
     }
 
     /// Throws an `UnsafePathError` for a link where a listed file or its folder should be.
-    mutating func folder(_ below: String) throws(DvtEdgeError) {
-        for entry in try names(in: "\(root)/\(below)") {
-            let name = below + entry, path = Exact(name)
-            switch Entry("\(root)/\(name)") {
-            case .link? where listed.contains(path) || folders.contains(path):
-                throw DvtEdgeError(.unsafePath, "\(name.quoted) is a link; a bundle holds plain files only")
-            case .folder? where !listed.contains(path):
-                try checkDepth(name)
-                try folder(name + "/")
-            case .file(let size)? where listed.contains(path): found[path] = size
-            case .folder?: continue  // where a file should be: that is missing
-            default: if !belongs(name) { unlisted = unlisted ?? name }
+    mutating func run() throws(DvtEdgeError) {
+        var waiting = [""]  // folders, however deep: no recursion
+        while let below = waiting.popLast() {
+            for entry in try names(in: "\(root)/\(below)") {
+                let name = below + entry, path = Exact(name)
+                switch Entry("\(root)/\(name)") {
+                case .link? where listed.contains(path) || folders.contains(path):
+                    throw DvtEdgeError(.unsafePath, "\(name.quoted) is a link; a bundle holds plain files only")
+                case .folder? where !listed.contains(path): waiting.append(name + "/")
+                case .file(let size)? where listed.contains(path): found[path] = size
+                case .folder?: continue  // where a file should be: that is missing
+                default: if !belongs(name) { unlisted = unlisted ?? name }
+                }
             }
-        }
-    }
-
-    private func checkDepth(_ name: String) throws(DvtEdgeError) {
-        if name.utf8.count(where: { $0 == UInt8(ascii: "/") }) >= 256 {
-            throw DvtEdgeError(.missingFile, "folders below \(name.quoted) that are not in the manifest")
         }
     }
 }

@@ -328,23 +328,25 @@ private func encode(_ error: ErrorRecord, _ seq: Int) throws(DvtEdgeError) -> [U
 
 /// Writes a log, each line at once; `write` numbers the records.
 ///
-/// With `header.pixels` a file of that name beside it takes what `writePixels` is given. Both are new files.
+/// With `header.pixels` a file of that name beside it takes what `writePixels` is given. Both are new files. After a write that
+/// failed nothing is written any more: a line or an image may be torn, and what follows one cannot be read.
 public actor LogWriter {
-    private let file: NewFile
-    private let pixels: NewFile?
+    private let file: LogFile
+    private let pixels: LogFile?
     private var seq = 0
     private var images = 0
+    private var failure: DvtEdgeError?
 
     /// Throws a `LogError` for a header that no reader takes, and where a file is there already or cannot be made: then
     /// neither is left.
     public init(_ path: String, _ header: LogHeader) throws(DvtEdgeError) {
         try check(header)
         let line = try encode(header)
-        var begun = [try NewFile(path)]
+        var begun = [try LogFile(path)]
         do throws(DvtEdgeError) {
             if let name = header.pixels {
                 let folder = URL(fileURLWithPath: path).deletingLastPathComponent()
-                begun.append(try NewFile(folder.appendingPathComponent(name).path))
+                begun.append(try LogFile(folder.appendingPathComponent(name).path))
             }
             try begun[0].append(line)
         } catch {
@@ -354,18 +356,31 @@ public actor LogWriter {
         (file, pixels) = (begun[0], begun.dropFirst().first)
     }
 
+    /// Into files that are open, behind a header.
+    init(_ file: LogFile, pixels: LogFile? = nil) { (self.file, self.pixels) = (file, pixels) }
+
     /// `record` as the next one. Throws a `LogError`; a record that has no form is not written, and has no number.
     public func write(_ record: Record) throws(DvtEdgeError) {
-        try file.append(try encode(record, seq: seq))
+        try append(try encode(record, seq: seq), to: file)
         seq += 1
     }
 
     /// Append an image's (size, size, 3) pixels; its number for the record, nil where the log keeps none.
     public func writePixels(_ content: [UInt8]) throws(DvtEdgeError) -> Int? {
         guard let pixels else { return nil }
-        try pixels.append(content)
+        try append(content, to: pixels)
         images += 1
         return images - 1
+    }
+
+    private func append(_ bytes: [UInt8], to file: LogFile) throws(DvtEdgeError) {
+        if let failure { throw failure }
+        do throws(DvtEdgeError) {
+            try file.append(bytes)
+        } catch {
+            failure = error
+            throw error
+        }
     }
 }
 
@@ -389,9 +404,12 @@ private func check(_ header: LogHeader) throws(DvtEdgeError) {
 }
 
 /// A file that was not there before, closed when nobody holds it any more.
-private final class NewFile: Sendable {
-    private let path: String
+final class LogFile: Sendable {
+    private let path: String?
     private let descriptor: Int32
+
+    /// What is open for writing.
+    init(descriptor: Int32) { (path, self.descriptor) = (nil, descriptor) }
 
     init(_ path: String) throws(DvtEdgeError) {
         self.path = path
@@ -401,7 +419,7 @@ private final class NewFile: Sendable {
 
     deinit { close(descriptor) }
 
-    func discard() { unlink(path) }
+    func discard() { if let path { unlink(path) } }
 
     func append(_ bytes: [UInt8]) throws(DvtEdgeError) {
         var rest = bytes[...]

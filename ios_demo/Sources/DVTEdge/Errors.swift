@@ -34,11 +34,22 @@ public struct DvtEdgeError: Error, Sendable, Equatable, LocalizedError, CustomSt
 
     public let kind: Kind
     public let message: String
+    private let own: String  // the message without another error's words
+    private let other: String?  // that error's domain and code
 
     public init(_ kind: Kind, _ message: String) {
-        self.kind = kind
-        self.message = message
+        (self.kind, self.message, own, other) = (kind, message, message, nil)
     }
+
+    /// With the words of an engine's error, or of another that is not ours, behind the message.
+    public init(_ kind: Kind, _ message: String, because error: any Error) {
+        self.kind = kind
+        self.message = "\(message) (\(cause(error)))"
+        (own, other) = (message, domainAndCode(error))
+    }
+
+    /// The message as a device log may have it: no names of files, and of another error its domain and code alone.
+    var logged: String { withoutFiles(own) + (other.map { " (\($0))" } ?? "") }
 
     public var name: String { kind.rawValue }
     public var description: String { "\(name): \(message)" }
@@ -49,4 +60,24 @@ public struct DvtEdgeError: Error, Sendable, Equatable, LocalizedError, CustomSt
 func cause(_ error: any Error) -> String {
     if let own = error as? DvtEdgeError { return own.message }
     return String("\(error)".split(whereSeparator: \.isWhitespace).joined(separator: " ").prefix(160))
+}
+
+/// An error that is not ours without its words, which may name files.
+func domainAndCode(_ error: any Error) -> String {
+    let error = error as NSError
+    return "\(error.domain) \(error.code)"
+}
+
+/// A message in one line with "..." for each path and file's name, in letters of every language. A path goes from a word
+/// with a "/" in it to the next colon, since names have blanks.
+func withoutFiles(_ message: String) -> String {
+    let patterns = [
+        (#/\s+/#, " "),
+        (#/'[^']*[\/.][^']*'/#, "'...'"),
+        (#/\S*\/.*?(?=: |$)/#, "..."),
+        (#/[\p{L}\p{M}\p{N}_\-]+(?:\.[\p{L}\p{M}\p{N}_\-]+)*\.\p{L}[\p{L}\p{M}\p{N}_]*/#, "..."),
+    ]
+    return patterns.reduce(message) { line, pattern in
+        line.replacing(pattern.0.matchingSemantics(.unicodeScalar), with: pattern.1)
+    }
 }

@@ -55,16 +55,10 @@ extension ImageRecord {
 extension ErrorRecord {
     /// Of an image that was not answered. Of an error that is not ours, whose words may name files, stand domain and code.
     public init(_ error: any Error, id: String?, timeS: Double) {
-        let own = error as? DvtEdgeError, foreign = error as NSError
+        let own = error as? DvtEdgeError
         self.init(
-            timeS: timeS, kind: own?.name ?? "\(type(of: error))",
-            message: own.map { withoutPaths($0.message) } ?? "\(foreign.domain) \(foreign.code)", id: id)
+            timeS: timeS, kind: own?.name ?? "\(type(of: error))", message: own?.logged ?? domainAndCode(error), id: id)
     }
-}
-
-/// A message with "..." for each path: between quotes, or from a word with a "/" in it to the next colon, since names have blanks.
-func withoutPaths(_ message: String) -> String {
-    message.replacing(#/'[^']*\/[^']*'/#, with: "'...'").replacing(#/\S*\/.*?(?=: |$)/#, with: "...")
 }
 
 /// The five largest of (classes,) logits and their classes, largest first; of equal ones the lower class first.

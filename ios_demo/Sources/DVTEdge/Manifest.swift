@@ -50,16 +50,21 @@ public struct Manifest: Sendable, Equatable, FromFields {
         calibration = try fields["calibration", default: nil]
         policy = try fields["policy", default: nil]
         attempts = try fields["attempts", default: ByName()]
-        artifactsSha256 = hashOfArtifacts(stages.map(\.files), files)
+        try Self.checkLimits(fields, stages: stages.count, files: files.count)
+        artifactsSha256 = hashOfArtifacts(stages.map { ($0.artifact, $0.compiled.map(\.file)) }, files)
         try checkCounts(fields)
         try checkPoints(fields)
         try checkTensors(fields)
     }
 
+    /// What bounds the time that the hash of the artifacts takes.
+    private static func checkLimits(_ fields: Fields, stages: Int, files: Int) throws(DvtEdgeError) {
+        try fields.require(1...maxStages ~= stages, "\(stages) stages; expected 1 to \(maxStages)")
+        try fields.require(files < maxFiles, "\(files) files; expected at most \(maxFiles - 1)")
+    }
+
     private func checkCounts(_ fields: Fields) throws(DvtEdgeError) {
         let exits = stages.count
-        try fields.require(1...Self.maxStages ~= exits, "\(exits) stages; expected 1 to \(Self.maxStages)")
-        try fields.require(files.count < Self.maxFiles, "\(files.count) files; expected at most \(Self.maxFiles - 1)")
         try fields.require(attempts.all.allSatisfy { $0 >= 1 }, "attempts below 1; expected at least 1")
         let temperatures = confidence.temperature.count
         try fields.require(
@@ -170,15 +175,17 @@ func product(_ factors: [Int]) -> Int? {
 
 /// The paths among sorted `names` that are `path`, or lie below it.
 func filesAt(_ path: String, _ names: [String]) -> [String] {
-    names.filter { $0.same(as: path) || $0.utf8.starts(with: (path + "/").utf8) }
+    let folder = path + "/"
+    return names.filter { $0.same(as: path) || $0.utf8.starts(with: folder.utf8) }
 }
 
-/// The hash of the artifacts, docs/bundle.md: `stages` has the paths that each stage runs, files or folders of them.
-func hashOfArtifacts(_ stages: [[String]], _ files: ByName<FileSpec>) -> String {
+/// The hash of the artifacts, docs/bundle.md: `stages` has each stage's artifact, a file or a folder, and compiled files.
+func hashOfArtifacts(_ stages: [(artifact: String, compiled: [String])], _ files: ByName<FileSpec>) -> String {
     let names = files.names
     var digest = SHA256Digest()
-    for paths in stages {
-        let run = Set(paths.flatMap { filesAt($0, names) }.map(Exact.init))
+    for stage in stages {
+        let compiled = stage.compiled.filter { files[$0] != nil }
+        let run = Set((filesAt(stage.artifact, names) + compiled).map(Exact.init))
         for path in run.sorted() {
             digest.update(Array("\(path.text)\0\(files[path.text]!.sha256)\n".utf8))
         }

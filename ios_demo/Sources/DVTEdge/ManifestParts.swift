@@ -122,9 +122,6 @@ public struct StageSpec: Sendable, Equatable, FromFields {
         try fields.require(chips.count == compiled.count, "\(name.quoted): two compiled files for one chip and backend")
     }
 
-    /// What it runs: its artifact, a file or a folder, and what is compiled of it.
-    var files: [String] { [artifact] + compiled.map(\.file) }
-
     /// The place of the logits among the outputs.
     var logits: Int { outputs.firstIndex { $0.role == .logits }! }
 }

@@ -12,6 +12,11 @@ private let longestMeanS = 86400.0  // over which the draw is averaged
 private let largestStep = 0.06  // of a full battery: the coarsest steps in which a level is learned from
 private let fastestDrainS = 3600.0  // in which no device empties a full battery
 
+/// Throws a `SchemaError` where there is a problem; `place` is where a policy's JSON has it.
+private func check(_ problem: String?, _ place: String? = nil) throws(DvtEdgeError) {
+    if let problem { throw DvtEdgeError(.schema, place.map { "\($0): \(problem)" } ?? problem) }
+}
+
 /// The operating point and cap for states in which every condition that is not nil holds.
 public struct Rule: Sendable, Equatable, FromFields {
     public let point: String
@@ -21,12 +26,14 @@ public struct Rule: Sendable, Equatable, FromFields {
     public let lowPower: Bool?
     public let thermalAtLeast: Thermal?
 
+    /// Throws a `SchemaError` for a number out of its range.
     public init(
         point: String, maxStage: Int? = nil, batteryBelow: Double? = nil, charging: Bool? = nil, lowPower: Bool? = nil,
         thermalAtLeast: Thermal? = nil
-    ) {
+    ) throws(DvtEdgeError) {
         (self.point, self.maxStage, self.batteryBelow) = (point, maxStage, batteryBelow)
         (self.charging, self.lowPower, self.thermalAtLeast) = (charging, lowPower, thermalAtLeast)
+        try check(problem)
     }
 
     init(_ fields: Fields) throws(DvtEdgeError) {
@@ -36,9 +43,15 @@ public struct Rule: Sendable, Equatable, FromFields {
         charging = try fields["charging", default: nil]
         lowPower = try fields["low_power", default: nil]
         thermalAtLeast = try fields["thermal_at_least", default: nil]
-        let limit = batteryBelow ?? 1
-        try fields.require(0 < limit && limit <= 1, "battery_below \(limit); expected above 0 and at most 1")
-        try fields.require(maxStage ?? 0 >= 0, "max_stage \(maxStage ?? 0); expected 0 or more")
+        try check(problem, fields.place)
+    }
+
+    private var problem: String? {
+        if let limit = batteryBelow, !(0 < limit && limit <= 1) {
+            return "battery_below \(limit); expected above 0 and at most 1"
+        }
+        if let maxStage, maxStage < 0 { return "max_stage \(maxStage); expected 0 or more" }
+        return nil
     }
 }
 
@@ -47,15 +60,24 @@ public struct EnergyQueue: Sendable, Equatable, FromFields {
     public let windowS: Double  // over which the queue averages
     public let imagesPerS: Double?  // the mean rate expected until the target; nil to learn it
 
-    public init(windowS: Double = 1800, imagesPerS: Double? = nil) {
+    /// Throws a `SchemaError` for a number out of its range.
+    public init(windowS: Double = 1800, imagesPerS: Double? = nil) throws(DvtEdgeError) {
         (self.windowS, self.imagesPerS) = (windowS, imagesPerS)
+        try check(problem)
     }
 
     init(_ fields: Fields) throws(DvtEdgeError) {
         windowS = try fields["window_s", default: 1800]
         imagesPerS = try fields["images_per_s", default: nil]
-        try fields.require(windowS > 0, "window_s \(windowS); expected above 0")
-        try fields.require(imagesPerS ?? 1 > 0, "images_per_s \(imagesPerS ?? 1); expected above 0 or null")
+        try check(problem, fields.place)
+    }
+
+    private var problem: String? {
+        if !(windowS > 0 && windowS.isFinite) { return "window_s \(windowS); expected above 0" }
+        if let rate = imagesPerS, !(rate > 0 && rate.isFinite) {
+            return "images_per_s \(rate); expected above 0 or null"
+        }
+        return nil
     }
 }
 
@@ -69,12 +91,14 @@ public struct PowerPolicy: Sendable, Equatable, FromFields {
     public let coolS: Double  // a device counts as hot as it was at any time so long ago
     public let allowUncertified: Bool
 
+    /// Throws a `SchemaError` for a number out of its range.
     public init(
         otherwise: String, rules: [Rule] = [], queue: EnergyQueue? = nil, hysteresis: Double = 0.03,
         dwellS: Double = 60, coolS: Double = 60, allowUncertified: Bool = false
-    ) {
+    ) throws(DvtEdgeError) {
         (self.otherwise, self.rules, self.queue, self.hysteresis) = (otherwise, rules, queue, hysteresis)
         (self.dwellS, self.coolS, self.allowUncertified) = (dwellS, coolS, allowUncertified)
+        try check(problem)
     }
 
     init(_ fields: Fields) throws(DvtEdgeError) {
@@ -85,10 +109,15 @@ public struct PowerPolicy: Sendable, Equatable, FromFields {
         dwellS = try fields["dwell_s", default: 60]
         coolS = try fields["cool_s", default: 60]
         allowUncertified = try fields["allow_uncertified", default: false]
-        try fields.require(0 <= hysteresis && hysteresis < 1, "hysteresis \(hysteresis); expected 0 <= hysteresis < 1")
-        for (name, seconds) in [("dwell_s", dwellS), ("cool_s", coolS)] {
-            try fields.require(seconds >= 0, "\(name) \(seconds); expected 0 or more")
+        try check(problem, fields.place)
+    }
+
+    private var problem: String? {
+        if !(0 <= hysteresis && hysteresis < 1) { return "hysteresis \(hysteresis); expected 0 <= hysteresis < 1" }
+        for (name, seconds) in [("dwell_s", dwellS), ("cool_s", coolS)] where !(seconds >= 0 && seconds.isFinite) {
+            return "\(name) \(seconds); expected 0 or more"
         }
+        return nil
     }
 
     /// A policy as its JSON, docs/power-policy.md. Throws a `SchemaError`.

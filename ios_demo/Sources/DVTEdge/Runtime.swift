@@ -151,7 +151,7 @@ public actor Runtime {
             if ran != nil && !everyStage { break }
         }
         let exits = ran ?? values.count
-        if policy != nil { memory = memory.used(1, power.exitJ?[exits - 1] ?? 0) }
+        if policy != nil { memory = memory.used(1, power.exitJ?[values.count - 1] ?? 0) }
         let decision = try ExitRule.decide(Array(values[..<exits]), logits[..<exits].map(ExitRule.label))
         return CascadeResult(
             exit: decision.exit, label: decision.label, labelName: labels[decision.label],

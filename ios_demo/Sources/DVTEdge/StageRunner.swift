@@ -69,6 +69,6 @@ private func own<T>(_ what: String, _ body: () async throws -> T) async throws -
     } catch let error where error is DvtEdgeError || error is CancellationError {
         throw error
     } catch {
-        throw DvtEdgeError(.engine, "\(what) (\(cause(error)))")
+        throw DvtEdgeError(.engine, what, because: error)
     }
 }

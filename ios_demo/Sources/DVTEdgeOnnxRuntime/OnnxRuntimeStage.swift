@@ -170,5 +170,15 @@ private final class Names {
 private func check(_ api: UnsafePointer<OrtApi>, _ status: OpaquePointer?) throws(DvtEdgeError) {
     guard let status else { return }
     defer { api.pointee.ReleaseStatus(status) }
-    throw DvtEdgeError(.engine, "onnxruntime: \(String(cString: api.pointee.GetErrorMessage(status)!))")
+    let failure = OrtFailure(
+        errorCode: Int(api.pointee.GetErrorCode(status).rawValue),
+        description: String(cString: api.pointee.GetErrorMessage(status)!))
+    throw DvtEdgeError(.engine, "onnxruntime failed", because: failure)
+}
+
+/// What ONNX Runtime says of itself.
+private struct OrtFailure: CustomNSError, CustomStringConvertible {
+    static let errorDomain = "OrtStatus"
+    let errorCode: Int
+    let description: String
 }

@@ -60,6 +60,7 @@ public final class BenchmarkModel {
 
     public private(set) var running = false
     public private(set) var waiting = false  // until the device is cool
+    public private(set) var stopped = false  // the last run, before its end: nothing of it is kept but its log
     public private(set) var done = 0
     public private(set) var summary: Summary?
     public private(set) var log: URL?
@@ -73,12 +74,12 @@ public final class BenchmarkModel {
 
     /// Runs for `seconds`, once the device is not hotter than fair, into a new log.
     ///
-    /// `state` is asked before each image.
+    /// `state` is asked before each image. Ends soon when its task is cancelled: after an image, or a stage's load.
     public func run(
         seconds: Double, _ logging: Logging, warmUp: Int = 20, state: @MainActor () -> DeviceState
     ) async {
         guard !running else { return }
-        (running, done, summary, log, failure) = (true, 0, nil, nil, nil)
+        (running, stopped, done, summary, log, failure) = (true, false, 0, nil, nil, nil)
         defer { (running, waiting) = (false, false) }
         do {
             while state().thermal > .fair {
@@ -96,8 +97,8 @@ public final class BenchmarkModel {
                 Comparison.Row(
                     id: manifest.artifactsSha256, name: "\(manifest.name), \(manifest.target)", p50: found.p50))
             (summary, log) = (found, url)
-        } catch is CancellationError {
-            return
+        } catch let error where error is CancellationError || Task.isCancelled {
+            stopped = true
         } catch {
             failure = words(error)
         }
@@ -110,6 +111,7 @@ public final class BenchmarkModel {
             await runtime.unload()
             var times: [Double] = []
             for stage in runtime.bundle.manifest.stages.indices {
+                try Task.checkCancellation()
                 let began = ContinuousClock.now
                 try await runtime.load(stage)
                 times.append((ContinuousClock.now - began) / .milliseconds(1))

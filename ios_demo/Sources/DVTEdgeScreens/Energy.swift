@@ -33,7 +33,7 @@ public struct Ready: Sendable {
         throws(DvtEdgeError)
     {
         let manifest = bundle.manifest
-        policy = manifest.policy ?? phonePolicy(manifest)
+        if let own = manifest.policy { policy = own } else { policy = try phonePolicy(manifest) }
         var found: Energy?
         var why: String?
         do {

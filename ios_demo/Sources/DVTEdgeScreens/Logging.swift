@@ -8,6 +8,7 @@ public struct Logging: Sendable {
     let device: String
     let os: String
     let folder: URL
+    var create: @Sendable (_ path: String, LogHeader) throws -> LogWriter = { try LogWriter($0, $1) }
 
     public init(app: String, engine: String, device: String, os: String, folder: URL) {
         (self.app, self.engine, self.device, self.os, self.folder) = (app, engine, device, os, folder)
@@ -26,7 +27,7 @@ public struct Logging: Sendable {
             device: device, os: os, threads: 1,
             powerSource: state.charging ? .charger : state.knownLevel == nil ? .unknown : .battery,
             everyStage: everyStage, data: data, pixels: pixels ? "\(url.lastPathComponent).pixels" : nil)
-        return (url, try LogWriter(url.path, header))
+        return (url, try create(url.path, header))
     }
 }
 

@@ -2,9 +2,9 @@ import DVTEdge
 
 /// The app's own policy, for a bundle that brings none: cheap when hot or nearly empty, costly on a charger, and between them
 /// what a lifetime target leaves.
-public func phonePolicy(_ manifest: Manifest) -> PowerPolicy {
+public func phonePolicy(_ manifest: Manifest) throws(DvtEdgeError) -> PowerPolicy {
     let points = manifest.operatingPoints.map(\.name)
-    return PowerPolicy(
+    return try PowerPolicy(
         otherwise: manifest.defaultOperatingPoint,
         rules: [
             Rule(point: points.first!, thermalAtLeast: .serious),

@@ -78,6 +78,11 @@ func unpackedBundle() throws -> TemporaryFolder {
     try FileManager.default.createDirectory(
         atPath: folder.path("bundle/empty/folders"), withIntermediateDirectories: true)
     #expect(errorOfOpening(bundle) == nil)
+    let deep = [String](repeating: "a", count: 300).joined(separator: "/")
+    try FileManager.default.createDirectory(atPath: folder.path("bundle/\(deep)"), withIntermediateDirectories: true)
+    #expect(errorOfOpening(bundle) == nil)
+    folder.write("bundle/\(deep)/beside", [1])
+    #expect(errorOfOpening(bundle) == "MissingFileError")
 }
 
 /// What may not lie in a folder, each by the error that the document names.

@@ -126,15 +126,85 @@ private func record(_ json: JSON) -> Record {
     }
 }
 
-/// Of our own the words stay, but for paths.
+/// Of our own the words stay, but for paths and files' names.
 @Test(arguments: [
     ("not a readable picture", "not a readable picture"),
-    ("/a/my holiday.zip: 'stage0.bin' has 3 bytes", "...: 'stage0.bin' has 3 bytes"),
-    ("'stage0': 'x/stage0.mlpackage' cannot be loaded (failed)", "'stage0': '...' cannot be loaded (failed)"),
-    ("'stage0' did not run (no file at file:///a/my holiday.jpg)", "'stage0' did not run (no file at ..."),
+    ("an image of 3x4 in 0.5 bytes", "an image of 3x4 in 0.5 bytes"),
+    ("/a/my holiday.zip: 'stage0.bin' has 3 bytes", "...: '...' has 3 bytes"),
+    ("'stage0': 'x/stage0.mlpackage' cannot be loaded", "'stage0': '...' cannot be loaded"),
+    ("'stage0' did not run: no file at file:///a/my holiday.jpg", "'stage0' did not run: no file at ..."),
     ("'stage0' did not run (Path=/a/my holiday.jpg, x)", "'stage0' did not run ..."),
     ("a/b: c; d/e", "...: c; ..."),
+    ("stage0.onnx, été.jpg, e\u{301}te\u{301}.jpg, 照片-1.图片, at.home.tar.gz", "..., ..., ..., ..., ..."),
+    ("two\r\n\tlines\u{2028}or three", "two lines or three"),
 ])
-func messagesWithoutPaths(_ message: String, _ expected: String) {
+func messagesWithoutFiles(_ message: String, _ expected: String) {
     #expect(ErrorRecord(DvtEdgeError(.engine, message), id: nil, timeS: 0).message == expected)
+}
+
+private struct EngineFailure: CustomNSError, CustomStringConvertible {
+    static let errorDomain = "com.apple.CoreML"
+    let errorCode = 7
+    let description = "no weights in My secret model.onnx"
+}
+
+/// What an engine says may name files, and is the user's to read; a log has its domain and code alone.
+@Test func enginesAreNotQuoted() async throws {
+    let stage = try fakeBundle().manifest.stages[0], artifact = Artifact(name: "my stage.onnx", files: [])
+    let load: LoadStage = { _, _, _, _ in throw EngineFailure() }
+    do {
+        _ = try await CheckedStage(load, artifact, stage, "", 1)
+        Issue.record("it was loaded")
+    } catch {
+        #expect("\(error)".contains("weights"))
+        let record = ErrorRecord(error, id: nil, timeS: 0)
+        #expect(record.kind == "EngineError")
+        #expect(record.message == "'stage0': '...' cannot be loaded (com.apple.CoreML 7)")
+    }
+}
+
+/// A pipe is a file that is full when nobody reads it, and then has room again.
+final class FullPipe: Sendable {
+    private let reader: Int32
+    let writer: LogFile
+
+    init() {
+        var ends: [Int32] = [0, 0]
+        precondition(pipe(&ends) == 0 && ends.allSatisfy { fcntl($0, F_SETFL, O_NONBLOCK) == 0 })
+        (reader, writer) = (ends[0], LogFile(descriptor: ends[1]))
+    }
+
+    deinit { close(reader) }
+
+    /// Bytes that were written since the last call.
+    func drain() -> Int {
+        var buffer = [UInt8](repeating: 0, count: 1 << 20)
+        var total = 0
+        while case let count = read(reader, &buffer, buffer.count), count > 0 { total += count }
+        return total
+    }
+}
+
+/// Nothing follows a torn line or half an image, also when there is room again.
+@Test(arguments: [false, true])
+func nothingFollowsAWriteThatFailed(_ pixelsAreTorn: Bool) async throws {
+    let (lines, pixels) = (FullPipe(), FullPipe())
+    let log = LogWriter(lines.writer, pixels: pixels.writer)
+    let record = { Record.error(ErrorRecord(timeS: 0, kind: "x", message: String(repeating: "y", count: $0))) }
+    try await log.write(record(1))
+    #expect(try await log.writePixels([1, 2, 3]) == 0)
+    #expect(lines.drain() > 1 && pixels.drain() == 3)
+    let most = 900_000  // more than a pipe holds
+    await #expect(throws: DvtEdgeError.self) {
+        if pixelsAreTorn {
+            _ = try await log.writePixels([UInt8](repeating: 0, count: most))
+        } else {
+            try await log.write(record(most))
+        }
+    }
+    let torn = pixelsAreTorn ? pixels.drain() : lines.drain()
+    #expect(0 < torn && torn < most)
+    await #expect(throws: DvtEdgeError.self) { try await log.write(record(1)) }
+    await #expect(throws: DvtEdgeError.self) { _ = try await log.writePixels([4, 5, 6]) }
+    #expect(lines.drain() == 0 && pixels.drain() == 0)
 }

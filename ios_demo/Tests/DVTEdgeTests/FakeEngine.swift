@@ -16,9 +16,12 @@ actor FakeEngine {
     private(set) var runs: [Int] = []
     private(set) var planned: [Int] = []  // stages whose placement was asked for
     private var failing: [Int: Int] = [:]  // loads of a stage that are still to fail
+    private(set) var isStopped = false
     private var breaking: (@Sendable (inout [Tensor]) throws -> Void)?
 
     init(_ logits: [[Float]]) { self.logits = logits }
+
+    func stop() { isStopped = true }
 
     func failLoads(_ stage: Int, times: Int) { failing[stage] = times }
 

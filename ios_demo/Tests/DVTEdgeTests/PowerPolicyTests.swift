@@ -88,6 +88,26 @@ private func operatingPoint(_ json: JSON) throws -> OperatingPoint {
     return try OperatingPoint.read(.object(object), "point")
 }
 
+/// A policy that is made in code is held to the ranges of one that is read.
+@Test func policiesOutOfRange() throws {
+    for value in [-5, .nan, .infinity] {
+        #expect(kind { _ = try Rule(point: "x", batteryBelow: value) } == .schema, "\(value)")
+        #expect(kind { _ = try EnergyQueue(windowS: value) } == .schema, "\(value)")
+        #expect(kind { _ = try EnergyQueue(imagesPerS: value) } == .schema, "\(value)")
+        #expect(kind { _ = try PowerPolicy(otherwise: "x", hysteresis: value) } == .schema, "\(value)")
+        #expect(kind { _ = try PowerPolicy(otherwise: "x", dwellS: value) } == .schema, "\(value)")
+        #expect(kind { _ = try PowerPolicy(otherwise: "x", coolS: value) } == .schema, "\(value)")
+    }
+    #expect(kind { _ = try Rule(point: "x", maxStage: -1) } == .schema)
+    for below in [0, 1.1] { #expect(kind { _ = try Rule(point: "x", batteryBelow: below) } == .schema) }
+    #expect(kind { _ = try EnergyQueue(windowS: 0) } == .schema)
+    #expect(kind { _ = try EnergyQueue(imagesPerS: 0) } == .schema)
+    #expect(kind { _ = try PowerPolicy(otherwise: "x", hysteresis: 1) } == .schema)
+    _ = try PowerPolicy(
+        otherwise: "x", rules: [Rule(point: "x", maxStage: 0, batteryBelow: 1)], queue: EnergyQueue(imagesPerS: 1),
+        hysteresis: 0, dwellS: 0, coolS: 0)
+}
+
 /// A sum that float64 loses when it is taken from left to right.
 @Test func exactSums() {
     #expect(exactSum([1e16, 1, -1e16]) == 1)

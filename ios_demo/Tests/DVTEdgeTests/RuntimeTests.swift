@@ -85,6 +85,19 @@ private let image = try! RGBImage(width: 6, height: 5, pixels: [UInt8](repeating
     #expect(result.logits.map(\.count) == [3, 3, 3] && result.skipped == [])
 }
 
+/// What an image took is what ran: all stages, where all of them do.
+@Test func theJoulesAreThoseOfTheStagesThatRan() async throws {
+    let bundle = try fakeBundle(), policy = try PowerPolicy(otherwise: "full", allowUncertified: true)
+    let runtime = try Runtime(
+        bundle, policy: policy, power: PowerTable(bundle.manifest.provedPoints, exitJ: [1, 10, 100]),
+        load: FakeEngine([sure, unsure, sure]).load)
+    _ = try await runtime.run(image, operatingPoint: "eager")
+    #expect(await runtime.memory.usedJ == 1)
+    let all = try await runtime.run(image, operatingPoint: "eager", everyStage: true)
+    #expect(all.exit == 0 && all.stageMs.count == 3)
+    #expect(await runtime.memory.usedJ == 101)
+}
+
 /// The policy chooses, is told what was used, and a point that is named comes before it.
 @Test func policies() async throws {
     let policy = try PowerPolicy(

@@ -106,7 +106,7 @@ struct Screens {
         #expect(model.isCertified("full") && !model.isCertified("accurate"))
         await model.sample(DeviceState(batteryLevel: 0.5, thermal: .serious))
         #expect(model.plan?.point == "eager")
-        #expect(model.reason == .rule(0, Rule(point: "eager", thermalAtLeast: .serious)))
+        #expect(try model.reason == .rule(0, Rule(point: "eager", thermalAtLeast: .serious)))
         #expect(model.state.knownLevel == 0.5 && model.baseW == 1.5)
         let result = try await runtime([unsure, sure, sure]).run(image)
         let exits = try #require(model.ready.energy?.costs.exitJ)
@@ -191,6 +191,74 @@ struct Screens {
         run.cancel()
         await run.value
         #expect(!model.running && !model.waiting && model.summary == nil && model.done == 0)
+    }
+
+    /// One that is stopped says so, keeps no figures, and is followed by a whole one.
+    @Test func benchmarkIsStopped() async throws {
+        let folder = TemporaryFolder(), comparison = Comparison()
+        let model = BenchmarkModel(try runtime([sure, sure, sure]), comparison)
+        let run = Task { await model.run(seconds: 600, logging(folder.url)) { DeviceState() } }
+        while model.done < 3 { await Task.yield() }
+        run.cancel()
+        await run.value
+        #expect(model.stopped && !model.running && model.summary == nil && model.log == nil && model.failure == nil)
+        #expect(comparison.rows.isEmpty)
+        await model.run(seconds: 0.01, logging(folder.url)) { DeviceState() }
+        #expect(!model.stopped && model.summary != nil && comparison.rows.count == 1)
+    }
+
+    /// Loads are not waited for when nobody wants them: of nine only the one that has begun ends.
+    @Test func benchmarkIsStoppedWhileItLoads() async throws {
+        let engine = FakeEngine([sure, sure, sure])
+        let runtime = try Runtime(try fakeBundle()) { artifact, stage, backend, threads in
+            let loaded = try await engine.load(artifact, stage, backend, threads)
+            try await Task.sleep(for: .milliseconds(100))
+            return loaded
+        }
+        let model = BenchmarkModel(runtime, Comparison())
+        let run = Task { await model.run(seconds: 0.01, logging(TemporaryFolder().url)) { DeviceState() } }
+        while await engine.loads.isEmpty { await Task.yield() }
+        run.cancel()
+        await run.value
+        #expect(await engine.loads == [0])
+        #expect(model.stopped && !model.running && model.summary == nil)
+    }
+
+    /// What an engine throws because it was stopped is no failure.
+    @Test func benchmarkIsStoppedInAnEngine() async throws {
+        let engine = FakeEngine([sure, sure, sure])
+        let runtime = try Runtime(try fakeBundle()) { artifact, stage, backend, threads in
+            _ = try await engine.load(artifact, stage, backend, threads)
+            while await !engine.isStopped { await Task.yield() }
+            throw FakeEngine.Failure()
+        }
+        let model = BenchmarkModel(runtime, Comparison())
+        let run = Task { await model.run(seconds: 0.01, logging(TemporaryFolder().url)) { DeviceState() } }
+        while await engine.loads.isEmpty { await Task.yield() }
+        run.cancel()
+        await engine.stop()
+        await run.value
+        #expect(model.stopped && model.failure == nil)
+    }
+
+    /// A full disk ends a run, which says so: it is no image that could not be read.
+    @Test func logsThatBecomeFull() async throws {
+        let disk = FullPipe()
+        var full = logging(URL(fileURLWithPath: "/nowhere"))
+        full.create = { _, _ in LogWriter(disk.writer) }
+        let validate = ValidateModel(try runtime([unsure, sure, sure]))
+        await validate.run(full) {
+            DeviceState()
+        } pictures: {
+            [Picture](repeating: { image }, count: 10_000)
+        }
+        let why = try #require(validate.failure)
+        #expect(why.hasPrefix("the log cannot be written") && validate.log == nil && !validate.running)
+        #expect(0 < validate.logged && validate.logged < 10_000 && validate.unread == 0)
+        _ = disk.drain()
+        let benchmark = BenchmarkModel(try runtime([unsure, sure, sure]), Comparison())
+        await benchmark.run(seconds: 600, full) { DeviceState() }
+        #expect(benchmark.failure == why && benchmark.summary == nil)
     }
 
     @Test func slowdowns() {

@@ -1,5 +1,6 @@
 package dvtedge.demo
 
+import dvtedge.device.DeviceState
 import dvtedge.device.ImageRecord
 import dvtedge.device.LogWriter
 import dvtedge.device.Result
@@ -50,8 +51,9 @@ open class Clock {
 
 /**
  * Runs the bundle's golden images again and again for [seconds], with their real mix of exits, after a warm-up; a sample of
- * the device once a second. For [idleS] seconds before and after, it samples the idle device: what `dvt-edge profile` holds
- * the images' power against. [tell] is given what it does; [cancelled] is asked before each image and each second.
+ * the device once a second, of which [state] is what the power policy sees. For [idleS] seconds before and after, it samples the
+ * idle device: what `dvt-edge profile` holds the images' power against. [tell] is given what it does; [cancelled] is asked before
+ * each image and each second.
  */
 class Benchmark(
     private val device: Device,
@@ -59,6 +61,7 @@ class Benchmark(
     private val idleS: Int,
     private val tell: (Words) -> Unit,
     private val clock: Clock = Clock(),
+    private val state: (StateRecord) -> DeviceState = { it.state() },
     private val cancelled: () -> Boolean,
 ) {
     fun run(
@@ -111,7 +114,7 @@ class Benchmark(
             while (ran() < seconds && !cancelled()) {
                 if (samples.size <= ran()) look()
                 val number = totalMs.size
-                val result = runtime.run(image(number))
+                val result = runtime.run(image(number), state(samples.last()))
                 totalMs += result.totalMs
                 engineMs += result.engineMs
                 exits[result.exit] += 1

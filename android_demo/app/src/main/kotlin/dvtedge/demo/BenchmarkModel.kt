@@ -1,6 +1,7 @@
 package dvtedge.demo
 
 import android.content.Context
+import dvtedge.device.StateRecord
 import java.io.File
 import java.util.concurrent.CancellationException
 
@@ -111,7 +112,8 @@ class BenchmarkModel(
         val (file, log) = newLog(context, ready, session.device, "benchmark", everyStage = false)
         session.post { logs = logs + file }
         val tell = { words: Words -> session.post { say(words) } }
-        val benchmark = Benchmark(session.device, job.seconds, job.idleS, tell) { job.cancelled }
+        val state = { sample: StateRecord -> ready.state(sample, session.lifetimeS) }
+        val benchmark = Benchmark(session.device, job.seconds, job.idleS, tell, state = state) { job.cancelled }
         val measured = log.use { benchmark.run(ready.name, ready.runtime, it) }
         session.post { found = found + Found(ready.name, measured) }
     }

@@ -7,6 +7,7 @@ import java.io.File
 import java.io.FileNotFoundException
 
 private const val ASSETS = "bundles"
+private const val PARTIAL = ".partial" // ends the name of a copy that is being made
 
 /** The bundles of the app: those in its assets, and those that the user opened or pushed with adb. Each is a .zip. */
 class Bundles(
@@ -15,6 +16,10 @@ class Bundles(
 ) {
     private val copies = File(context.noBackupFilesDir, ASSETS).also { it.mkdirs() }
     private val pushed = context.getExternalFilesDir(ASSETS)
+
+    init {
+        copies.listFiles().orEmpty().filter { it.name.endsWith(PARTIAL) }.forEach(File::delete) // of a process that was killed
+    }
 
     /** Their names, the app's own first. */
     fun names(): List<String> = (inAssets() + filesIn(copies) + filesIn(pushed)).distinct()
@@ -57,7 +62,7 @@ class Bundles(
         folder
             ?.listFiles()
             .orEmpty()
-            .filter { it.isFile && !it.name.endsWith(".partial") }
+            .filter { it.isFile && !it.name.endsWith(PARTIAL) }
             .map { it.name }
             .sorted()
 }

@@ -20,14 +20,14 @@ private const val WIDTH = 640
 private const val HEIGHT = 480
 
 /**
- * The back camera's frames, upright, each given to [frame] on the camera's own thread: the newest one, the others are
- * dropped. [failed] is called there too, with what went wrong. [turned] is the display's rotation in degrees, asked for each
- * frame.
+ * The back camera's frames, each told to [frame] on the camera's own thread: the newest one, the others are dropped. What
+ * [frame] is given makes its upright image, until it returns. [failed] is called there too, with what went wrong. [turned] is
+ * the display's rotation in degrees, asked for each frame that is made an image.
  */
 class CameraSource(
     private val context: Context,
     private val turned: () -> Int,
-    private val frame: (RgbImage) -> Unit,
+    private val frame: (() -> RgbImage) -> Unit,
     private val failed: (String) -> Unit,
 ) : AutoCloseable {
     private val manager = context.getSystemService(CameraManager::class.java)
@@ -78,7 +78,7 @@ class CameraSource(
         front: Boolean,
     ) {
         if (closed) return
-        reader.acquireLatestImage()?.use { frame(frameOf(it, rotationOf(sensor, turned(), front))) }
+        reader.acquireLatestImage()?.use { image -> frame { frameOf(image, rotationOf(sensor, turned(), front)) } }
     }
 
     /** What a camera throws that is taken away, or was closed meanwhile, is told. */

@@ -18,6 +18,7 @@ open class Device(
 ) {
     private val gauge = context.getSystemService(BatteryManager::class.java)
     private val power = context.getSystemService(PowerManager::class.java)
+    private val headroom = Paced(1.0, ::timeS, ::askHeadroom) // asked oftener, Android gives NaN
 
     /** Seconds on a clock that never jumps and goes on in suspend. */
     open fun timeS(): Double = SystemClock.elapsedRealtimeNanos() / 1e9
@@ -47,7 +48,7 @@ open class Device(
                     )?.takeIf { it != NOTHING }
                     ?.let { it / 10.0 },
             thermal = thermal(),
-            headroom = headroom(),
+            headroom = headroom.reading(),
             lowPower = power.isPowerSaveMode,
         )
     }
@@ -70,7 +71,7 @@ open class Device(
 
     private fun thermal(): Thermal? = if (Build.VERSION.SDK_INT >= 29) thermalOf(thermalStatus()) else null
 
-    private fun headroom(): Double? = if (Build.VERSION.SDK_INT >= 30) thermalHeadroom().takeIf(Double::isFinite) else null
+    private fun askHeadroom(): Double? = if (Build.VERSION.SDK_INT >= 30) thermalHeadroom().takeIf(Double::isFinite) else null
 
     @NewerApi
     private fun thermalStatus(): Int = power.currentThermalStatus
@@ -80,6 +81,26 @@ open class Device(
 
     private companion object {
         const val NOTHING = Int.MIN_VALUE
+    }
+}
+
+/** What [read] gives, asked again after [seconds] by [clock] at the earliest; until then what it gave last. From any thread. */
+internal class Paced(
+    private val seconds: Double,
+    private val clock: () -> Double,
+    private val read: () -> Double?,
+) {
+    private var asked = Double.NEGATIVE_INFINITY
+    private var last: Double? = null
+
+    @Synchronized
+    fun reading(): Double? {
+        val now = clock()
+        if (now - asked >= seconds) {
+            asked = now
+            last = read()
+        }
+        return last
     }
 }
 

@@ -124,21 +124,23 @@ class ExecuTorchStageRunner private constructor(
             threads: Int,
         ): ExecuTorchStageRunner {
             hold(threads, stage.name)
-            val file = File.createTempFile("stage", ".pte", folder)
+            var file: File? = null
+            var module: Module? = null
             try {
-                file.writeBytes(artifact.content)
-                val module = Module.load(file.path, Module.LOAD_MODE_FILE, threads)
-                val found = module.getMethodMetadata("forward").backends
+                val path = File.createTempFile("stage", ".pte", folder).also { file = it }
+                path.writeBytes(artifact.content)
+                val loaded = Module.load(path.path, Module.LOAD_MODE_FILE, threads).also { module = it }
+                val found = loaded.getMethodMetadata("forward").backends
                 if (backend !in found) {
-                    module.destroy()
                     throw EngineError("${stage.name}: ${artifact.name} runs on ${found.toList()}; the bundle says $backend")
                 }
-                return ExecuTorchStageRunner(module, stage, backend)
+                return ExecuTorchStageRunner(loaded, stage, backend)
             } catch (error: Throwable) {
+                module?.destroy()
                 release()
                 throw error
             } finally {
-                file.delete()
+                file?.delete()
             }
         }
 

@@ -143,7 +143,8 @@ class LiveScreen(
     /** Asks for the permission first, where it lacks; each thing that may lack has its own message. */
     fun start() {
         lateinit var camera: CameraSource
-        camera = CameraSource(activity, ::turned, ::frame) { words -> session.post { if (source === camera) stopped(words) } }
+        val failed = { words: String -> session.post { if (source === camera) stopped(words) } }
+        camera = CameraSource(activity, ::turned, session::classifyFrame, failed)
         when {
             camera.id() == null -> {
                 problem.say(activity.getString(R.string.camera_none))
@@ -167,8 +168,6 @@ class LiveScreen(
     internal fun turned(): Int = 90 * activity.windowManager.defaultDisplay.rotation
 
     fun denied() = problem.say(activity.getString(R.string.camera_denied))
-
-    internal fun frame(image: dvtedge.device.RgbImage) = session.post { session.classify { image } }
 
     private fun stopped(words: String) {
         stop()

@@ -235,8 +235,9 @@ class MainActivity : Activity() {
         permissions: Array<String>,
         results: IntArray,
     ) {
-        if (request != LiveScreen.ASK_CAMERA) return
-        if (results.firstOrNull() == PackageManager.PERMISSION_GRANTED) live.start() else live.denied()
+        val result = results.firstOrNull() // of a request that was interrupted there is none
+        if (request != LiveScreen.ASK_CAMERA || result == null) return
+        if (result == PackageManager.PERMISSION_GRANTED) live.start() else live.denied()
     }
 
     override fun onStart() {

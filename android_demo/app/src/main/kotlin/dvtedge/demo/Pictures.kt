@@ -5,6 +5,7 @@ import android.graphics.Bitmap
 import android.graphics.BitmapFactory
 import android.media.Image
 import android.net.Uri
+import dvtedge.device.DataError
 import dvtedge.device.Plane
 import dvtedge.device.Range
 import dvtedge.device.RgbImage
@@ -12,6 +13,7 @@ import dvtedge.device.RgbSource
 import dvtedge.device.checkPixels
 import dvtedge.device.exifOrientation
 import dvtedge.device.frameToRgb
+import dvtedge.device.isReadFormat
 import dvtedge.device.upright
 import java.io.FileNotFoundException
 import java.io.IOException
@@ -55,7 +57,10 @@ class BitmapSource(
     }
 }
 
-/** The picture at [uri], upright by its EXIF. Colour profiles are ignored, as docs/preprocess.md asks. Throws IOException. */
+/**
+ * The picture at [uri], upright by its EXIF. Colour profiles are ignored, as docs/preprocess.md asks. Throws IOException where
+ * it cannot be had, DataError where it cannot be decoded.
+ */
 fun readPicture(
     resolver: ContentResolver,
     uri: Uri,
@@ -72,14 +77,15 @@ internal fun <T> asking(call: () -> T): T =
         throw IOException(error.message ?: error.javaClass.simpleName, error)
     }
 
-/** A picture [file]'s pixels, upright. Throws IOException, and DataError for one of more pixels than are taken. */
+/** A picture [file]'s pixels, upright. Throws DataError for what is no picture that is read, and for one of too many pixels. */
 fun decode(file: ByteArray): RgbSource {
+    if (!isReadFormat(file)) throw DataError("not a picture in BMP, GIF, JPEG, PNG, PPM, TIFF or WebP")
     val bounds = BitmapFactory.Options().apply { inJustDecodeBounds = true }
     BitmapFactory.decodeByteArray(file, 0, file.size, bounds)
     if (bounds.outWidth > 0 && bounds.outHeight > 0) checkPixels("the picture", bounds.outWidth, bounds.outHeight)
     val options = BitmapFactory.Options().apply { inScaled = false }
     val bitmap =
-        BitmapFactory.decodeByteArray(file, 0, file.size, options) ?: throw IOException("not a picture that Android decodes")
+        BitmapFactory.decodeByteArray(file, 0, file.size, options) ?: throw DataError("not a picture that Android decodes")
     return upright(BitmapSource(bitmap), exifOrientation(file))
 }
 

@@ -64,9 +64,11 @@ class Session(
 
     /** The point that the user chose; null leaves it to the policy. */
     var override: String? = null
+
+    @Volatile
     private var deadlineS: Double? = null // by the device's clock
 
-    /** The seconds that the battery still has to last; null without a target, and once it has lasted so long. */
+    /** The seconds that the battery still has to last; null without a target, and once it has lasted so long. From any thread. */
     var lifetimeS: Double?
         get() = deadlineS?.let { it - device.timeS() }?.takeIf { it > 0 }
         set(value) {
@@ -156,8 +158,37 @@ class Session(
 
     /** Classify an image that [read] gives, on the worker; dropped where one is in work already. On the main thread. */
     fun classify(read: () -> RgbSource): Boolean {
+        if (busy.compareAndSet(false, true)) return classifyNext(0.0, read)
+        dropped += 1
+        return false
+    }
+
+    /**
+     * Classify a camera's frame, from any thread. [image] makes it here and now, which counts as preprocessing; where one is in
+     * work already it is not asked for.
+     */
+    fun classifyFrame(image: () -> RgbSource) {
+        if (!busy.compareAndSet(false, true)) return post { dropped += 1 }
+        val start = System.nanoTime()
+        val made =
+            try {
+                image()
+            } catch (error: Throwable) {
+                busy.set(false)
+                throw error
+            }
+        val ms = (System.nanoTime() - start) / 1e6
+        post { classifyNext(ms) { made } }
+    }
+
+    /** Of an image that has [busy] for itself, and took [ms] to be made. */
+    private fun classifyNext(
+        ms: Double,
+        read: () -> RgbSource,
+    ): Boolean {
         val ready = state as? Ready
-        if (ready == null || !busy.compareAndSet(false, true)) {
+        if (ready == null) {
+            busy.set(false)
             dropped += 1
             return false
         }
@@ -165,7 +196,7 @@ class Session(
         val lifetime = lifetimeS
         worker.execute {
             val sample = device.sample()
-            val found = trying<Any>({ ready.runtime.run(read(), ready.state(sample, lifetime), point) }, { it })
+            val found = trying<Any>({ ready.runtime.run(read(), ready.state(sample, lifetime), point).converted(ms) }, { it })
             val drawn = device.sample().watts
             main.post {
                 busy.set(false)

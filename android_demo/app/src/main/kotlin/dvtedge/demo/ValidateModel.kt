@@ -3,6 +3,7 @@ package dvtedge.demo
 import android.content.Context
 import android.net.Uri
 import android.provider.DocumentsContract
+import android.provider.DocumentsContract.Document
 import dvtedge.device.RgbSource
 import java.io.File
 import java.util.Locale
@@ -60,7 +61,8 @@ class ValidateModel(
         val data = if (tree == null) "golden images of the bundle" else null
         val images = tree?.let(::picturesIn) ?: if (golden) goldenImages(runtime) else emptyList()
         val (file, log) = newLog(context, ready, session.device, "validate", everyStage = true, pixels, data)
-        val logged = log.use { logImages(runtime, session.device, it, images.asSequence().takeWhile { !job.cancelled }) }
+        val begun = images.asSequence().takeWhile { !job.cancelled }
+        val logged = log.use { logImages(runtime, session.device, it, begun) { now -> ready.state(now, session.lifetimeS) } }
         session.post { logs = listOf(file, File("$file.pixels")).filter(File::exists) }
         val stopped = if (job.cancelled) listOf(Words(R.string.stopped)) else emptyList()
         val counts = Words(R.string.logged, logged.answered, logged.unread)
@@ -72,17 +74,17 @@ class ValidateModel(
         return Words(if (found.passed) R.string.golden_ok else R.string.golden_bad, found.stage, error, allowed)
     }
 
-    /** Ids are running numbers: a log names no file. */
+    /** By their names. Ids are running numbers: a log names no file. */
     private fun picturesIn(tree: Uri): List<Pair<String, () -> RgbSource>> {
         val children = DocumentsContract.buildChildDocumentsUriUsingTree(tree, DocumentsContract.getTreeDocumentId(tree))
-        val columns = arrayOf(DocumentsContract.Document.COLUMN_DOCUMENT_ID, DocumentsContract.Document.COLUMN_MIME_TYPE)
-        val found = ArrayList<Uri>()
+        val columns = arrayOf(Document.COLUMN_DOCUMENT_ID, Document.COLUMN_MIME_TYPE, Document.COLUMN_DISPLAY_NAME)
+        val found = ArrayList<Pair<String, Uri>>()
         asking { context.contentResolver.query(children, columns, null, null, null) }?.use { rows ->
             while (rows.moveToNext()) {
-                val kind = rows.getString(1).orEmpty()
-                if (kind.startsWith("image/")) found += DocumentsContract.buildDocumentUriUsingTree(tree, rows.getString(0))
+                if (!rows.getString(1).orEmpty().startsWith("image/")) continue
+                found += rows.getString(2).orEmpty() to DocumentsContract.buildDocumentUriUsingTree(tree, rows.getString(0))
             }
         }
-        return found.mapIndexed { k, uri -> "$k" to { readPicture(context.contentResolver, uri) } }
+        return found.sortedBy { it.first }.mapIndexed { k, (_, uri) -> "$k" to { readPicture(context.contentResolver, uri) } }
     }
 }

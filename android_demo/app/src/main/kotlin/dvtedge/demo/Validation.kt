@@ -1,12 +1,16 @@
 package dvtedge.demo
 
+import dvtedge.device.DeviceState
 import dvtedge.device.DvtEdgeError
 import dvtedge.device.ErrorRecord
 import dvtedge.device.ImageRecord
 import dvtedge.device.LogWriter
+import dvtedge.device.Result
 import dvtedge.device.RgbImage
 import dvtedge.device.RgbSource
 import dvtedge.device.Runtime
+import dvtedge.device.StateRecord
+import java.io.IOException
 import kotlin.math.abs
 
 /** How far an exit's logits are from the bundle's golden ones: the largest error, NaN where one is not finite. */
@@ -43,35 +47,46 @@ class Logged(
     val unread: Int,
 )
 
-/** Each of [images], by its id, through every stage into [log]; what cannot be read becomes an error's record, and is counted. */
+/**
+ * Each of [images], by its id, through every stage into [log]; what cannot be read or answered becomes an error's record, and is
+ * counted. [state] is what the power policy sees of a sample. Throws IOException where the log cannot be written.
+ */
 fun logImages(
     runtime: Runtime,
     device: Device,
     log: LogWriter,
     images: Sequence<Pair<String, () -> RgbSource>>,
+    state: (StateRecord) -> DeviceState,
 ): Logged {
     var answered = 0
     var unread = 0
     log.write(device.sample(idle = true))
     for ((id, read) in images) {
-        try {
-            val result = runtime.run(read(), everyStage = true)
-            log.write(ImageRecord.of(result, device.timeS(), id, log.writePixels(result.pixels)))
+        val found = orError { runtime.run(read(), state(device.sample()), everyStage = true) }
+        if (found is Result) {
+            val pixels = log.writePixels(found.pixels)
+            log.write(ImageRecord.of(found, device.timeS(), id, pixels))
             answered += 1
-        } catch (error: DvtEdgeError) {
-            log.write(ErrorRecord.of(error, device.timeS(), id))
-            unread += 1
-        } catch (_: java.io.IOException) {
-            log.write(ErrorRecord(device.timeS(), "DataError", "not a picture that Android decodes", id))
-            unread += 1
-        } catch (error: OutOfMemoryError) {
-            log.write(ErrorRecord.of(error, device.timeS(), id))
+        } else {
+            log.write(ErrorRecord.of(found as Throwable, device.timeS(), id))
             unread += 1
         }
     }
     log.write(device.sample(idle = true))
     return Logged(answered, unread)
 }
+
+/** A [Result], or the error by which an image has none: ours, its provider's, or that there is no memory for it. */
+private fun orError(run: () -> Result): Any =
+    try {
+        run()
+    } catch (error: DvtEdgeError) {
+        error
+    } catch (error: IOException) {
+        error.cause as? RuntimeException ?: error // the provider's own: `asking`
+    } catch (error: OutOfMemoryError) {
+        error
+    }
 
 /** The bundle's golden images as [logImages] takes them. */
 fun goldenImages(runtime: Runtime): List<Pair<String, () -> RgbSource>> {

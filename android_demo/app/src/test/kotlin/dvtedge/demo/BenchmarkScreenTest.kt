@@ -32,6 +32,23 @@ class BenchmarkScreenTest : AppTest() {
         }
     }
 
+    /** The policy is told the device's state, by the clock that the other screens tell it: on a charger the costliest point. */
+    @Test
+    fun measuredAtThePolicysPoint() {
+        battery(percent = 62, plugged = true)
+        start().use {
+            session.benchmark.begin(seconds = 1, only = "onnx-int8.zip", idleS = 0)
+            settle()
+            session.validate.begin()
+            settle()
+            for (log in listOf("benchmark-1", "validate-1")) {
+                val images = File(logFolder(app), "$log.jsonl").readLines().filter { """"event":"image"""" in it }
+                assertTrue(images.isNotEmpty() && images.all { """"point":"full"""" in it })
+            }
+            assertEquals(session.device.timeS(), runtime.memory.clockS!!, 1.0)
+        }
+    }
+
     /** A device that is hot is waited for; stopping ends the wait. */
     @Test
     fun benchmarkWaitsUntilCool() {

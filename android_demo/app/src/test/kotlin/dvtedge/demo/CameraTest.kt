@@ -11,8 +11,10 @@ import android.media.Image
 import android.os.Looper
 import android.view.Surface
 import android.view.View
+import dvtedge.device.DataError
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Assert.fail
 import org.junit.Test
@@ -101,6 +103,18 @@ class CameraTest : AppTest() {
         }
     }
 
+    /** A request that was interrupted has no result: the user was not asked. */
+    @Test
+    fun aRequestThatWasInterrupted() {
+        start().use { controller ->
+            val activity = controller.get()
+            addCamera()
+            activity.live.start()
+            activity.onRequestPermissionsResult(LiveScreen.ASK_CAMERA, emptyArray(), intArrayOf())
+            assertEquals("", activity.live.problem.text)
+        }
+    }
+
     private val manager get() = app.getSystemService(Context.CAMERA_SERVICE) as CameraManager
 
     /** Threads of cameras. */
@@ -129,7 +143,7 @@ class CameraTest : AppTest() {
             val frame = frameOf(FakeImage(64, 48), rotation = 90)
             assertEquals(48 to 64, frame.width to frame.height)
             assertArrayEquals(byteArrayOf(-128, -128, -128), frame.bytes.copyOf(3))
-            repeat(3) { controller.get().live.frame(frame) }
+            repeat(3) { session.classifyFrame { frame } }
             settle()
             assertEquals(3, session.answered + session.dropped)
             assertTrue(session.answered >= 1 && session.last!!.labelName in words(controller.get()))
@@ -138,6 +152,37 @@ class CameraTest : AppTest() {
             listOf(90, 0, 0, 180),
             listOf(rotationOf(90, 0, false), rotationOf(90, 90, false), rotationOf(270, 90, true), rotationOf(90, 270, false)),
         )
+    }
+
+    /** What it takes to make a frame an image counts; a frame that comes while one is in work is not made one. */
+    @Test
+    fun framesAreConvertedWhenTheyAreTaken() {
+        start().use {
+            var converted = 0
+            repeat(3) {
+                session.classifyFrame {
+                    converted += 1
+                    Thread.sleep(200)
+                    frameOf(FakeImage(64, 48), rotation = 0)
+                }
+            }
+            settle()
+            assertEquals(listOf(1, 1, 2), listOf(converted, session.answered, session.dropped))
+            val result = session.last!!
+            assertTrue("${result.preprocessMs}, ${result.totalMs}", result.preprocessMs >= 200 && result.totalMs >= 200)
+            assertTrue(result.glueMs < result.totalMs - 200)
+        }
+    }
+
+    /** A frame of odd form is its camera's error, and the next one is taken. */
+    @Test
+    fun aFrameOfOddForm() {
+        start().use {
+            assertThrows(DataError::class.java) { session.classifyFrame { throw DataError("odd") } }
+            session.classifyFrame { frameOf(FakeImage(64, 48), rotation = 0) }
+            settle()
+            assertEquals(listOf(1, 0), listOf(session.answered, session.dropped))
+        }
     }
 
     /** Grey, as Android hands it over: luma in rows of 80 bytes, Cb and Cr taking turns. */

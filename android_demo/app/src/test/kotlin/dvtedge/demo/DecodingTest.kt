@@ -12,7 +12,6 @@ import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import java.io.File
-import java.io.IOException
 import java.nio.ByteBuffer
 import java.util.Base64
 import java.util.zip.CRC32
@@ -36,7 +35,7 @@ class DecodingTest : AppTest() {
                         kotlin.math.abs((expected[it].toInt() and 255) - (found[it].toInt() and 255))
                     }
                 if (furthest > 0) differ[name] = furthest
-            } catch (_: IOException) {
+            } catch (_: DataError) {
                 differ[name] = -1
             }
         }
@@ -53,7 +52,7 @@ class DecodingTest : AppTest() {
             val found =
                 try {
                     decode(file)
-                } catch (_: IOException) {
+                } catch (_: DataError) {
                     assertTrue("${case["name"]}", "tiff" in case["name"] as String) // not one of Android's
                     continue
                 }
@@ -78,6 +77,15 @@ class DecodingTest : AppTest() {
     }
 
     private fun decodedSpace(file: ByteArray) = BitmapFactory.decodeByteArray(file, 0, file.size).colorSpace
+
+    /** Android decodes other formats too, in its own way: they are refused, whatever they are called. */
+    @Test
+    fun otherFormatsAreRefused() {
+        val wirelessBitmap = byteArrayOf(0, 0, 8, 1, 0x55)
+        assertEquals(8, BitmapFactory.decodeByteArray(wirelessBitmap, 0, 5).width)
+        val error = assertThrows(DataError::class.java) { decode(wirelessBitmap) }
+        assertEquals("not a picture in BMP, GIF, JPEG, PNG, PPM, TIFF or WebP", error.message)
+    }
 
     /** A small file of a picture beyond the limit is refused by its header, before memory is taken for its pixels. */
     @Test

@@ -29,13 +29,14 @@ import java.util.zip.ZipOutputStream
 class ExecuTorchTest : AppTest() {
     private val alive = ArrayList<String>()
     private val asked = ArrayList<List<Any>>()
+    private var metadata: () -> Array<String> = { arrayOf("XnnpackBackend") }
 
     private inner class ByOnnx(
         private val path: String,
     ) : MadeUpProgram {
         private val environment = OrtEnvironment.getEnvironment()
         private val session = environment.createSession(File(path).readBytes())
-        override val backends = arrayOf("XnnpackBackend")
+        override val backends get() = metadata()
 
         override fun forward(inputs: List<EValue>): List<EValue> {
             val tensors =
@@ -125,6 +126,22 @@ class ExecuTorchTest : AppTest() {
         }
         Runtime(bundle, threads = 2, loader = load).use { it.load(0) }
         assertEquals(emptyList<String>(), alive)
+    }
+
+    /** A stage that does not load keeps neither its module nor its number of threads, wherever it fails. */
+    @Test
+    fun whatDoesNotLoadKeepsNothing() {
+        push()
+        val bundle = session.bundles.open("executorch.zip")
+        val nowhere = Engines(File(app.cacheDir, "nowhere")).loader(bundle.manifest, "XnnpackBackend")
+        Runtime(bundle, threads = 3, loader = nowhere).use { assertThrows(EngineError::class.java) { it.load(0) } }
+        val load = Engines(app.cacheDir).loader(bundle.manifest, "XnnpackBackend")
+        metadata = { error("no such method") }
+        Runtime(bundle, threads = 2, loader = load).use { assertThrows(EngineError::class.java) { it.load(0) } }
+        assertEquals(emptyList<String>(), alive)
+        metadata = { arrayOf("XnnpackBackend") }
+        Runtime(bundle, threads = 1, loader = load).use { it.load(0) }
+        assertEquals(emptyList<String>(), app.cacheDir.list { _, name -> name.endsWith(".pte") }!!.toList())
     }
 
     /** A file for another backend, and an app without the library: one line each, and nothing stays. */

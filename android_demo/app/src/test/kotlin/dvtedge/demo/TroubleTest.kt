@@ -17,12 +17,14 @@ import dvtedge.device.Thermal
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
+import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import org.robolectric.shadows.ShadowToast
 import java.io.File
+import java.io.IOException
 
 /** What goes wrong on phones: each has its own words, and the app goes on. */
 class TroubleTest : AppTest() {
@@ -87,7 +89,8 @@ class TroubleTest : AppTest() {
             session.classify { readPicture(app.contentResolver, uri) }
             settle()
             assertEquals(1, session.failed)
-            assertTrue(app.getString(R.string.failed, "not a picture that Android decodes") in words(controller.get()))
+            val message = "not a picture in BMP, GIF, JPEG, PNG, PPM, TIFF or WebP"
+            assertTrue(app.getString(R.string.failed, message) in words(controller.get()))
         }
     }
 
@@ -202,9 +205,41 @@ class TroubleTest : AppTest() {
             assertTrue(words(controller.get()), said in words(controller.get()))
             val (file, log) = newLog(app, session.state as Ready, session.device, "validate", everyStage = true)
             val images = sequenceOf("0" to { throw OutOfMemoryError("2 GB") }, "1" to { RgbImage(32, 32, ByteArray(3072)) })
-            assertEquals(1, log.use { logImages(runtime, session.device, it, images) }.unread)
+            assertEquals(1, log.use { logImages(runtime, session.device, it, images, StateRecord::state) }.unread)
             assertTrue(""""kind":"OutOfMemoryError","message":"OutOfMemoryError"""" in file.readText())
         }
+    }
+
+    /** A log that cannot be written ends the run by its own message: the picture was one. */
+    @Test
+    fun aLogThatCannotBeWritten() {
+        start().use {
+            val (file, log) = newLog(app, session.state as Ready, session.device, "validate", everyStage = true)
+            var read = 0
+            val picture = {
+                read += 1
+                log.close()
+                RgbImage(32, 32, ByteArray(3072))
+            }
+            val images = sequenceOf("0" to picture, "1" to picture)
+            val error =
+                assertThrows(IOException::class.java) {
+                    logImages(runtime, session.device, log, images, StateRecord::state)
+                }
+            assertEquals("Stream Closed", error.message)
+            assertEquals(1, read)
+            assertTrue("error" !in file.readText())
+        }
+    }
+
+    /** What a process that was killed left of a bundle that it was copying. */
+    @Test
+    fun halfACopyIsRemoved() {
+        val copies = File(app.noBackupFilesDir, "bundles").also { it.mkdirs() }
+        val left = File(copies, ".x.zip.123.partial").also { it.writeText("half") }
+        val whole = File(copies, "x.zip").also { it.writeText("whole") }
+        Bundles(app)
+        assertEquals(listOf(false, true), listOf(left, whole).map(File::exists))
     }
 
     /** An error stands until the next answer, and nothing of one bundle is counted for another. */

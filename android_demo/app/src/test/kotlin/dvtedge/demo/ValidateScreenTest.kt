@@ -9,6 +9,7 @@ import android.database.MatrixCursor
 import android.graphics.Bitmap
 import android.net.Uri
 import android.provider.DocumentsContract
+import android.provider.DocumentsContract.Document
 import android.widget.Button
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
@@ -16,13 +17,14 @@ import org.junit.Test
 import org.robolectric.Robolectric
 import org.robolectric.Shadows.shadowOf
 import java.io.File
+import java.io.FileNotFoundException
 import java.util.concurrent.CountDownLatch
 
 private const val AUTHORITY = "pictures"
 
 /** A folder of images through every stage, as a documents app gives it. */
 class ValidateScreenTest : AppTest() {
-    /** Three pictures and a text. */
+    /** Three pictures, not in the order of their names, and a text. */
     class Documents : ContentProvider() {
         override fun query(
             uri: Uri,
@@ -32,8 +34,16 @@ class ValidateScreenTest : AppTest() {
             order: String?,
         ): Cursor =
             MatrixCursor(columns!!).apply {
-                repeat(3) { addRow(listOf("$it", "image/png")) }
-                addRow(listOf("3", "text/plain"))
+                for ((id, name) in listOf("a.png", "c.png", "b.png", "d.txt").withIndex()) {
+                    val kind = if (name.endsWith(".png")) "image/png" else "text/plain"
+                    val row =
+                        mapOf(
+                            Document.COLUMN_DOCUMENT_ID to "$id",
+                            Document.COLUMN_MIME_TYPE to kind,
+                            Document.COLUMN_DISPLAY_NAME to name,
+                        )
+                    addRow(columns.map(row::getValue))
+                }
             }
 
         override fun onCreate() = true
@@ -94,8 +104,35 @@ class ValidateScreenTest : AppTest() {
             settle()
             assertTrue(words(controller.get()), app.getString(R.string.logged, 2, 1) in words(controller.get()))
             assertEquals(1 + 3 + 2, log.readLines().size)
+            val message = "not a picture in BMP, GIF, JPEG, PNG, PPM, TIFF or WebP"
+            assertEquals(listOf(""""id":"2","kind":"DataError","message":"$message"}"""), errors()) // the last by its name
         }
     }
+
+    /** Of a picture that its provider does not give, the log says the provider's kind of error, and no more. */
+    @Test
+    fun aProviderThatGivesNoPicture() {
+        documents { k ->
+            when (k) {
+                0 -> throw SecurityException("/storage/a.png")
+                2 -> throw FileNotFoundException("/storage/b.png")
+            }
+        }
+        start().use { controller ->
+            controller.get().select(3)
+            pickFolder(controller.get())
+            settle()
+            val kinds = listOf("SecurityException", "FileNotFoundException")
+            val expected = kinds.mapIndexed { k, kind -> """"id":"$k","kind":"$kind","message":"$kind"}""" }
+            assertEquals(expected, errors().take(2))
+        }
+    }
+
+    private fun errors() =
+        log
+            .readLines()
+            .filter { it.startsWith("""{"event":"error"""") }
+            .map { "\"id\"" + it.substringAfter("\"id\"") }
 
     /** A run is stopped after the image that is in work, and its log is whole. */
     @Test

@@ -113,14 +113,19 @@ class CascadeBundle private constructor(
          *
          * Throws a [BundleError] in one printable line that names the path.
          */
-        fun open(path: File): CascadeBundle {
+        fun open(path: File): CascadeBundle = open(path, saying = path)
+
+        private fun open(
+            path: File,
+            saying: File, // the path that an error names
+        ): CascadeBundle {
             for (attempt in 1..TRIES) {
                 val before = identity(path)
                 try {
                     return verify(path)
                 } catch (error: Exception) {
                     if (identity(path) != before && attempt < TRIES) continue // replaced by another bundle meanwhile
-                    throw (error as? BundleError)?.saying(lineOf(path, error)) ?: BundleError(lineOf(path, error), error)
+                    throw (error as? BundleError)?.saying(lineOf(saying, error)) ?: BundleError(lineOf(saying, error), error)
                 }
             }
             error("every attempt returns or throws")
@@ -129,21 +134,23 @@ class CascadeBundle private constructor(
         /**
          * Copy a .zip that comes as a stream, an Android asset say, to the file [copy], and open it.
          *
-         * The copy appears whole or not at all, and only where it is a bundle; one that is there is replaced.
+         * The copy appears whole or not at all, and only where it is a bundle; one that is there is replaced. It is made in a
+         * hidden neighbour, `.NAME.x.partial`, each caller's own.
          */
         fun open(
             stream: InputStream,
             copy: File,
         ): CascadeBundle {
-            val partial = File(copy.path + ".partial")
+            var partial: File? = null
             try {
-                partial.outputStream().use { stream.copyTo(it) }
-                open(partial)
-                if (!partial.renameTo(copy)) throw BundleError("$copy: cannot be written")
+                val made = File.createTempFile(".${copy.name}.", ".partial", copy.absoluteFile.parentFile).also { partial = it }
+                made.outputStream().use { stream.copyTo(it) }
+                open(made, saying = copy)
+                if (!made.renameTo(copy)) throw BundleError("$copy: cannot be written")
             } catch (error: IOException) {
                 throw BundleError(lineOf(copy, error), error)
             } finally {
-                partial.delete()
+                partial?.delete()
             }
             return open(copy)
         }

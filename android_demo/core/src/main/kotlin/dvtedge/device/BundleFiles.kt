@@ -84,14 +84,19 @@ internal class ZipFiles(
 ) : BundleFiles {
     private var shared: Pair<Zip, Map<String, ZipEntry>>? = null // while the bundle is opened, by one thread
 
+    /** Throws [ArchiveError] for what cannot be read, a damaged deflate stream too. */
     override fun <T> reading(read: () -> T): T =
-        Zip(file).use { zip ->
-            shared = zip to membersOf(zip)
-            try {
-                read()
-            } finally {
-                shared = null
+        try {
+            Zip(file).use { zip ->
+                shared = zip to membersOf(zip)
+                try {
+                    read()
+                } finally {
+                    shared = null
+                }
             }
+        } catch (error: IOException) {
+            throw ArchiveError("not a readable .zip of a bundle (${cause(error)})", error)
         }
 
     override fun manifest(): InputStream {

@@ -4,6 +4,7 @@ import java.io.Closeable
 import java.io.File
 import java.io.FileOutputStream
 import java.io.IOException
+import java.io.OutputStream
 import java.math.BigDecimal
 import java.math.RoundingMode
 import java.nio.ByteBuffer
@@ -14,6 +15,7 @@ internal const val LOG_VERSION = 2
 private const val MAX_LINE = 1 shl 20 // bytes
 private const val MAX_CLASSES = 1 shl 17 // a line holds no more of them
 private const val NOT_A_NUMBER = 0x7fc00000
+private const val REPLACEMENT = '\ufffd' // of what is no character
 
 /** What an app was powered by when a log began. */
 enum class PowerSource { BATTERY, CHARGER, UNKNOWN }
@@ -148,9 +150,10 @@ data class ErrorRecord(
     }
 }
 
+private const val LETTERS = """\p{L}\p{M}\p{N}_""" // in every language: the JVM's \w has only ASCII, Android's all
 private val QUOTED_FILE = Regex("""'[^']*[/.][^']*'""")
 private val PATH = Regex("""\S*/.*?(?=: |$)""") // to the next colon: names have blanks
-private val FILE = Regex("""[\w-]+\.[A-Za-z]\w*""")
+private val FILE = Regex("""[$LETTERS-]+\.\p{L}[$LETTERS]*""")
 
 /** A message in one line with "..." for each path and file's name. */
 private fun withoutFiles(message: String): String =
@@ -274,7 +277,8 @@ private fun decimals(
 /** A lone surrogate, which UTF-8 has not, is written as U+FFFD. */
 private fun text(value: String): String {
     val made = StringBuilder("\"")
-    for (c in value) {
+    for (at in value.indices) {
+        val c = if (isLone(value, at)) REPLACEMENT else value[at]
         when (c) {
             '"' -> made.append("\\\"")
             '\\' -> made.append("\\\\")
@@ -289,6 +293,17 @@ private fun text(value: String): String {
     return made.append('"').toString()
 }
 
+/** Whether the character at [at] is one half of a surrogate pair without the other. */
+private fun isLone(
+    text: String,
+    at: Int,
+): Boolean =
+    when {
+        text[at].isHighSurrogate() -> text.getOrNull(at + 1)?.isLowSurrogate() != true
+        text[at].isLowSurrogate() -> text.getOrNull(at - 1)?.isHighSurrogate() != true
+        else -> false
+    }
+
 /** base64 of little-endian float32; every NaN is 0x7fc00000. */
 private fun f32(values: FloatArray): String {
     val bytes = ByteBuffer.allocate(4 * values.size).order(ByteOrder.LITTLE_ENDIAN)
@@ -299,23 +314,28 @@ private fun f32(values: FloatArray): String {
 /**
  * Writes a log, each line flushed: a crash loses at most the line it was in. With `header.pixels` a file of that name
  * beside it takes what [writePixels] is given. Throws IOException; a file that is there is not overwritten. Where the
- * log cannot be begun, neither file is left.
+ * log cannot be begun, neither file is left. After a write that failed nothing is written any more: a line or an image may
+ * have been torn, and what follows one cannot be read.
  */
-class LogWriter(
-    file: File,
+class LogWriter internal constructor(
+    private val file: File,
     header: LogHeader,
+    streamOf: (File) -> OutputStream,
 ) : Closeable {
+    constructor(file: File, header: LogHeader) : this(file, header, ::FileOutputStream)
+
     private val lines: NewFile
     private val pixels: NewFile?
     private var seq = 0L
     private var images = 0
+    private var failed: IOException? = null
 
     init {
         val first = encode(header)
         val begun = mutableListOf<NewFile>()
         try {
-            lines = NewFile(file).also(begun::add)
-            pixels = header.pixels?.let { NewFile(File(file.absoluteFile.parentFile, it)).also(begun::add) }
+            lines = NewFile(file, streamOf).also(begun::add)
+            pixels = header.pixels?.let { NewFile(File(file.absoluteFile.parentFile, it), streamOf).also(begun::add) }
             lines.write(first)
         } catch (failure: IOException) {
             begun.forEach(NewFile::discard)
@@ -326,16 +346,28 @@ class LogWriter(
     /** [record] as the next one. */
     @Synchronized
     fun write(record: Record) {
-        lines.write(encode(record, seq))
+        val line = encode(record, seq)
+        unlessFailed { lines.write(line) }
         seq += 1
     }
 
     /** Append an image's pixels; its number for the record, null where the log keeps none. */
     @Synchronized
     fun writePixels(image: ByteArray): Int? {
-        pixels?.write(image) ?: return null
+        val pixels = pixels ?: return null
+        unlessFailed { pixels.write(image) }
         images += 1
         return images - 1
+    }
+
+    private fun unlessFailed(write: () -> Unit) {
+        failed?.let { throw IOException("$file: nothing is written after a write that failed (${cause(it)})", it) }
+        try {
+            write()
+        } catch (failure: IOException) {
+            failed = failure
+            throw failure
+        }
     }
 
     @Synchronized
@@ -347,12 +379,13 @@ class LogWriter(
 /** A file that was not there before. Unbuffered: what is written is the system's at once. */
 private class NewFile(
     private val file: File,
+    streamOf: (File) -> OutputStream,
 ) : Closeable {
-    private val stream: FileOutputStream
+    private val stream: OutputStream
 
     init {
         if (!file.createNewFile()) throw IOException("$file: is there already; a log is never overwritten")
-        stream = FileOutputStream(file)
+        stream = streamOf(file)
     }
 
     fun write(bytes: ByteArray) = stream.write(bytes)

@@ -5,19 +5,17 @@ import kotlinx.serialization.Serializable
 
 internal const val MAX_SIDE = 8192 // pixels
 
-/** Of a tensor's elements; [bytes] each. */
+/** Of a tensor's elements. */
 @Serializable
-enum class Dtype(
-    val bytes: Int,
-) {
+enum class Dtype {
     @SerialName("uint8")
-    UINT8(1),
+    UINT8,
 
     @SerialName("float16")
-    FLOAT16(2),
+    FLOAT16,
 
     @SerialName("float32")
-    FLOAT32(4),
+    FLOAT32,
 }
 
 /** What a tensor is for a stage, and which elements it may have. */

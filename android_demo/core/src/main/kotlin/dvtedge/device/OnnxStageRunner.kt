@@ -96,7 +96,7 @@ class OnnxStageRunner private constructor(
                 try {
                     optionsOf(stage, backend, threads, mayFallBack).use { environment.createSession(artifact.content, it) }
                 } catch (error: OrtException) {
-                    throw EngineError("${stage.name}: onnxruntime cannot load ${artifact.name} (${oneLine(error)})", error)
+                    throw EngineError("${stage.name}: onnxruntime cannot load ${artifact.name} (${cause(error)})", error)
                 }
             try {
                 checkTensors(session, stage, artifact)

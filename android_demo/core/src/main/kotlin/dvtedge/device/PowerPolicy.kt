@@ -1,6 +1,7 @@
 package dvtedge.device
 
 import kotlinx.serialization.Serializable
+import java.math.BigDecimal
 import kotlin.math.max
 import kotlin.math.min
 
@@ -133,7 +134,7 @@ fun powerTable(
     capacityJ: Double? = null,
     baseW: Double = 0.0,
 ): PowerTable {
-    fun energy(point: OperatingPoint) = exitJ?.let { point.exitShares.zip(it, Double::times).sum() }
+    fun energy(point: OperatingPoint) = exitJ?.let { exactSum(point.exitShares.zip(it, Double::times)) }
 
     fun row(point: OperatingPoint): PointRow {
         val accuracy = point.expectedTop1 ?: point.top1 ?: point.agreement
@@ -386,3 +387,6 @@ private fun priceOf(
     }
     return price to at.row
 }
+
+/** The sum as if it were of infinite precision, rounded once. The [values] are finite. */
+internal fun exactSum(values: List<Double>): Double = values.map(::BigDecimal).fold(BigDecimal.ZERO, BigDecimal::add).toDouble()

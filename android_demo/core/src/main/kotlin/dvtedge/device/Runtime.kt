@@ -14,7 +14,7 @@ import kotlin.concurrent.write
  * [logits] (classes,) float32 and [pixels], what went into stage 0, are what a device log may hold, [engineMs] is the part of
  * all stages' time that went by inside the engine: Python's has none of these.
  */
-class Result(
+data class Result(
     val exit: Int,
     val label: Int,
     val labelName: String,
@@ -34,6 +34,9 @@ class Result(
 ) {
     /** Everything but the preprocessing and the engine. */
     val glueMs: Double get() = totalMs - preprocessMs - engineMs
+
+    /** The answer to a camera's frame that took so long to become an upright image: docs/device-log.md counts from the frame on. */
+    fun converted(ms: Double) = copy(preprocessMs = preprocessMs + ms, totalMs = totalMs + ms)
 }
 
 /** The point to use now: its thresholds, the cap on stages, and whether no certificate covers it. */
@@ -148,7 +151,7 @@ class Runtime(
             if (ruled == 0 && leaves(values[index], index, plan.thresholds, last)) ruled = index + 1
             if (ruled > 0 && !everyStage) break
         }
-        remember(ruled)
+        remember(values.size)
         val decision = decide(values.take(ruled), pass.logits.take(ruled).map(::labelOf))
         return Result(
             exit = decision.exit,

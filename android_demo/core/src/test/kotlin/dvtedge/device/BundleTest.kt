@@ -9,8 +9,10 @@ import org.junit.jupiter.api.TestFactory
 import org.junit.jupiter.api.assertThrows
 import org.junit.jupiter.api.io.TempDir
 import java.io.File
+import java.io.FilterInputStream
 import java.nio.file.Files
 import java.nio.file.StandardCopyOption
+import java.util.concurrent.FutureTask
 import java.util.zip.ZipEntry
 import java.util.zip.ZipFile
 import java.util.zip.ZipOutputStream
@@ -62,10 +64,33 @@ class BundleTest {
         val copy = File(folder, "copy.zip")
         checkGood(CascadeBundle.open(good.inputStream(), copy))
         val bad = File(GOLDEN, "bundles/changed-byte.zip")
-        assertThrows<ChangedFileError> { CascadeBundle.open(bad.inputStream(), File(folder, "bad.zip")) }
+        val error = assertThrows<ChangedFileError> { CascadeBundle.open(bad.inputStream(), File(folder, "bad.zip")) }
+        assertTrue(error.message!!.startsWith("${File(folder, "bad.zip")}: "), error.message)
         assertEquals(listOf("copy.zip"), folder.list()!!.toList())
         assertThrows<ChangedFileError> { CascadeBundle.open(bad.inputStream(), copy) }
         checkGood(CascadeBundle.open(copy))
+    }
+
+    /** Another caller with the same copy does not get into this one's way, at whatever byte it comes. */
+    @Test
+    fun twoStreamsForOneCopy() {
+        val copy = File(folder, "copy.zip")
+        val slow =
+            object : FilterInputStream(good.inputStream()) {
+                private var first = true
+
+                override fun read(
+                    into: ByteArray,
+                    offset: Int,
+                    count: Int,
+                ): Int {
+                    if (!first) return super.read(into, offset, count)
+                    first = false
+                    return super.read(into, offset, 100).also { checkGood(CascadeBundle.open(good.inputStream(), copy)) }
+                }
+            }
+        checkGood(CascadeBundle.open(slow, copy))
+        assertEquals(listOf("copy.zip"), folder.list()!!.toList())
     }
 
     /** Where a bundle is replaced while it is opened, one of both is opened: never a mixture, and no error. */
@@ -81,12 +106,13 @@ class BundleTest {
             File(folder, "v${number - 2}").deleteRecursively()
         }
         put(0)
-        val replacing = thread { (1..60).forEach(::put) }
+        val replacing = FutureTask { (1..60).forEach(::put) }.also { thread(block = it::run) }
         var opened = 0
-        while (replacing.isAlive) {
+        while (!replacing.isDone) {
             checkGood(CascadeBundle.open(path.toFile()))
             opened += 1
         }
+        replacing.get()
         assertTrue(opened > 1)
     }
 
@@ -117,6 +143,19 @@ class BundleTest {
         )
         zip.delete()
         assertThrows<ChangedFileError> { zipped.labels }
+    }
+
+    /** A deflate stream that begins with a block of the type that there is not. */
+    @Test
+    fun aDamagedDeflateStreamIsRefused() {
+        val zip = good.readBytes()
+        val text = zip.toString(Charsets.ISO_8859_1)
+        val header = Regex("PK\u0003\u0004.{4}\u0008.{21}labels.json", RegexOption.DOT_MATCHES_ALL).find(text)!!.range
+        val extra = zip[header.first + 28].toInt()
+        zip[header.last + 1 + extra] = 7
+        val file = File(folder, "x.zip").also { it.writeBytes(zip) }
+        val error = assertThrows<ArchiveError> { CascadeBundle.open(file) }
+        assertTrue(error.message!!.startsWith("$file: not a readable .zip of a bundle (ZipException: "), error.message)
     }
 
     /** Programs that read a .zip from its front would see another file than those that read it by its directory. */

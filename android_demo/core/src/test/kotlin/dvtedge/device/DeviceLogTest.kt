@@ -2,12 +2,14 @@ package dvtedge.device
 
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.DynamicTest
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.TestFactory
 import org.junit.jupiter.api.assertThrows
 import org.junit.jupiter.api.io.TempDir
 import java.io.File
+import java.io.FileOutputStream
 import java.io.IOException
 
 /** The device log of docs/device-log.md: the same bytes in every language. */
@@ -85,6 +87,58 @@ class DeviceLogTest {
         )
     }
 
+    /** A file that takes no more than so many bytes, as on a disk that becomes full. */
+    private class Full(
+        file: File,
+        private var room: Int,
+    ) : FileOutputStream(file) {
+        override fun write(bytes: ByteArray) {
+            val taken = minOf(room, bytes.size)
+            super.write(bytes, 0, taken)
+            room -= taken
+            if (taken < bytes.size) throw IOException("No space left on device")
+        }
+
+        fun empty() {
+            room = Int.MAX_VALUE
+        }
+    }
+
+    /** Nothing follows a torn line or image, not even when there is room again. */
+    @Test
+    fun nothingIsWrittenAfterAWriteThatFailed() {
+        val sample = StateRecord(1.0, idle = true, screenOn = true, charging = false)
+        for (pixelsTorn in listOf(false, true)) {
+            val file = File(folder, "$pixelsTorn.jsonl")
+            val pixels = "$pixelsTorn.pixels"
+            val header = headerOf(golden["header"]).copy(pixels = pixels)
+            val size = encode(header).size
+            val files = ArrayList<Full>()
+            val room = mapOf(pixels to 4, file.name to size + if (pixelsTorn) 1000 else 10)
+            LogWriter(file, header) { Full(it, room.getValue(it.name)).also(files::add) }.use { log ->
+                assertEquals(0, log.writePixels(ByteArray(3)))
+                val tearing: () -> Unit = { if (pixelsTorn) log.writePixels(ByteArray(3)) else log.write(sample) }
+                assertEquals("No space left on device", assertThrows<IOException> { tearing() }.message)
+                files.forEach(Full::empty)
+                for (call in listOf({ log.write(sample) }, { log.writePixels(ByteArray(3)) })) {
+                    val said = assertThrows<IOException> { call() }.message
+                    val cause = "IOException: No space left on device"
+                    assertEquals("$file: nothing is written after a write that failed ($cause)", said)
+                }
+            }
+            assertEquals(if (pixelsTorn) size else size + 10, file.readBytes().size)
+            assertEquals(if (pixelsTorn) 4 else 3, File(folder, pixels).readBytes().size)
+        }
+    }
+
+    /** Half of a surrogate pair, which UTF-8 has not. */
+    @Test
+    fun loneSurrogatesAreReplaced() {
+        val said = "\ud83d, \ude00, \ude00\ud83d, \ud83d\ud83d\ude00\ude00, \ud83d"
+        val line = encode(ErrorRecord(1.0, "DataError", said)).toString(Charsets.UTF_8)
+        assertTrue("\"message\":\"\ufffd, \ufffd, \ufffd\ufffd, \ufffd\ud83d\ude00\ufffd, \ufffd\"}" in line, line)
+    }
+
     /** A line that no reader takes is not written. */
     @Test
     fun aLineOverOneMebibyteIsRefused() {
@@ -108,6 +162,18 @@ class DeviceLogTest {
             )
         for ((error, message) in cases) {
             assertEquals(ErrorRecord(1.0, error.javaClass.simpleName, message, "7"), ErrorRecord.of(error, 1.0, "7"))
+        }
+    }
+
+    /** Of a model that does not load neither the file's name is told, in whatever letters, nor what the engine says of it. */
+    @Test
+    fun anEnginesErrorNamesNoFile() {
+        val stage = fakeBundle().manifest.stages[0]
+        for (name in listOf("model.onnx", "modèle.onnx", "mode\u0300le.onnx", "模型-1.onnx", "модель.модель")) {
+            val artifact = Artifact(name, mapOf(name to byteArrayOf(1, 2, 3)))
+            val error = assertThrows<EngineError> { OnnxStageRunner.load(artifact, stage, "CPUExecutionProvider", 1) }
+            val expected = "stage0: onnxruntime cannot load ... (OrtException)"
+            assertEquals(ErrorRecord(1.0, "EngineError", expected, "7"), ErrorRecord.of(error, 1.0, "7"))
         }
     }
 

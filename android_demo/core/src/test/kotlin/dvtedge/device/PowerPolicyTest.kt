@@ -95,6 +95,16 @@ class PowerPolicyTest {
             case["energy_j"].list.zip(rows) { energy, row -> near(energy.orNull { double }, row.energyJ) }
         }
 
+    /** A sum that float64 loses when it is taken from left to right. */
+    @Test
+    fun exactSums() {
+        assertEquals(1.0, exactSum(listOf(1e16, 1.0, -1e16)))
+        assertEquals(1.0, exactSum(List(10) { 0.1 }))
+        assertEquals(0.0, exactSum(emptyList()))
+        val ten = pointOf(golden["tables"]["points"].list[0]).copy(thresholds = List(10) { 0.0 }, exitShares = List(10) { 0.1 })
+        assertEquals(1.0, powerTable(listOf(ten), List(10) { 1.0 }).rows.single().energyJ)
+    }
+
     private fun pointOf(json: Json): OperatingPoint {
         val thresholds = listOf(0.5, 0.5, 0.0)
         val proved =

@@ -17,6 +17,7 @@ import java.util.concurrent.Callable
 import java.util.concurrent.CancellationException
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.Executors
+import java.util.concurrent.FutureTask
 import java.util.concurrent.TimeUnit
 import java.util.zip.ZipFile
 import kotlin.concurrent.thread
@@ -34,7 +35,8 @@ class RuntimeTest {
         point: String? = null,
         thresholds: List<Double>? = null,
         policy: PowerPolicy? = null,
-    ) = Runtime(fakeBundle(), point, thresholds, policy = policy, loader = engine).also { runtimes += it }
+        power: PowerTable? = null,
+    ) = Runtime(fakeBundle(), point, thresholds, policy = policy, power = power, loader = engine).also { runtimes += it }
 
     private fun Runtime.run(
         state: DeviceState = DeviceState(),
@@ -77,6 +79,27 @@ class RuntimeTest {
         assertEquals(0, result.exit)
         assertEquals(listOf(3, 3), listOf(result.stageMs.size, result.logits.size))
         assertEquals(emptyList<String>(), result.skipped)
+    }
+
+    /** What an image took is what ran: all stages, where all of them do. */
+    @Test
+    fun theJoulesAreThoseOfTheStagesThatRan() {
+        val table = powerTable(fakeBundle().manifest.provedPoints, listOf(1.0, 10.0, 100.0))
+        val runtime = runtime(policy = PowerPolicy("full", allowUncertified = true), power = table)
+        val early = runtime.run(FAKE_IMAGE, operatingPoint = "eager")
+        assertEquals(1.0, runtime.memory.usedJ)
+        val all = runtime.run(FAKE_IMAGE, operatingPoint = "eager", everyStage = true)
+        assertEquals(101.0, runtime.memory.usedJ)
+        assertEquals(listOf(0 to 1, 0 to 3), listOf(early, all).map { it.exit to it.stageMs.size })
+    }
+
+    /** A camera's frame took some time to become an image: it counts as preprocessing, and nothing else changes. */
+    @Test
+    fun aFramesConversionCounts() {
+        val plain = runtime().run()
+        val converted = plain.converted(5.0)
+        assertEquals(plain.preprocessMs + 5 to plain.totalMs + 5, converted.preprocessMs to converted.totalMs)
+        assertEquals(plain, converted.copy(preprocessMs = plain.preprocessMs, totalMs = plain.totalMs))
     }
 
     @Test
@@ -206,10 +229,12 @@ class RuntimeTest {
         val runtime = Runtime(fakeBundle(), loader = loader).also { runtimes += it }
         val loading = thread { runtime.load(0) }
         inside.await()
-        val asking = thread { assertEquals(listOf(null, null, null), runtime.backends) }
-        asking.join(5_000)
-        assertFalse(asking.isAlive)
-        goOn.countDown()
+        val asking = FutureTask { runtime.backends }.also { thread(block = it::run) }
+        try {
+            assertEquals(listOf(null, null, null), asking.get(5, TimeUnit.SECONDS))
+        } finally {
+            goOn.countDown()
+        }
         loading.join()
         assertEquals(listOf(true, false, false), runtime.loaded)
     }
