@@ -32,7 +32,9 @@ def train(
     lr: UpTo100 = 1e-3,
     min_lr: UpTo100 = 1e-5,
     weight_decay: UpTo100 = 0.05,
-    warmup_epochs: Annotated[float, typer.Option(min=0, max=MOST)] = 5,
+    warmup_epochs: Annotated[
+        float | None, typer.Option(min=0, max=MOST, help="In which the rate rises; default: 5, or a fifth of up to 5.")
+    ] = None,
     mixup: UpTo100 = 0.8,
     cutmix: UpTo100 = 1.0,
     mix_probability: Share = 1.0,
@@ -76,7 +78,7 @@ def train(
     from dvt_edge.data.reading import open_images
     from dvt_edge.network.presets import config_for
     from dvt_edge.network.training import train as run_training
-    from dvt_edge.network.training_options import TrainingOptions
+    from dvt_edge.network.training_options import TrainingOptions, warm_up
 
     if not teacher:
         unread(context, "without --teacher", "--teacher-weight", "--temperature")
@@ -108,7 +110,7 @@ def train(
         lr=lr,
         min_lr=min_lr,
         weight_decay=weight_decay,
-        warmup_epochs=warmup_epochs,
+        warmup_epochs=warm_up(epochs) if warmup_epochs is None else warmup_epochs,
         mixup=mixup,
         cutmix=cutmix,
         mix_probability=mix_probability,

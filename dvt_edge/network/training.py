@@ -183,13 +183,6 @@ class Trainer:
         split_rates = options.backbone_lr > 0 or options.layer_decay != 1
         if split_rates and not options.lr > 0:
             raise ConfigError(f"lr {options.lr:g} with a backbone_lr or layer_decay; expected above 0")
-        if options.warmup_epochs >= options.epochs:
-            warnings.warn(
-                f"{options.warmup_epochs:g} epochs of warm-up in a training of {options.epochs}: the learning rate"
-                f" rises to its end, and does not reach {options.lr:g} or fall again (--warmup-epochs)",
-                DataWarning,
-                stacklevel=2,
-            )
         self.check_folder()
         if len(train.classes) != config.num_classes:
             raise DataError(f"{data}: {len(train.classes)} classes; the model has {config.num_classes}")

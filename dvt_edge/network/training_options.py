@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def warm_up(epochs: int) -> float:
+    """Epochs of warm-up where none are asked for: a longer one than the training would never reach its rate."""
+    return 5.0 if epochs > 5 else epochs / 5
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """One training run. The defaults are the published recipe's, scaled to small images and short runs."""
