@@ -43,7 +43,7 @@ def plot_shares(targets: list[dict[str, Any]]) -> Figure:
     for k in range(len(targets[0]["exit_shares"])):
         widths = np.array([100 * t["exit_shares"][k] for t in targets])
         bars = axes.barh(names, widths, left=left, color=COLORS[k % len(COLORS)], label=f"exit {k}")
-        axes.bar_label(bars, labels=[f"{w:.0f} %" if w >= 4 else "" for w in widths], label_type="center")
+        axes.bar_label(bars, labels=[f"{w:.0f}" if w >= 4 else "" for w in widths], label_type="center")
         left += widths
     axes.invert_yaxis()
     axes.set_xlabel("images that leave at each exit, %")
