@@ -135,7 +135,7 @@ def load_pretrained(name: str, file: str | os.PathLike[str] | None) -> Vit:
 
 def timm_names(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """Weights of any form that timm has a filter for, by its own names."""
-    found: dict[str, Tensor] = checkpoint_filter_fn(dict(weights), timm.create_model(name))
+    found: dict[str, Tensor] = checkpoint_filter_fn(dict(weights), skeleton(name))
     return found
 
 
