@@ -40,6 +40,8 @@ from dvt_edge.evaluation.intervals import DRAWS, Interval, bootstrap, paired_dif
 from dvt_edge.evaluation.study import equal_run
 
 SHOWN_CLASSES = 8  # that leave first, and that leave last
+REDONE = """Those by thresholds from the other half, their times too, were computed
+later from the logits and bundles that it kept. """
 APART = "the static models, one after another"  # what that cascade is called among the others
 
 
@@ -463,7 +465,7 @@ def page(subject: Subject, result: dict[str, Any], answers: Answers, runs: Runs,
     return f"""# Results on {subject.title}
 
 Made by `{subject.command}`; every figure below is from that run, its numbers in
-[eval.json]({place}/eval.json). Other pages: {", ".join(pages)}.
+[eval.json]({place}/eval.json). {REDONE if result.get("redone") else ""}Other pages: {", ".join(pages)}.
 
 - **Model:** {subject.checkpoint}, SHA-256 `{result["checkpoint_sha256"]}`{card}.
 - **Data:** {result["data"]}; {subject.data}.{search_text(result)}
