@@ -43,7 +43,6 @@ from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade, save_ca
 from dvt_edge.quiet import Report
 
 matplotlib.use("Agg")
-TARGETS = ("onnx-fp32", "onnx-int8", "executorch-xnnpack-int8-dynamic")  # all: docs/recipes-photographs.md
 
 
 def coarse_right(logits: ExitLogits, of: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -151,7 +150,7 @@ def main(
         for name, weights in {"bundles": checkpoint, **statics}.items():
             model = load_cascade(weights)
             given, digest = calibration_images(model, str(data)), checkpoint_sha256(weights)
-            for target in TARGETS:
+            for target in about.targets:
                 export(
                     model,
                     target,
@@ -162,8 +161,10 @@ def main(
                     cached=True,
                     report=report,
                 )
-        compared = [path for n, c in statics.items() for path in (Path(c), *(out / n / target for target in TARGETS))]
-        bundles = tuple(out / "bundles" / target for target in TARGETS)
+        compared = [
+            path for n, c in statics.items() for path in (Path(c), *(out / n / target for target in about.targets))
+        ]
+        bundles = tuple(out / "bundles" / target for target in about.targets)
         result: dict[str, Any] = run_study(
             Study(checkpoint, str(data), out, bundles=bundles, statics=tuple(compared), timed=timed), report
         )
@@ -180,13 +181,14 @@ def main(
             curve = [(point.cost, point.top1) for point in figures.curves["joint"]]
             result["others"].append({"name": name, "top1": list(figures.top1), "macs": macs, "curve": curve})
             answers |= answers_of(name, found, as_cheap(own, found))
-        answers |= crossed_losses(own, rivals)
-        equal: dict[str, Any] = {}
-        if statics:
-            exits, equal, result["crossed_times"] = held_against_the_best(result, out, test, timed, report)
-            answers |= exits
-        redone = loss_intervals(own, rivals, differences(result, answers), report)
-        result["crossed"] = {"equal": equal, "differences": redone}
+        if about.crossed:
+            answers |= crossed_losses(own, rivals)
+            equal: dict[str, Any] = {}
+            if statics:
+                exits, equal, result["crossed_times"] = held_against_the_best(result, out, test, timed, report)
+                answers |= exits
+            redone = loss_intervals(own, rivals, differences(result, answers), report)
+            result["crossed"] = {"equal": equal, "differences": redone}
     print_study(Console(), result)
     if images.coarse is not None:
         result["coarse_top1"] = coarse_top1(out / "logits", images.coarse.of)

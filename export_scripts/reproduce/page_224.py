@@ -38,6 +38,7 @@ from dvt_edge.calibration.confidence import wilson
 from dvt_edge.evaluation.curves import REPEATS, TURN
 from dvt_edge.evaluation.intervals import DRAWS, Interval, bootstrap, paired_difference
 from dvt_edge.evaluation.study import equal_run
+from dvt_edge.exporting.recipes import recipe_for
 
 SHOWN_CLASSES = 8  # that leave first, and that leave last
 REDONE = """Those by thresholds from the other half, their times too, were computed
@@ -59,6 +60,8 @@ class Subject:
     run: str  # the training run that it came from
     checkpoint: str
     command: str
+    targets: tuple[str, ...]  # artifacts beside PyTorch
+    crossed: bool  # whether thresholds are taken from the test images' other half too, held-out ones being unlike them
 
 
 PHOTOGRAPHS = Subject(
@@ -72,6 +75,8 @@ PHOTOGRAPHS = Subject(
     run="cascade-11ep-seed0",
     checkpoint="zoo:dvt_grocery",
     command="make photographs DATA=GroceryStoreDataset",
+    targets=("onnx-fp32", "onnx-int8", "executorch-xnnpack-int8-dynamic"),  # all: docs/recipes-photographs.md
+    crossed=True,
 )
 CIFAR224 = Subject(
     name="cifar224",
@@ -84,6 +89,8 @@ CIFAR224 = Subject(
     run="cascade-2ep-seed0",
     checkpoint="runs/dvt_cifar10_224/cascade-2ep-seed0/cascade.safetensors",
     command="make cifar224 DATA=data",
+    targets=("onnx-int8",),
+    crossed=False,
 )
 SUBJECTS = {subject.name: subject for subject in (PHOTOGRAPHS, CIFAR224)}
 
@@ -105,7 +112,7 @@ class Duel:
 
     run: str
     other: str
-    cost: float  # mean MACs
+    cost: float  # mean MACs, or milliseconds
     other_cost: float
     mine: NDArray[np.float64]
     theirs: NDArray[np.float64]
@@ -126,27 +133,45 @@ class Duel:
 
 
 def mixtures(result: dict[str, Any], answers: Answers, kind: str = "") -> list[Duel]:
-    """The cascade in float at each aimed loss, against static models of its mean MACs; `kind` is "" or `CROSSED`.
-
-    Of those MACs at most, the best is taken: one static model alone, or two and a coin that sends each image to one
-    of them. Runs that are cheaper than every static model are left out.
-    """
+    """The cascade in float at each aimed loss, against static models of its mean MACs; `kind` is "" or `CROSSED`."""
     ours = result["evaluations"][0]
     alike = [s for s in result["statics"] if s["target"] == ours["target"]]
     statics = [(s["macs"][0], answers[f"{s['static']}, {s['target']}/right"][:, 0].astype(float)) for s in alike]
-    right, macs = answers[f"{ours['target']}/right"], np.asarray(ours["macs"])
-    found = []
+    macs, runs = np.asarray(ours["macs"]), {}
     for loss in SHOWN_LOSSES:
-        exits = answers[f"{ours['target']}/{kind}loses {100 * loss:g} %"]
-        cost, mine = float(macs[exits].mean()), right[np.arange(len(exits)), exits].astype(float)
-        below = [s for s in statics if s[0] <= cost]
-        if not below:
-            continue
-        above = [s for s in statics if s[0] > cost]
-        coins = [less + (cost - low) / (high - low) * (more - less) for low, less in below for high, more in above]
-        theirs = max([*(alone for _, alone in below), *coins], key=np.mean)
-        found.append(Duel(f"loses {100 * loss:g} %", "static models", cost, cost, mine, theirs))
-    return found
+        run = f"{kind}loses {100 * loss:g} %"
+        runs[run] = float(macs[answers[f"{ours['target']}/{run}"]].mean())
+    return [
+        duel for run, cost in runs.items() if (duel := against_the_best(answers, ours["target"], run, cost, statics))
+    ]
+
+
+def timed_mixtures(result: dict[str, Any], answers: Answers, target: str) -> list[Duel]:
+    """The same of an artifact by the milliseconds that it and the static models' took in turns, thresholds from
+    held-out images."""
+    ms = {t["run"]: t["mean_ms"] for t in result["times"] if t["target"] == target}
+    names = [s["static"] for s in result["statics"] if s["target"] == target]
+    statics = [(ms[name], answers[f"{name}, {target}/right"][:, 0].astype(float)) for name in names]
+    runs = {run: ms[run] for loss in SHOWN_LOSSES if (run := f"loses {100 * loss:g} %") in ms}
+    return [duel for run, cost in runs.items() if (duel := against_the_best(answers, target, run, cost, statics))]
+
+
+def against_the_best(
+    answers: Answers, target: str, run: str, cost: float, statics: Sequence[tuple[float, NDArray[np.float64]]]
+) -> Duel | None:
+    """A run of that mean cost against the best of `statics`, (cost, (images,) right), that cost no more.
+
+    That is one static model alone, or two and a coin that sends each image to one of them. None where every one costs
+    more than the run.
+    """
+    mine = chosen(answers, target, run)
+    assert mine is not None
+    below, above = [s for s in statics if s[0] <= cost], [s for s in statics if s[0] > cost]
+    if not below:
+        return None
+    coins = [less + (cost - low) / (high - low) * (more - less) for low, less in below for high, more in above]
+    theirs = max([*(alone for _, alone in below), *coins], key=np.mean)
+    return Duel(run.removeprefix(CROSSED), "static models", cost, cost, mine.astype(float), theirs)
 
 
 def equal_costs(result: dict[str, Any], answers: Answers, kind: str = "") -> list[Duel]:
@@ -238,7 +263,7 @@ def verdict(subject: Subject, result: dict[str, Any], answers: Answers, runs: Ru
     )
     coin = paragraph(
         "At equal mean MACs, thresholds from held-out images, the alternative is a coin that sends each one to one of",
-        "two static models:",
+        "two static models. Runs that are cheaper than every static model are left out:",
     )
     held_out, test = runs[subject.run]["held_out_top1"][0], ours["top1"][0]
     why = paragraph(
@@ -249,7 +274,22 @@ def verdict(subject: Subject, result: dict[str, Any], answers: Answers, runs: Ru
     if again := better_training(best["top1"][0], runs):
         why += f"\n\n{again}"
     tables = f"{at_its_accuracy(result, answers)}\n{coin}\n\n{mixtures_table(result, mixed)}"
+    tables += in_time(subject, result, answers)
     return f"## Does it pay?\n\n{said}\n\n{tables}\n{why}\n{crossed_text(subject, result, answers)}"
+
+
+def in_time(subject: Subject, result: dict[str, Any], answers: Answers) -> str:
+    """Tables of `timed_mixtures`, of quantized artifacts whose static models were timed beside them."""
+    timed, statics = {(t["target"], t["run"]) for t in result["times"]}, result["statics"]
+    said = ""
+    for target in subject.targets:
+        own = [(target, s["static"]) for s in statics if s["target"] == target]
+        if not recipe_for(target).quantization or f"{target}/right" not in answers or not own or set(own) - timed:
+            continue
+        if duels := timed_mixtures(result, answers, target):
+            table = mixtures_table(result, duels, of_time=True)
+            said += f"\nAnd at equal mean milliseconds in `{target}`:\n\n{table}"
+    return said
 
 
 def surely(duel: Duel, result: dict[str, Any], kind: str) -> bool:
@@ -258,18 +298,19 @@ def surely(duel: Duel, result: dict[str, Any], kind: str) -> bool:
     return interval is not None and interval[0] > 0
 
 
-def mixtures_table(result: dict[str, Any], mixed: Sequence[Duel], kind: str = "") -> str:
+def mixtures_table(result: dict[str, Any], mixed: Sequence[Duel], kind: str = "", of_time: bool = False) -> str:
     rows = [
         [
             duel.run,
-            f"{duel.cost / 1e6:.0f}",
+            f"{duel.cost:.2f}" if of_time else f"{duel.cost / 1e6:.0f}",
             percent(duel.mine.mean()),
             percent(duel.theirs.mean()),
             points(duel.difference, duel.interval(result, kind)),
         ]
         for duel in mixed
     ]
-    return md(["run", "mean MMACs", "cascade", "static models", "difference, points"], rows)
+    cost = "mean ms" if of_time else "mean MMACs"
+    return md(["run", cost, "cascade", "static models", "difference, points"], rows)
 
 
 def crossed_table(result: dict[str, Any], answers: Answers) -> str:
@@ -297,6 +338,8 @@ def crossed_table(result: dict[str, Any], answers: Answers) -> str:
 
 def crossed_text(subject: Subject, result: dict[str, Any], answers: Answers) -> str:
     """What the same cascade does with thresholds from images like those that it is tested on."""
+    if not subject.crossed:
+        return ""
     mixed = mixtures(result, answers, CROSSED)
     won = sum(surely(duel, result, CROSSED) for duel in mixed)
     timed = max((found["images"] for found in result["crossed_times"].values()), default=0)
@@ -356,7 +399,7 @@ def equal_cost_table(result: dict[str, Any], answers: Answers, kind: str = "") -
     return md(columns, rows)
 
 
-def reuse_text(result: dict[str, Any], answers: Answers) -> str:
+def reuse_text(subject: Subject, result: dict[str, Any], answers: Answers) -> str:
     if not result.get("others"):
         return ""
     ours = result["evaluations"][0]
@@ -378,6 +421,10 @@ def reuse_text(result: dict[str, Any], answers: Answers) -> str:
         "With early exit, each other cascade may cost on the held-out images what this one costs there, and its",
         "thresholds are the best of that cost:",
     )
+    crossed = ""
+    if subject.crossed:
+        table = equal_cost_table(result, answers, CROSSED)
+        crossed = f"By thresholds from the other half of the test images:\n\n{table}\n"
     return f"""## What reuse gives
 
 {paragraph(f"{said}.", about)}
@@ -386,10 +433,7 @@ def reuse_text(result: dict[str, Any], answers: Answers) -> str:
 {equal}
 
 {equal_cost_table(result, answers)}
-By thresholds from the other half of the test images:
-
-{equal_cost_table(result, answers, CROSSED)}
-"""
+{crossed}"""
 
 
 def runs_table(runs: Runs) -> str:
@@ -462,6 +506,13 @@ def page(subject: Subject, result: dict[str, Any], answers: Answers, runs: Runs,
         f"The images that thresholds come from {subject.held_out}, and are few: a loss that was aimed at there is not",
         f"what the test {images} show.",
     )
+    halves = f"where they come from the other half of the test {images}, they are found anew on {SAMPLES} half-samples"
+    intervals = paragraph(
+        f"- **In parentheses:** 95 % intervals over the test {images}, by a bootstrap of {DRAWS:,} draws, paired by",
+        f"each one's answers ([answers.npz]({place}/answers.npz)). Thresholds from held-out images are taken as they",
+        f"were found{f'; {halves}' if subject.crossed else ''}. The cascade is of one seed: what another would have",
+        "given is in none of them.",
+    ).replace("\n", "\n  ")
     return f"""# Results on {subject.title}
 
 Made by `{subject.command}`; every figure below is from that run, its numbers in
@@ -471,15 +522,12 @@ Made by `{subject.command}`; every figure below is from that run, its numbers in
 - **Data:** {result["data"]}; {subject.data}.{search_text(result)}
 - **Machine:** {result["machine"]}; one thread.
 - **MACs** are those of the graphs that ship, reuse matrices included.
-- **In parentheses:** 95 % intervals over the test {images}, by a bootstrap of {DRAWS:,} draws, paired by each
-  one's answers ([answers.npz]({place}/answers.npz)). Thresholds from held-out images are taken as they were found;
-  where they come from the other half of the test {images}, they are found anew on each of {SAMPLES} half-samples. The
-  cascade is of one seed: what another seed would have given is in none of them.
+{intervals}
 
 ![top-1 against mean MACs]({place}/budget.svg)
 
 {verdict(subject, result, answers, runs)}
-{reuse_text(result, answers)}## Each exit, each artifact
+{reuse_text(subject, result, answers)}## Each exit, each artifact
 
 All test {images}, every stage run. Core ML artifacts do not run on Linux and are not in any table.
 

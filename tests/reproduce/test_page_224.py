@@ -47,7 +47,7 @@ def test_the_page_says_what_it_has_not(scripts: ModuleType) -> None:
     result |= {"coarse_top1": {"pytorch": [0.9, 0.95, 0.96]}, "coarse_classes": 5, "crossed_times": {}}
     result["crossed"] = {"equal": {"pytorch": {"points": [-0.1, 0.1], "fewer_macs": [1, 2]}}, "differences": {}}
     answers = scripts.read_answers(ROOT / "docs/results/answers.npz")
-    answers |= {f"{s['static']}, pytorch/right": answers["pytorch/right"][:, :1] for s in result["statics"]}
+    answers |= {f"{s['static']}, {s['target']}/right": answers["pytorch/right"][:, :1] for s in result["statics"]}
     answers |= {f"pytorch/as good as {s['static']}": answers["pytorch/loses 1 %"] for s in result["statics"]}
     answers = with_crossed(answers)
     with_statics = scripts.page(page_224.PHOTOGRAPHS, result, answers, RUNS)
@@ -118,6 +118,40 @@ def test_a_coin_between_two_static_models_is_the_alternative(scripts: ModuleType
     assert "The method does not win here" in page_224.verdict(page_224.PHOTOGRAPHS, result, worse, RUNS)
 
 
+def test_in_time_the_alternative_is_of_the_same_milliseconds(scripts: ModuleType) -> None:
+    """A run of 15 ms lies half-way between static models of 10 and 20, whatever their MACs; one of 5 ms is left out."""
+    import page_224
+
+    right = np.array([[1, 1], [0, 1], [0, 1], [0, 0]], bool)
+    answers = {"onnx-int8/right": right, "small, onnx-int8/right": right[:, :1], "large, onnx-int8/right": right[:, 1:]}
+    answers |= {f"onnx-int8/loses {x} %": np.array([0, 1, 1, 0], np.uint8) for x in ("0.25", "0.5", "1", "2")}
+    ms = {"loses 0.25 %": 25.0, "loses 0.5 %": 15.0, "loses 2 %": 5.0, "small": 10.0, "large": 20.0}
+    result: dict[str, Any] = {
+        "statics": [{"target": "onnx-int8", "static": name, "macs": [1]} for name in ("small", "large")],
+        "times": [{"target": "onnx-int8", "run": run, "mean_ms": mean} for run, mean in ms.items()],
+    }
+    found = page_224.timed_mixtures(result, answers, "onnx-int8")
+    assert [(d.run, d.cost, d.theirs.mean()) for d in found] == [
+        ("loses 0.25 %", 25.0, 0.75),
+        ("loses 0.5 %", 15.0, 0.5),
+    ]
+    table = page_224.in_time(page_224.CIFAR224, result, answers)
+    assert "| loses 0.5 % | 15.00 | 75.00 % | 50.00 % | +25.00 (" in table and "equal mean milliseconds" in table
+    untimed = result | {"times": [t for t in result["times"] if t["run"] != "large"]}
+    assert page_224.in_time(page_224.CIFAR224, untimed, answers) == ""
+
+
+def test_held_out_images_that_are_like_the_test_ones_need_no_other_thresholds(scripts: ModuleType) -> None:
+    import page_224
+
+    right = np.array([[1, 1], [0, 1]], bool)
+    answers = {"pytorch/right": right, "without relations/right": ~right}
+    answers |= {f"pytorch/loses {x} %": np.array([0, 1], np.uint8) for x in ("0.25", "0.5", "1", "2")}
+    plain = {key: value for key, value in OTHERS.items() if key != "crossed"}
+    assert "other half" not in page_224.reuse_text(page_224.CIFAR224, plain, answers)
+    assert page_224.crossed_text(page_224.CIFAR224, plain, answers) == ""
+
+
 def test_the_best_static_model_is_what_early_exit_is_held_against(scripts: ModuleType) -> None:
     """3 of 4 images leave at exit 0, of a third of the static model's MACs: (4 * 300) / (3 * 100 + 300)."""
     import page_224
@@ -166,7 +200,7 @@ def test_another_cascade_is_held_against_this_one_by_image(scripts: ModuleType) 
     answers |= {f"pytorch/loses {x} %": np.array([0, 1, 1, 0], np.uint8) for x in ("0.25", "0.5", "1", "2")}
     answers["without relations/loses 0.5 %"] = np.array([1, 0, 0, 0], np.uint8)
     answers = with_crossed(answers)
-    table = page_224.reuse_text(OTHERS, answers)
+    table = page_224.reuse_text(page_224.PHOTOGRAPHS, OTHERS, answers)
     assert "| this one | 1 | 300.00 | 75.00 % | - |" in table
     assert "| without relations | 1 | 290.00 | 25.00 % | -50.00 (-100.00 to +50.00) |" in table
     assert "within the intervals of one training each. Other" in " ".join(table.split())
@@ -182,8 +216,8 @@ def test_another_cascade_is_held_against_this_one_by_image(scripts: ModuleType) 
             "without relations/right": np.full((9, 2), bool(other)),
         }
         clear |= {f"pytorch/loses {x} %": np.zeros(9, np.uint8) for x in ("0.25", "0.5", "1", "2")}
-        assert words in page_224.reuse_text(OTHERS, with_crossed(clear))
-    assert page_224.reuse_text(OTHERS | {"others": []}, answers) == ""
+        assert words in page_224.reuse_text(page_224.PHOTOGRAPHS, OTHERS, with_crossed(clear))
+    assert page_224.reuse_text(page_224.PHOTOGRAPHS, OTHERS | {"others": []}, answers) == ""
 
 
 def test_as_cheap_is_by_the_images_that_choose(scripts: ModuleType) -> None:
