@@ -13,11 +13,11 @@ from dvt_edge.network.pixels import EvaluationImages, normalise
 
 
 def exit_accuracies(
-    model: nn.Module, config: CascadeConfig, images: LabelledImages, batch: int = 256
+    model: nn.Module, config: CascadeConfig, images: LabelledImages, batch: int = 64
 ) -> dict[str, list[float]]:
-    """ "top1" and, where the images have coarse classes, 'coarse_top1' per exit: fractions, in float32.
+    """ "top1" and, where the images have coarse classes, 'coarse_top1' per exit: fractions.
 
-    Coarse answers are `coarse_answers`.
+    In the precision of the caller: float32, or what torch.autocast makes of it. Coarse answers are `coarse_answers`.
     """
     device = next(model.parameters()).device
     coarse = None if images.coarse is None else torch.tensor(images.coarse.of)
@@ -25,7 +25,7 @@ def exit_accuracies(
     model.eval()
     with torch.inference_mode():
         for pixels, labels in DataLoader(EvaluationImages(images, config), batch_size=batch):
-            exits = [z.cpu() for z in model(normalise(pixels.to(device), config))]
+            exits = [z.float().cpu() for z in model(normalise(pixels.to(device), config))]
             correct["top1"] += torch.tensor([(z.argmax(dim=-1) == labels).sum() for z in exits])
             if coarse is not None:
                 answers = [coarse_answers(z, coarse) for z in exits]

@@ -18,7 +18,7 @@ import random
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -292,7 +292,6 @@ class Trainer:
         options, device = self.options, self.process.device
         start, done = time.perf_counter(), self.step
         weights = torch.tensor(options.exit_weights or (1.0,) * self.config.num_exits, device=device)
-        amp = options.amp == "bf16" or (options.amp == "auto" and device.type == "cuda")
         seed = options.seed * 100_003 + epoch * 101 + self.process.rank
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # mixup draws from numpy, RandAugment and erasing from random
@@ -308,7 +307,7 @@ class Trainer:
             if step < done:
                 tick(self.total / done)
                 continue
-            with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
+            with self.precision():
                 exits = self.runner(images)
             exits = [z.float() for z in exits]
             losses = exit_losses(exits, targets, options.distill)
@@ -351,9 +350,19 @@ class Trainer:
             console.print(json.dumps(line), highlight=False, soft_wrap=True)
         self.process.barrier()
 
+    @property
+    def amp(self) -> bool:
+        return self.options.amp == "bf16" or (self.options.amp == "auto" and self.process.device.type == "cuda")
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """That of the run: what is computed within is in bf16 where that was asked for, else in float32."""
+        return torch.autocast(self.process.device.type, torch.bfloat16) if self.amp else nullcontext()
+
     def figures(self, model: nn.Module, split: Literal["test", "held_out"]) -> dict[str, list[float]]:
         images = self.test if split == "test" else self.held_out
-        return {f"{split}_{name}": top1 for name, top1 in exit_accuracies(model, self.config, images).items()}
+        with self.precision():
+            found = exit_accuracies(model, self.config, images)
+        return {f"{split}_{name}": top1 for name, top1 in found.items()}
 
     def save_state(self) -> None:
         buffer = io.BytesIO()
@@ -390,7 +399,7 @@ class Trainer:
             write_text(self.out / "log.jsonl", "".join(line + "\n" for line in lines))
 
     def finish(self) -> dict[str, Any]:
-        """Save the EMA weights in float16, and what exactly those weights reach."""
+        """Save the EMA weights in float16, and what those weights reach in the run's precision."""
         result: dict[str, Any] = {}
         if self.process.leads:
             cascade = self.ema.module
@@ -402,6 +411,7 @@ class Trainer:
                 "model": self.config.name,
                 "data": "/".join(Path(self.test.source).parts[-2:]),
                 "test_images": len(self.test),
+                "precision": "bf16" if self.amp else "float32",
                 **self.figures(cascade, "test"),
                 **self.figures(cascade, "held_out"),
                 "epochs": self.epoch,

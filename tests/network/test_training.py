@@ -18,11 +18,13 @@ from support.fake_cifar import write_cifar10
 
 from dvt_edge.cli.app import main
 from dvt_edge.data.dealing import held_out_images, open_training_data
+from dvt_edge.data.images import LabelledImages
 from dvt_edge.errors import CheckpointError, ConfigError, DataError, DataWarning, DvtEdgeError
 from dvt_edge.network import training
 from dvt_edge.network.accuracy import exit_accuracies
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade, save_cascade
+from dvt_edge.network.config import CascadeConfig
 from dvt_edge.network.pixels import TrainingImages, normalise
 from dvt_edge.network.presets import PRESETS
 from dvt_edge.network.teaching import exit_losses
@@ -92,6 +94,22 @@ def test_a_run_leaves_a_cascade_a_log_and_a_result(data: Path, tmp_path: Path) -
     assert kept is not None and kept.fingerprint == held_out.fingerprint
     assert exit_accuracies(cascade, TINY, test) == {"top1": result["test_top1"]}
     assert exit_accuracies(cascade, TINY, held_out) == {"top1": result["held_out_top1"]}
+
+
+@pytest.mark.parametrize(("amp", "precision"), [("off", "float32"), ("auto", "float32"), ("bf16", "bf16")])
+def test_a_runs_figures_are_of_the_precision_that_it_trains_in(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amp: str, precision: str
+) -> None:
+    """On a CPU "auto" is float32."""
+    seen = []
+
+    def spied(model: torch.nn.Module, config: CascadeConfig, images: LabelledImages) -> dict[str, list[float]]:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return exit_accuracies(model, config, images)
+
+    monkeypatch.setattr("dvt_edge.network.training.exit_accuracies", spied)
+    result = train(TINY, data, tmp_path, dataclasses.replace(QUICK, epochs=1, amp=amp))
+    assert result["precision"] == precision and seen == 3 * [precision == "bf16"]
 
 
 def test_weights_that_saw_the_held_out_images_are_no_start(data: Path, tmp_path: Path) -> None:
