@@ -34,7 +34,7 @@ from dvt_edge.device.runtime import Result, Runtime
 from dvt_edge.device.trained_on import TrainedOn
 from dvt_edge.errors import DataError
 from dvt_edge.network.cascade import Cascade
-from dvt_edge.network.pixels import normalise
+from dvt_edge.network.pixels import evaluation_batch, normalise
 from dvt_edge.network.stages import split
 
 CURVE_POINTS = 30
@@ -62,8 +62,10 @@ class TorchSource:
 
     @torch.inference_mode()
     def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], None]:
-        images = normalise(torch.from_numpy(pixels).to(self.device), self.cascade.config)
-        return torch.stack([z.float().cpu() for z in self.cascade(images)], dim=1).numpy(), None
+        config = self.cascade.config
+        images = normalise(torch.from_numpy(pixels), config).split(evaluation_batch(config, self.device))
+        exits = [self.cascade(some.to(self.device)) for some in images]
+        return torch.cat([torch.stack(z, dim=1).float().cpu() for z in exits]).numpy(), None
 
 
 def cumulative_macs(cascade: Cascade) -> tuple[int, ...]:

@@ -9,12 +9,10 @@ from torch.utils.data import DataLoader
 
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.network.config import CascadeConfig
-from dvt_edge.network.pixels import EvaluationImages, normalise
+from dvt_edge.network.pixels import EvaluationImages, evaluation_batch, normalise
 
 
-def exit_accuracies(
-    model: nn.Module, config: CascadeConfig, images: LabelledImages, batch: int = 64
-) -> dict[str, list[float]]:
+def exit_accuracies(model: nn.Module, config: CascadeConfig, images: LabelledImages) -> dict[str, list[float]]:
     """ "top1" and, where the images have coarse classes, 'coarse_top1' per exit: fractions.
 
     In the precision of the caller: float32, or what torch.autocast makes of it. Coarse answers are `coarse_answers`.
@@ -24,7 +22,7 @@ def exit_accuracies(
     correct = {name: torch.zeros(config.num_exits) for name in ("top1", "coarse_top1")[: 1 if coarse is None else 2]}
     model.eval()
     with torch.inference_mode():
-        for pixels, labels in DataLoader(EvaluationImages(images, config), batch_size=batch):
+        for pixels, labels in DataLoader(EvaluationImages(images, config), evaluation_batch(config, device)):
             exits = [z.float().cpu() for z in model(normalise(pixels.to(device), config))]
             correct["top1"] += torch.tensor([(z.argmax(dim=-1) == labels).sum() for z in exits])
             if coarse is not None:

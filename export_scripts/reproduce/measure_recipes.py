@@ -80,13 +80,13 @@ def main(
             )
             for r in recipes
         }
-        reference = {id(some): kept_logits(in_torch, some, work / "logits", report) for some in (images, drawn)}
         for recipe in recipes:
             some = images if recipe.proof == "run" else drawn
+            reference = kept_logits(in_torch, some, work / "logits", report)
             with runtime_of(bundles[recipe.name], recipe) as runtime:
                 found = kept_logits(BundleSource(runtime), some, work / "logits", report)
             ranges = range_images(recipe, min(limit, len(given)))
-            rows.append(figures(bundles[recipe.name], found, reference[id(some)], some) | {"range_images": ranges})
+            rows.append(figures(bundles[recipe.name], found, reference, some) | {"range_images": ranges})
         ratios = latency({name: b for name, b in bundles.items() if recipe_for(name).proof == "run"}, images, report)
     rows = [row | {"latency": ratios.get(row["target"])} for row in rows]
     summary = {
