@@ -61,6 +61,7 @@ class Subject:
     checkpoint: str
     command: str
     targets: tuple[str, ...]  # artifacts beside PyTorch
+    ships: bool  # the checkpoint is in the zoo; of one that is not, logits are kept beside the figures
     crossed: bool  # whether thresholds are taken from the test images' other half too, held-out ones being unlike them
 
 
@@ -76,6 +77,7 @@ PHOTOGRAPHS = Subject(
     checkpoint="zoo:dvt_grocery",
     command="make photographs DATA=GroceryStoreDataset",
     targets=("onnx-fp32", "onnx-int8", "executorch-xnnpack-int8-dynamic"),  # all: docs/recipes-photographs.md
+    ships=True,
     crossed=True,
 )
 CIFAR224 = Subject(
@@ -90,6 +92,7 @@ CIFAR224 = Subject(
     checkpoint="runs/dvt_cifar10_224/cascade-2ep-seed0/cascade.safetensors",
     command="make cifar224 DATA=data",
     targets=("onnx-int8",),
+    ships=False,
     crossed=False,
 )
 SUBJECTS = {subject.name: subject for subject in (PHOTOGRAPHS, CIFAR224)}
@@ -497,7 +500,7 @@ def others_of(subject: Subject, docs: Path) -> list[Subject]:
 
 def page(subject: Subject, result: dict[str, Any], answers: Answers, runs: Runs, others: Sequence[Subject] = ()) -> str:
     ours, images, place = result["evaluations"][0], subject.images, f"results/{subject.name}"
-    card = f" ([model card](../dvt_edge/zoo/{subject.model}.md))" if subject.checkpoint.startswith("zoo:") else ""
+    card = f" ([model card](../dvt_edge/zoo/{subject.model}.md))" if subject.ships else ""
     pages = [
         *(f"[{other.title}]({other.page})" for other in others),
         "[the small cascade of 32 px](results-cifar10.md)",

@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
+from support.fake_cifar import write_cifar10
 
 from dvt_edge.calibration.exit_logits import BundleSource, ExitLogits, compute, in_memory
+from dvt_edge.data.dealing import open_training_data
 from dvt_edge.data.reading import sample
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.runtime import Runtime
-from dvt_edge.evaluation.curves import Evidence
+from dvt_edge.evaluation.curves import Evidence, TorchSource
 from dvt_edge.evaluation.intervals import times_fewer
+from dvt_edge.evaluation.study import write_answers
 from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.checkpoint import save_cascade
 from dvt_edge.network.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
@@ -358,20 +363,62 @@ def test_duels_are_redone_on_half_samples(scripts: ModuleType, monkeypatch: pyte
     assert low < lead < high
 
 
-def test_static_models_one_after_another_are_a_cascade_without_reuse(scripts: ModuleType) -> None:
+def test_static_models_one_after_another_are_a_cascade_without_reuse(scripts: ModuleType, tmp_path: Path) -> None:
+    """What the cascade of their stages says, to the bit, at its MACs; without computing any of it again."""
     config = PRESETS["dvt_tiny"].replace(name="both", grids=(2, 4))
     alone = {"feature_reuse": False, "relation_reuse": False}
+    images = sample("cifar10-test").first(8)
     torch.manual_seed(0)
-    statics = [Cascade(config.replace(name=f"static{grid}", grids=(grid,), **alone)).eval() for grid in (4, 2)]
-    cascade = Cascade(config)
-    joined = scripts.apart(cascade, statics)
-    image = torch.rand(1, 3, config.image_size, config.image_size)
-    with torch.no_grad():
-        found = joined.eval()(image)
-        assert torch.equal(found[0], statics[1](image)[0]) and torch.equal(found[1], statics[0](image)[0])
-    assert scripts.apart(cascade, statics[:1]) is None
-    deeper = Cascade(config.replace(name="deep", grids=(2,), depth=config.depth + 1, **alone))
-    assert scripts.apart(cascade, [statics[0], deeper]) is None
+    statics = {
+        f"{grid}" * 64: Cascade(config.replace(name=f"static{grid}", grids=(grid,), **alone)).eval() for grid in (4, 2)
+    }
+    whole = Cascade(config.replace(**alone)).eval()
+    for stage, one in zip(whole.stages, reversed(statics.values()), strict=True):
+        stage.load_state_dict(one.stages[0].state_dict())
+    for digest, model in (*statics.items(), ("w" * 64, whole)):
+        for name in ("search", "test"):
+            compute(TorchSource(model, digest), images, tmp_path / f"pytorch-{digest[:12]}" / name)
+    configs = {digest: model.config for digest, model in statics.items()}
+    found, wanted = scripts.apart(Cascade(config), configs, tmp_path), scripts.kept(tmp_path, "pytorch", "w" * 64)
+    assert np.array_equal(found.test.logits, wanted.test.logits) and found.test.about.macs == wanted.test.about.macs
+    assert found.search.top1 == wanted.search.top1
+    assert scripts.apart(Cascade(config), dict(list(configs.items())[:1]), tmp_path) is None
+    deeper = configs["4" * 64].replace(depth=config.depth + 1)
+    assert scripts.apart(Cascade(config), configs | {"4" * 64: deeper}, tmp_path) is None
+
+
+def test_an_ablation_trained_later_is_held_against_what_was_kept(
+    scripts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's cascade is not there any more: its logits are."""
+    data, place = tmp_path / "data", tmp_path / "docs/results/cifar224"
+    write_cifar10(data)
+    known = open_training_data(data, 16, 0).dealt
+    config = PRESETS["dvt_tiny"]
+    shipped, ablation = Cascade(config).eval(), Cascade(config.replace(name="less", relation_reuse=False)).eval()
+    search, test, *_ = scripts.search_and_test(str(data), known)
+    for name, images in (("search", search), ("test", test)):
+        compute(TorchSource(shipped, "0" * 64), images, place / "logits" / name)
+    before = {"others": [{"name": "without relations", "top1": [0]}, {"name": "another"}]}
+    (place / "eval.json").write_text(json.dumps(before))
+    write_answers(place / "answers.npz", {"pytorch/right": np.zeros((1, 1), bool)})
+    for seed, name in ((0, "less"), (1, "dealt otherwise")):
+        ablation.trained_on = open_training_data(data, 16, seed).dealt
+        save_cascade(ablation, tmp_path / f"{name}.safetensors")
+    written: list[Any] = []
+    monkeypatch.setattr(scripts, "write_page", lambda *given: written.append(given))
+
+    def add(name: str) -> None:
+        paths = [tmp_path / f"{name}.safetensors"]
+        scripts.add(scripts.SUBJECTS["cifar224"], data, paths, tmp_path / "out", tmp_path / "docs", lambda *words: None)
+
+    with pytest.raises(typer.BadParameter, match="with other images held out"):
+        add("dealt otherwise")
+    add("less")
+    [(_, result, answers, _)] = written
+    assert [other["name"] for other in result["others"]] == ["another", "without relations"]
+    assert len(result["others"][1]["top1"]) == 3 and answers["without relations/right"].shape == (len(test), 3)
+    assert "pytorch/right" in answers
 
 
 def test_a_coarse_answer_has_the_probability_of_its_fine_ones_together(scripts: ModuleType) -> None:
