@@ -493,6 +493,13 @@ def coarse_text(result: dict[str, Any]) -> str:
 """
 
 
+def carry_text(result: dict[str, Any]) -> str:
+    """Of quantized artifacts whose engine has a float one on the page."""
+    if not result["carry_over"]:
+        return ""
+    return f"## Quantized artifacts: thresholds carried over, or found anew\n\n{carry_table(result)}\n"
+
+
 def others_of(subject: Subject, docs: Path) -> list[Subject]:
     """Those that have a page."""
     return [other for other in SUBJECTS.values() if other is not subject and (docs / other.page).exists()]
@@ -556,10 +563,7 @@ choice of exit are counted, decoding is not. Top-1 is that of the same threshold
 In batches of 64 in PyTorch, answered {images} leaving the batch; the runs take turns, the best of three:
 
 {throughput_table(result)}
-## Quantized artifacts: thresholds carried over, or found anew
-
-{carry_table(result)}
-## Where {images} leave
+{carry_text(result)}## Where {images} leave
 
 {class_shares(subject, result)}
 
