@@ -11,10 +11,9 @@ this method. Easy and hard images of each class are written under build/ too: th
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,27 +21,25 @@ import matplotlib
 import numpy as np
 import torch
 import typer
-from cross_fitting import Exits, as_cheap, crossed_equal, crossed_losses, crossed_time, equal_intervals, loss_intervals
-from make_results import plot_budget, plot_examples
+from cross_fitting import Exits, crossed_equal, crossed_losses, crossed_time, equal_intervals, loss_intervals
+from make_results import plot_examples
 from numpy.typing import NDArray
-from page_224 import APART, SUBJECTS, Subject, best_static, differences, others_of, page, read_runs
+from page_224 import APART, SUBJECTS, best_static, differences
 from results_tables import read_answers
 from rich.console import Console
+from rivals_224 import Models, add_others, apart, evidence, kept, without, write_models, write_page
 
-from dvt_edge.atomic import write_text
-from dvt_edge.calibration.exit_logits import ExitLogits, compute, open_logits
+from dvt_edge.calibration.exit_logits import ExitLogits, open_logits
 from dvt_edge.cli.options import progress
 from dvt_edge.cli.tables import print_study
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images
 from dvt_edge.device.bundle import CascadeBundle
-from dvt_edge.evaluation.curves import Evidence, TorchSource, search_and_test
-from dvt_edge.evaluation.study import Study, answers_of, run_study, write_answers
+from dvt_edge.evaluation.curves import TorchSource, search_and_test
+from dvt_edge.evaluation.study import Study, run_study
 from dvt_edge.exporting.pipeline import calibration_images, export
 from dvt_edge.network.accuracy import coarse_answers
-from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
-from dvt_edge.network.config import CascadeConfig
 from dvt_edge.quiet import Report
 
 matplotlib.use("Agg")
@@ -60,99 +57,6 @@ def coarse_top1(folder: Path, of: tuple[int, ...]) -> dict[str, list[float]]:
     """Of each artifact whose logits are kept in `folder`, by its target, exit by exit."""
     kept = [open_logits(path) for path in sorted(folder.glob("*/test"))]
     return {x.about.target: coarse_right(x, of).mean(axis=0).tolist() for x in kept if x.about.exits > 1}
-
-
-def apart(cascade: Cascade, statics: Mapping[str, CascadeConfig], logits: Path) -> Evidence | None:
-    """The static models of its grids and depth, by their checkpoints' hashes, as a cascade; None where one is missing.
-
-    `logits` has what each of them said.
-    """
-    found = []
-    for grid in cascade.config.grids:
-        wanted = cascade.config.replace(grids=(grid,), feature_reuse=False, relation_reuse=False)
-        alike = [digest for digest, config in statics.items() if config == wanted.replace(name=config.name)]
-        if not alike:
-            return None
-        found.append(kept(logits, TorchSource.target, alike[0]))
-    return Evidence(one_after_another([e.search for e in found]), one_after_another([e.test for e in found]))
-
-
-def one_after_another(alone: Sequence[ExitLogits]) -> ExitLogits:
-    """What models of one exit each say of the same images, as the exits of one; the MACs add up."""
-    about = dataclasses.replace(
-        alone[0].about,
-        name=APART,
-        artifact_sha256="+".join(x.about.artifact_sha256 for x in alone),
-        exits=len(alone),
-        macs=tuple(np.cumsum([x.about.macs[0] for x in alone]).tolist()),
-    )
-    return ExitLogits(np.concatenate([x.logits for x in alone], axis=1), alone[0].labels, about)
-
-
-def without(cascade: Cascade) -> str:
-    kinds = {"features": cascade.config.feature_reuse, "relations": cascade.config.relation_reuse}
-    return f"without {' and '.join(kind for kind, reused in kinds.items() if not reused)}"
-
-
-def evidence(
-    cascade: Cascade, checkpoint: Path, folder: Path, search: LabelledImages, test: LabelledImages, report: Report
-) -> Evidence:
-    """A cascade's logits in PyTorch, kept in `folder`."""
-    digest = checkpoint_sha256(checkpoint)
-    source, own = TorchSource(cascade, digest), folder / f"pytorch-{digest[:12]}"
-    return Evidence(
-        compute(source, search, own / "search", report),
-        compute(source, test, own / "test", report),
-    )
-
-
-def left_out(
-    ablations: Sequence[Path], folder: Path, search: LabelledImages, test: LabelledImages, report: Report
-) -> dict[str, Evidence]:
-    """What each ablation says of the images, by what it lacks."""
-    found = {}
-    for path in ablations:
-        cascade = load_cascade(path)
-        found[without(cascade)] = evidence(cascade, path, folder, search, test, report)
-    return found
-
-
-def hold_against(
-    result: dict[str, Any], answers: dict[str, NDArray[Any]], own: Evidence, rivals: Mapping[str, Evidence]
-) -> None:
-    """Other cascades' figures and answers, beside those of this one."""
-    for name, found in rivals.items():
-        figures, macs = found.evaluation, list(found.test.about.macs)
-        curve = [(point.cost, point.top1) for point in figures.curves["joint"]]
-        others = [other for other in result["others"] if other["name"] != name]
-        result["others"] = [*others, {"name": name, "top1": list(figures.top1), "macs": macs, "curve": curve}]
-        answers |= answers_of(name, found, as_cheap(own, found))
-
-
-def add(about: Subject, data: Path, ablations: Sequence[Path], out: Path, docs: Path, report: Report) -> None:
-    """Hold ablations that were trained later against what the page's cascade said, kept beside the page's figures."""
-    place = docs / "results" / about.name
-    result, answers = json.loads((place / "eval.json").read_text()), dict(read_answers(place / "answers.npz"))
-    own = Evidence(open_logits(place / "logits/search"), open_logits(place / "logits/test"))
-    search, test, *_ = search_and_test(str(data), load_cascade(ablations[0]).trained_on)
-    if (search.fingerprint, test.fingerprint) != (own.search.about.read_sha256, own.test.about.read_sha256):
-        raise typer.BadParameter("the ablation was trained with other images held out than the page's cascade")
-    hold_against(result, answers, own, left_out(ablations, out / "logits-others", search, test, report))
-    write_page(about, result, answers, docs)
-
-
-def write_page(about: Subject, result: dict[str, Any], answers: dict[str, NDArray[Any]], docs: Path) -> None:
-    place = docs / "results" / about.name
-    plot_budget(result, place / "budget.svg")
-    write_text(place / "eval.json", json.dumps(result, indent=1) + "\n")
-    write_answers(place / "answers.npz", answers)
-    write_text(docs / about.page, page(about, result, answers, read_runs(place, about.model), others_of(about, docs)))
-
-
-def kept(logits: Path, target: str, artifact_sha256: str) -> Evidence:
-    """What a study left of one artifact in its folder of logits."""
-    folder = logits / f"{target}-{artifact_sha256[:12]}"
-    return Evidence(open_logits(folder / "search"), open_logits(folder / "test"))
 
 
 def bundle_of(digest: str, folders: Sequence[Path]) -> CascadeBundle:
@@ -194,20 +98,11 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Bundles and logits, kept; default: build/<it>.")] = None,
     timed: Annotated[int, typer.Option(help="Images that are timed at batch 1.")] = 200,
     docs: Path = Path("docs"),
-    later: Annotated[
-        bool, typer.Option("--later", help="Only add --ablation to a page whose cascade's weights were not kept.")
-    ] = False,
 ) -> None:
     if subject not in SUBJECTS:
         raise typer.BadParameter(f"{subject}: expected one of {', '.join(SUBJECTS)}")
     about = SUBJECTS[subject]
     out, checkpoint = out or Path("build") / about.name, checkpoint or about.checkpoint
-    if later:
-        if about.ships or static or not ablations:
-            raise typer.BadParameter("--later wants --ablation alone, of a subject whose cascade is not in the zoo")
-        with progress() as report:
-            add(about, data, ablations, out, docs, report)
-        return
     images, cascade = open_images(data, "test"), load_cascade(checkpoint)
     statics = {f"static{index}": str(path) for index, path in enumerate(static or ())}
     with progress() as report:
@@ -235,12 +130,15 @@ def main(
         answers = dict(read_answers(out / "answers.npz"))
         search, test, *_ = search_and_test(str(data), cascade.trained_on)
         own = kept(out / "logits", TorchSource.target, checkpoint_sha256(checkpoint))
-        rivals = left_out(ablations or (), out / "logits-others", search, test, report)
-        static_configs = {checkpoint_sha256(path): load_cascade(path).config for path in statics.values()}
-        if joined := apart(cascade, static_configs, out / "logits"):
+        rivals = {}
+        for path in ablations or ():
+            other = load_cascade(path)
+            rivals[without(other)] = evidence(other, path, out / "logits-others", search, test, report)
+        models = {checkpoint_sha256(path): load_cascade(path).config for path in (checkpoint, *statics.values())}
+        if joined := apart(cascade.config, models, out / "logits"):
             rivals[APART] = joined
         result["others"] = []
-        hold_against(result, answers, own, rivals)
+        add_others(result, answers, own, rivals)
         if about.crossed:
             answers |= crossed_losses(own, rivals)
             equal: dict[str, Any] = {}
@@ -257,9 +155,15 @@ def main(
     plot_examples(result, data, checkpoint, out / "examples.png")
     write_page(about, result, answers, docs)
     if not about.ships:
-        for name in ("search", "test"):
-            folder = out / "logits" / f"{TorchSource.target}-{result['checkpoint_sha256'][:12]}" / name
-            shutil.copytree(folder, docs / "results" / about.name / "logits" / name, dirs_exist_ok=True)
+        keep(out / "logits", docs / "results" / about.name / "logits", models)
+
+
+def keep(logits: Path, place: Path, models: Models) -> None:
+    """Copy what these models said in PyTorch to `place`, for what is trained later."""
+    for digest in models:
+        name = f"{TorchSource.target}-{digest[:12]}"
+        shutil.copytree(logits / name, place / name, dirs_exist_ok=True)
+    write_models(place, models)
 
 
 if __name__ == "__main__":

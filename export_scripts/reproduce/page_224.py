@@ -493,6 +493,13 @@ def coarse_text(result: dict[str, Any]) -> str:
 """
 
 
+def later_text(result: dict[str, Any]) -> str:
+    """Of the models that add_to_224.py put on the page."""
+    if not (names := result.get("later")):
+        return ""
+    return f"Those of {', '.join(names)} were computed later, against the logits\nthat it kept. "
+
+
 def carry_text(result: dict[str, Any]) -> str:
     """Of quantized artifacts whose engine has a float one on the page."""
     if not result["carry_over"]:
@@ -526,7 +533,7 @@ def page(subject: Subject, result: dict[str, Any], answers: Answers, runs: Runs,
     return f"""# Results on {subject.title}
 
 Made by `{subject.command}`; every figure below is from that run, its numbers in
-[eval.json]({place}/eval.json). {REDONE if result.get("redone") else ""}Other pages: {", ".join(pages)}.
+[eval.json]({place}/eval.json). {REDONE if result.get("redone") else ""}{later_text(result)}Other pages: {", ".join(pages)}.
 
 - **Model:** {subject.checkpoint}, SHA-256 `{result["checkpoint_sha256"]}`{card}.
 - **Data:** {result["data"]}; {subject.data}.{search_text(result)}

@@ -5,7 +5,8 @@
     python export_scripts/reproduce/train_cifar224.py data --variant cascade
 
 `data` holds CIFAR-10 in torchvision's layout. A killed run goes on where it stopped, a finished one is skipped. Logs
-and figures, not the weights, are copied to docs/results/cifar224/runs/.
+and figures, not the weights, are copied to docs/results/cifar224/runs/. `make cifar224` makes the page of all that are
+trained; what is trained after the weights of that page are gone is added by add_to_224.py.
 
 The rates were chosen by the static 7x7 model on 9,000 of the images, one epoch, by its top-1 on 1,000 others: the
 backbone wants small ones, its first blocks the smallest.

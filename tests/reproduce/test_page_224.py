@@ -20,9 +20,8 @@ from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.runtime import Runtime
 from dvt_edge.evaluation.curves import Evidence, TorchSource
 from dvt_edge.evaluation.intervals import times_fewer
-from dvt_edge.evaluation.study import write_answers
 from dvt_edge.network.cascade import Cascade
-from dvt_edge.network.checkpoint import save_cascade
+from dvt_edge.network.checkpoint import checkpoint_sha256, save_cascade
 from dvt_edge.network.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
@@ -365,6 +364,8 @@ def test_duels_are_redone_on_half_samples(scripts: ModuleType, monkeypatch: pyte
 
 def test_static_models_one_after_another_are_a_cascade_without_reuse(scripts: ModuleType, tmp_path: Path) -> None:
     """What the cascade of their stages says, to the bit, at its MACs; without computing any of it again."""
+    import rivals_224
+
     config = PRESETS["dvt_tiny"].replace(name="both", grids=(2, 4))
     alone = {"feature_reuse": False, "relation_reuse": False}
     images = sample("cifar10-test").first(8)
@@ -379,46 +380,82 @@ def test_static_models_one_after_another_are_a_cascade_without_reuse(scripts: Mo
         for name in ("search", "test"):
             compute(TorchSource(model, digest), images, tmp_path / f"pytorch-{digest[:12]}" / name)
     configs = {digest: model.config for digest, model in statics.items()}
-    found, wanted = scripts.apart(Cascade(config), configs, tmp_path), scripts.kept(tmp_path, "pytorch", "w" * 64)
-    assert np.array_equal(found.test.logits, wanted.test.logits) and found.test.about.macs == wanted.test.about.macs
+    found, wanted = rivals_224.apart(config, configs, tmp_path), rivals_224.kept(tmp_path, "pytorch", "w" * 64)
+    assert (
+        found is not None
+        and np.array_equal(found.test.logits, wanted.test.logits)
+        and found.test.about.macs == wanted.test.about.macs
+    )
     assert found.search.top1 == wanted.search.top1
-    assert scripts.apart(Cascade(config), dict(list(configs.items())[:1]), tmp_path) is None
+    assert rivals_224.apart(config, dict(list(configs.items())[:1]), tmp_path) is None
     deeper = configs["4" * 64].replace(depth=config.depth + 1)
-    assert scripts.apart(Cascade(config), configs | {"4" * 64: deeper}, tmp_path) is None
+    assert rivals_224.apart(config, configs | {"4" * 64: deeper}, tmp_path) is None
 
 
-def test_an_ablation_trained_later_is_held_against_what_was_kept(
-    scripts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The page's cascade is not there any more: its logits are."""
+def test_what_is_trained_later_is_held_against_what_was_kept(scripts: ModuleType, tmp_path: Path) -> None:
+    """The page's cascade is not there any more: its logits are, and a static model's of its first grid."""
+    import add_to_224
+    import rivals_224
+
     data, place = tmp_path / "data", tmp_path / "docs/results/cifar224"
     write_cifar10(data)
-    known = open_training_data(data, 16, 0).dealt
-    config = PRESETS["dvt_tiny"]
-    shipped, ablation = Cascade(config).eval(), Cascade(config.replace(name="less", relation_reuse=False)).eval()
-    search, test, *_ = scripts.search_and_test(str(data), known)
-    for name, images in (("search", search), ("test", test)):
-        compute(TorchSource(shipped, "0" * 64), images, place / "logits" / name)
-    before = {"others": [{"name": "without relations", "top1": [0]}, {"name": "another"}]}
-    (place / "eval.json").write_text(json.dumps(before))
-    write_answers(place / "answers.npz", {"pytorch/right": np.zeros((1, 1), bool)})
-    for seed, name in ((0, "less"), (1, "dealt otherwise")):
-        ablation.trained_on = open_training_data(data, 16, seed).dealt
-        save_cascade(ablation, tmp_path / f"{name}.safetensors")
-    written: list[Any] = []
-    monkeypatch.setattr(scripts, "write_page", lambda *given: written.append(given))
+    config, alone = PRESETS["dvt_tiny"].replace(grids=(2, 4)), {"feature_reuse": False, "relation_reuse": False}
+    models = {
+        "whole": config,
+        "two": config.replace(name="two", grids=(2,), **alone),
+        "four": config.replace(name="four", grids=(4,), **alone),
+        "deep": config.replace(name="deep", grids=(2,), depth=3, **alone),
+        "less": config.replace(name="less", relation_reuse=False),
+    }
+    for seed, name in enumerate(models):
+        torch.manual_seed(seed)
+        cascade = Cascade(models[name]).eval()
+        cascade.trained_on = open_training_data(data, 16, 0).dealt
+        save_cascade(cascade, tmp_path / f"{name}.safetensors")
+    cascade.trained_on = open_training_data(data, 16, 1).dealt
+    save_cascade(cascade, tmp_path / "dealt otherwise.safetensors")
+    paths = {path.stem: path for path in tmp_path.glob("*.safetensors")}
+    result = scripts.run_study(
+        scripts.Study(str(paths["whole"]), str(data), tmp_path / "out", statics=(paths["two"],), timed=2),
+        lambda *words: None,
+    )
+    result["times"] = json.loads((ROOT / "docs/results/eval.json").read_text())["times"]
+    place.mkdir(parents=True)
+    (place / "eval.json").write_text(json.dumps(result | {"others": []}))
+    (place / "answers.npz").write_bytes((tmp_path / "out/answers.npz").read_bytes())
+    scripts.keep(tmp_path / "out/logits", place / "logits", digests(paths, models, "whole", "two"))
 
-    def add(name: str) -> None:
-        paths = [tmp_path / f"{name}.safetensors"]
-        scripts.add(scripts.SUBJECTS["cifar224"], data, paths, tmp_path / "out", tmp_path / "docs", lambda *words: None)
+    def add(*names: str) -> tuple[dict[str, Any], str]:
+        given = [paths[name] for name in names]
+        add_to_224.add(scripts.SUBJECTS["cifar224"], data, given, tmp_path / "docs", lambda *words: None)
+        page = (tmp_path / "docs/results-cifar224.md").read_text()
+        return json.loads((place / "eval.json").read_text()), page
 
+    write_run(place)
     with pytest.raises(typer.BadParameter, match="with other images held out"):
         add("dealt otherwise")
-    add("less")
-    [(_, result, answers, _)] = written
-    assert [other["name"] for other in result["others"]] == ["another", "without relations"]
-    assert len(result["others"][1]["top1"]) == 3 and answers["without relations/right"].shape == (len(test), 3)
-    assert "pytorch/right" in answers
+    first, _ = add("deep", "less")
+    names = [static["static"] for static in first["statics"]]
+    assert names[0] == "static 2x2" and names[1].startswith("static 2x2 of ") and len(names) == 2
+    assert [other["name"] for other in first["others"]] == ["without relations"]
+    second, page = add("four", "deep", "less")
+    assert [static["static"] for static in second["statics"]][2:] == ["static 4x4"], "deep is there already"
+    assert [other["name"] for other in second["others"]] == ["without relations", scripts.APART]
+    assert set(rivals_224.read_models(place / "logits")) == set(digests(paths, models, *models))
+    assert "| static 4x4 | pytorch |" in page or "| static 4x4, dominated by" in page
+    assert "| the static models, one after another | 1 |" in page
+    assert "Those of deep, four, less were computed later" in page
+
+
+def digests(paths: dict[str, Path], models: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {checkpoint_sha256(paths[name]): models[name] for name in names}
+
+
+def write_run(place: Path) -> None:
+    """The training of the page's cascade."""
+    folder = place / "runs/dvt_cifar10_224/cascade-2ep-seed0"
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(RUN))
 
 
 def test_a_coarse_answer_has_the_probability_of_its_fine_ones_together(scripts: ModuleType) -> None:

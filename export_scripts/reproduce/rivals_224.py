@@ -1,0 +1,128 @@
+"""What the pages of 224 px hold a cascade against, from logits in PyTorch: static models, and other cascades.
+
+Of a cascade that does not ship, these logits are kept beside the page's figures, docs/results/<name>/logits, with what
+each model is: what is trained later is held against them when the weights are gone (add_to_224.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cross_fitting import as_cheap
+from make_results import plot_budget
+from numpy.typing import NDArray
+from page_224 import APART, Subject, others_of, page, read_runs
+
+from dvt_edge.atomic import write_text
+from dvt_edge.calibration.exit_logits import ExitLogits, compute, open_logits
+from dvt_edge.data.images import LabelledImages
+from dvt_edge.device.schema import parse_json
+from dvt_edge.evaluation.curves import Evidence, TorchSource
+from dvt_edge.evaluation.study import answers_of, equal_accuracy, equal_run, write_answers
+from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.checkpoint import checkpoint_sha256
+from dvt_edge.network.config import CascadeConfig
+from dvt_edge.quiet import Report
+
+Answers = dict[str, NDArray[Any]]
+Models = dict[str, CascadeConfig]  # by their checkpoints' hashes
+
+
+def kept(logits: Path, target: str, artifact_sha256: str) -> Evidence:
+    """What a study left of one artifact in its folder of logits."""
+    folder = logits / f"{target}-{artifact_sha256[:12]}"
+    return Evidence(open_logits(folder / "search"), open_logits(folder / "test"))
+
+
+def evidence(
+    cascade: Cascade, checkpoint: Path, folder: Path, search: LabelledImages, test: LabelledImages, report: Report
+) -> Evidence:
+    """A cascade's logits in PyTorch, kept in `folder` as a study keeps them."""
+    digest = checkpoint_sha256(checkpoint)
+    source, own = TorchSource(cascade, digest), folder / f"pytorch-{digest[:12]}"
+    return Evidence(
+        compute(source, search, own / "search", report),
+        compute(source, test, own / "test", report),
+    )
+
+
+def apart(config: CascadeConfig, models: Models, logits: Path) -> Evidence | None:
+    """The static models of a cascade's grids and depth, one after another; None where one is not among `models`.
+
+    `logits` has what each of them said.
+    """
+    found = []
+    for grid in config.grids:
+        wanted = config.replace(grids=(grid,), feature_reuse=False, relation_reuse=False)
+        alike = [digest for digest, other in models.items() if other == wanted.replace(name=other.name)]
+        if not alike:
+            return None
+        found.append(kept(logits, TorchSource.target, alike[0]))
+    return Evidence(one_after_another([e.search for e in found]), one_after_another([e.test for e in found]))
+
+
+def one_after_another(alone: Sequence[ExitLogits]) -> ExitLogits:
+    """What models of one exit each say of the same images, as the exits of one; the MACs add up."""
+    about = dataclasses.replace(
+        alone[0].about,
+        name=APART,
+        artifact_sha256="+".join(x.about.artifact_sha256 for x in alone),
+        exits=len(alone),
+        macs=tuple(np.cumsum([x.about.macs[0] for x in alone]).tolist()),
+    )
+    return ExitLogits(np.concatenate([x.logits for x in alone], axis=1), alone[0].labels, about)
+
+
+def without(cascade: Cascade) -> str:
+    kinds = {"features": cascade.config.feature_reuse, "relations": cascade.config.relation_reuse}
+    return f"without {' and '.join(kind for kind, reused in kinds.items() if not reused)}"
+
+
+def add_static(result: dict[str, Any], answers: Answers, own: Evidence, static: Evidence, grid: int) -> None:
+    """A static model's figures and answers in PyTorch. Where its grid has one already, its MACs are in its name."""
+    about, figures = static.test.about, dataclasses.asdict(static.evaluation)
+    if any(s["artifact_sha256"] == about.artifact_sha256 for s in result["statics"]):
+        return
+    name = f"static {grid}x{grid}"
+    if any(s["static"] == name for s in result["statics"]):
+        name += f" of {about.macs[0] / 1e6:.0f} MMACs"
+    result["statics"].append({"static": name} | figures)
+    result["equal_accuracy"].append({"static": name} | equal_accuracy(own, static, 0.0))
+    reached = own.at(own.reaching(static.search.top1[0]))
+    answers |= answers_of(f"{name}, {about.target}", static, {})
+    answers |= answers_of(about.target, own, {equal_run(name, 0.0): reached})
+
+
+def add_others(result: dict[str, Any], answers: Answers, own: Evidence, rivals: Mapping[str, Evidence]) -> None:
+    """Other cascades' figures and answers, by name; in place of what had that name."""
+    for name, found in rivals.items():
+        figures, macs = found.evaluation, list(found.test.about.macs)
+        curve = [(point.cost, point.top1) for point in figures.curves["joint"]]
+        others = [other for other in result["others"] if other["name"] != name]
+        result["others"] = [*others, {"name": name, "top1": list(figures.top1), "macs": macs, "curve": curve}]
+        answers |= answers_of(name, found, as_cheap(own, found))
+
+
+def read_models(logits: Path) -> Models:
+    """What each model is whose logits are kept in a folder."""
+    file = logits / "models.json"
+    found: Any = parse_json(file.read_bytes(), str(file)) if file.exists() else {}
+    return {digest: CascadeConfig.from_dict(config) for digest, config in found.items()}
+
+
+def write_models(logits: Path, models: Models) -> None:
+    plain = {digest: config.to_dict() for digest, config in (read_models(logits) | models).items()}
+    write_text(logits / "models.json", json.dumps(plain, indent=1) + "\n")
+
+
+def write_page(about: Subject, result: dict[str, Any], answers: Answers, docs: Path) -> None:
+    place = docs / "results" / about.name
+    plot_budget(result, place / "budget.svg")
+    write_text(place / "eval.json", json.dumps(result, indent=1) + "\n")
+    write_answers(place / "answers.npz", answers)
+    write_text(docs / about.page, page(about, result, answers, read_runs(place, about.model), others_of(about, docs)))
