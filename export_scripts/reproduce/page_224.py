@@ -524,6 +524,7 @@ def page(subject: Subject, result: dict[str, Any], answers: Answers, runs: Runs,
         f"what the test {images} show.",
     )
     halves = f"where they come from the other half of the test {images}, they are found anew on {SAMPLES} half-samples"
+    made = f"{REDONE if result.get('redone') else ''}{later_text(result)}"
     intervals = paragraph(
         f"- **In parentheses:** 95 % intervals over the test {images}, by a bootstrap of {DRAWS:,} draws, paired by",
         f"each one's answers ([answers.npz]({place}/answers.npz)). Thresholds from held-out images are taken as they",
@@ -533,7 +534,7 @@ def page(subject: Subject, result: dict[str, Any], answers: Answers, runs: Runs,
     return f"""# Results on {subject.title}
 
 Made by `{subject.command}`; every figure below is from that run, its numbers in
-[eval.json]({place}/eval.json). {REDONE if result.get("redone") else ""}{later_text(result)}Other pages: {", ".join(pages)}.
+[eval.json]({place}/eval.json). {made}Other pages: {", ".join(pages)}.
 
 - **Model:** {subject.checkpoint}, SHA-256 `{result["checkpoint_sha256"]}`{card}.
 - **Data:** {result["data"]}; {subject.data}.{search_text(result)}

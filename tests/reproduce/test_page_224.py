@@ -54,14 +54,14 @@ def test_the_page_says_what_it_has_not(scripts: ModuleType) -> None:
     answers |= {f"{s['static']}, {s['target']}/right": answers["pytorch/right"][:, :1] for s in result["statics"]}
     answers |= {f"pytorch/as good as {s['static']}": answers["pytorch/loses 1 %"] for s in result["statics"]}
     answers = with_crossed(answers)
-    with_statics = scripts.page(page_224.PHOTOGRAPHS, result, answers, RUNS)
+    with_statics = page_224.page(page_224.PHOTOGRAPHS, result, answers, RUNS)
     assert "| pytorch | 1 | 95.00 % |" in with_statics and "5 coarse classes" in with_statics
     assert "No static model" not in with_statics and "| static 8x8, dominated by 2x2 | pytorch |" in with_statics
-    assert "at temperature 1;" in with_statics and "temperature 1;" not in scripts.page(
+    assert "at temperature 1;" in with_statics and "temperature 1;" not in page_224.page(
         page_224.PHOTOGRAPHS, result | {"gains": "at the fitted temperature"}, answers, RUNS
     )
     assert "| cascade-11ep-seed0 | 90.00 % / 95.00 % | 80.00 % / 85.00 % | 90.00 % / 95.00 % | 0.50 |" in with_statics
-    alone = scripts.page(page_224.PHOTOGRAPHS, result | {"statics": [], "equal_accuracy": []}, answers, RUNS)
+    alone = page_224.page(page_224.PHOTOGRAPHS, result | {"statics": [], "equal_accuracy": []}, answers, RUNS)
     assert "No static model was trained" in alone and "static 8x8, dominated" not in alone
 
 
@@ -234,7 +234,7 @@ def test_as_cheap_is_by_the_images_that_choose(scripts: ModuleType) -> None:
     for k, gap in enumerate((1.0, 3.0)):
         logits[np.arange(400), k, labels] = rng.normal(gap, 1.5, 400)
     cheap, dear, dearest = (
-        scripts.Evidence(*2 * (in_memory(logits, labels, macs),)) for macs in ((10, 100), (10, 200), (1000, 2000))
+        Evidence(*2 * (in_memory(logits, labels, macs),)) for macs in ((10, 100), (10, 200), (1000, 2000))
     )
     same, more = cross_fitting.as_cheap(cheap, cheap), cross_fitting.as_cheap(dear, cheap)
     assert set(same) == {"loses 0.25 %", "loses 0.5 %", "loses 1 %", "loses 2 %"}
@@ -255,7 +255,7 @@ def test_each_half_leaves_by_the_other_halfs_thresholds(scripts: ModuleType) -> 
     logits = np.zeros((1000, 2, 2), np.float32)
     for k, gap in enumerate((1.0, 4.0)):
         logits[np.arange(1000), k, labels] = rng.normal(gap, 1.5, 1000)
-    own = scripts.Evidence(*2 * (in_memory(logits, labels, (10, 100)),))
+    own = Evidence(*2 * (in_memory(logits, labels, (10, 100)),))
     folds = list(cross_fitting.halves(own, cross_fitting.dealt(1000)))
     assert sorted(np.concatenate([half for half, *_ in folds]).tolist()) == list(range(1000))
     (half, other, fold), (second, first, _) = folds
@@ -286,7 +286,7 @@ def test_the_times_are_of_both_halves(
 
     images = sample("cifar10-test").first(60)
     kept = compute(BundleSource(Runtime(zoo_bundle)), images, tmp_path / "kept")
-    own = scripts.Evidence(kept, kept)
+    own = Evidence(kept, kept)
     wrong = in_memory(-np.array(kept.logits[:, :1]), kept.labels, (1,))  # the least likely class
     monkeypatch.setattr(cross_fitting, "engine_ms", lambda result: float(len(result.stage_ms)))
     redone = cross_fitting.Redone((0, 0), (1, 1), [0.75, 0.0, 0.25], [[0.5, 0.0, 0.5], [1.0, 0.0, 0.0]] * 20)
@@ -466,14 +466,16 @@ def test_a_coarse_answer_has_the_probability_of_its_fine_ones_together(scripts: 
 
 @pytest.mark.parametrize("name", ["photographs", "cifar224"])
 def test_the_shipped_page_is_of_its_figures(scripts: ModuleType, name: str) -> None:
+    import page_224
+
     subject = scripts.SUBJECTS[name]
     place = ROOT / "docs/results" / subject.name
     if not (place / "eval.json").exists():
         pytest.skip(f"{name} has no page yet")
     result = json.loads((place / "eval.json").read_text())
-    runs = scripts.read_runs(place, subject.model)
-    others = scripts.others_of(subject, ROOT / "docs")
-    made = scripts.page(subject, result, scripts.read_answers(place / "answers.npz"), runs, others)
+    runs = page_224.read_runs(place, subject.model)
+    others = page_224.others_of(subject, ROOT / "docs")
+    made = page_224.page(subject, result, scripts.read_answers(place / "answers.npz"), runs, others)
     assert made == (ROOT / "docs" / subject.page).read_text()
 
 
