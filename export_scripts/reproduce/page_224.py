@@ -33,6 +33,7 @@ from results_tables import (
     times_table,
     top1_difference,
 )
+from train_baselines import Variants, variants_of
 
 from dvt_edge.calibration.confidence import wilson
 from dvt_edge.evaluation.curves import REPEATS, TURN
@@ -43,6 +44,7 @@ from dvt_edge.exporting.recipes import recipe_for
 SHOWN_CLASSES = 8  # that leave first, and that leave last
 REDONE = """Those by thresholds from the other half, their times too, were computed
 later from the logits and bundles that it kept. """
+BF16 = 2e-3  # of top-1 on thousands of images: what evaluating in bf16 may change
 APART = "the static models, one after another"  # what that cascade is called among the others
 
 
@@ -61,6 +63,8 @@ class Subject:
     checkpoint: str
     command: str
     targets: tuple[str, ...]  # artifacts beside PyTorch
+    script: str  # of export_scripts/reproduce, which trains it and what it is compared with
+    variants: Variants  # all of these
     ships: bool  # the checkpoint is in the zoo; of one that is not, logits are kept beside the figures
     crossed: bool  # whether thresholds are taken from the test images' other half too, held-out ones being unlike them
 
@@ -76,6 +80,8 @@ PHOTOGRAPHS = Subject(
     run="cascade-11ep-seed0",
     checkpoint="zoo:dvt_grocery",
     command="make photographs DATA=GroceryStoreDataset",
+    script="train_photographs.py",
+    variants=variants_of("dvt_grocery", cascade=(7, 14), static=(14, 7)),
     targets=("onnx-fp32", "onnx-int8", "executorch-xnnpack-int8-dynamic"),  # all: docs/recipes-photographs.md
     ships=True,
     crossed=True,
@@ -91,6 +97,8 @@ CIFAR224 = Subject(
     run="cascade-2ep-seed0",
     checkpoint="runs/dvt_cifar10_224/cascade-2ep-seed0/cascade.safetensors",
     command="make cifar224 DATA=data",
+    script="train_cifar224.py",
+    variants=variants_of("dvt_cifar10_224", cascade=(7, 14), static=(7, 10, 14), depths=(3,)),
     targets=("onnx-int8",),
     ships=False,
     crossed=False,
@@ -362,7 +370,10 @@ def better_training(top1: float, runs: Runs) -> str:
     """What is to be said where another training of a static model has more than the one that is compared."""
     alone = {name: run["test_top1"][0] for name, run in runs.items() if len(run["test_top1"]) == 1}
     name = max(alone, key=lambda name: alone[name], default="")
-    if not name or alone[name] - top1 < 1e-4:
+    rounding = (
+        BF16 if name and runs[name].get("precision") == "bf16" else 1e-4
+    )  # a run measures itself in its precision
+    if not name or alone[name] - top1 < rounding:
         return ""
     return paragraph(
         f"Another training by the same recipe, {name}, has {percent(alone[name])},",
@@ -454,6 +465,15 @@ def runs_table(runs: Runs) -> str:
         for name, run in runs.items()
     ]
     return md(["run", "held out", "test", "test, coarse", "hours"], rows)
+
+
+def untrained_text(subject: Subject, runs: Runs) -> str:
+    """What the training script has that no run is of."""
+    trained = {name.split("-seed")[0].rsplit("-", 1)[0] for name in runs}
+    if not (missing := [f"`{variant}`" for variant in subject.variants if variant not in trained]):
+        return ""
+    words = f"Not trained yet, of what export_scripts/reproduce/{subject.script} has: {', '.join(missing)}."
+    return f"\n{paragraph(words)}\n"
 
 
 def class_shares(subject: Subject, result: dict[str, Any]) -> str:
@@ -579,7 +599,7 @@ In batches of 64 in PyTorch, answered {images} leaving the batch; the runs take 
 
 Top-1 as each run itself measured it, exit by exit; logs and options are [beside the figures]({place}/runs).
 
-{runs_table(runs)}
+{runs_table(runs)}{untrained_text(subject, runs)}
 The easy and the hard {images} of each class are in build/{subject.name}/examples.png after the command: they are not
 ours to ship.
 """

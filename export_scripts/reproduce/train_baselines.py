@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 
+Variants = dict[str, list[str]]  # what `dvt-edge train` takes for each
 Schedule = tuple[tuple[int, float], ...]  # of each cycle: epochs, and the highest learning rate
 
 # What the shipped cascade was trained with (dvt_edge/zoo/dvt_cifar10.md), but for model and seed.
@@ -49,9 +50,7 @@ VARIANTS = {
 KEPT = ("options.json", "log.jsonl", "result.json")
 
 
-def variants_of(
-    model: str, cascade: Sequence[int], static: Sequence[int], depths: Sequence[int] = ()
-) -> dict[str, list[str]]:
+def variants_of(model: str, cascade: Sequence[int], static: Sequence[int], depths: Sequence[int] = ()) -> Variants:
     """What `dvt-edge train` takes for a cascade over some grids, static models of some, and the cascade's ablations.
 
     `depths` are those of more static models, beside those of the recipe's depth.

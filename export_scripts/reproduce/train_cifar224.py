@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 from page_224 import CIFAR224
-from train_baselines import chosen, keep_figures, run_name, train, variants_of
+from train_baselines import chosen, keep_figures, run_name, train
 
 EPOCHS, LR = 2, 1e-3
 RECIPE = {
@@ -42,7 +42,7 @@ RECIPE = {
     "--ema-decay": "0.99",
     "--holdout": "2000",
 }
-VARIANTS = variants_of(CIFAR224.model, cascade=(7, 14), static=(7, 10, 14), depths=(3,))
+VARIANTS = CIFAR224.variants
 
 
 def main(

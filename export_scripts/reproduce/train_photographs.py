@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 from page_224 import PHOTOGRAPHS
-from train_baselines import chosen, keep_figures, run_name, train, variants_of
+from train_baselines import chosen, keep_figures, run_name, train
 
 # What the shipped cascade was trained with (dvt_edge/zoo/dvt_grocery.md), but for grids and seed.
 EPOCHS, LR = 11, 7e-4
@@ -39,7 +39,7 @@ RECIPE = {
     "--ema-decay": "0.998",
     "--holdout": "300",
 }
-VARIANTS = variants_of(PHOTOGRAPHS.model, cascade=(7, 14), static=(14, 7))
+VARIANTS = PHOTOGRAPHS.variants
 
 
 def main(

@@ -496,3 +496,50 @@ def test_the_readme_opens_with_what_the_page_of_photographs_has() -> None:
     apart = [found for name, found in result["crossed"]["differences"].items() if "one after another" in name]
     assert len(apart) == 4 and sum(low < 0 < high for low, high in apart) == 3
     assert "contain 0 at three of four costs" in opening
+
+
+def test_the_readme_says_of_cifar_what_its_page_has() -> None:
+    """Ratios and differences with their intervals, where they contain 0, and how far the static models are apart."""
+    page = (ROOT / "docs/results-cifar224.md").read_text()
+    words = " ".join((ROOT / "README.md").read_text().split())
+    said = words[words.index("On CIFAR-10 at 224 px, where") : words.index("make demo")]
+
+    def cells(start: str) -> list[str]:
+        row = next(line for line in page.splitlines() if line.startswith(start))
+        return [cell.strip() for cell in row.split("|")[1:-1]]
+
+    for cell in (*cells("| pytorch | 90.05 %")[2:4], cells("| onnx-int8 | 89.99 %")[4]):
+        value, _, interval = cell.partition(" (")
+        assert value in said and interval.rstrip(")") in said
+    result = json.loads((ROOT / "docs/results/cifar224/eval.json").read_text())
+    large, small = (
+        next(s for s in result["statics"] if (s["static"], s["target"]) == (name, "pytorch"))
+        for name in ("static 14x14", "static 7x7")
+    )
+    assert f"has {100 * (large['top1'][0] - small['top1'][0]):.2f} points less" in said
+    assert 0.24 < small["macs"][0] / large["macs"][0] < 0.27, "a quarter of its MACs"
+    table = page[page.index("At equal mean MACs") : page.index("And at equal mean milliseconds")]
+    differences = [line.split("|")[5].strip() for line in table.splitlines() if line.startswith("| loses")]
+    above = sorted(d.split(" ")[0] for d in differences if float(d.split("(")[1].split(" ")[0]) > 0)
+    assert len(differences) == 4 and len(above) == 3 and f"{above[0]} to {above[-1]} points" in said
+    rows = [line for line in page.splitlines() if line.startswith("| loses") and "one after another" in line]
+    intervals = [line.split("(")[1].split(")")[0].split(" to ") for line in rows]
+    assert len(rows) == 4 and all(float(low) < 0 < float(high) for low, high in intervals)
+
+
+def test_a_page_says_what_is_not_trained_yet(scripts: ModuleType) -> None:
+    import page_224
+
+    some = {f"{variant}-2ep-seed0": RUN for variant in page_224.CIFAR224.variants if variant != "static10-depth3"}
+    words = page_224.untrained_text(page_224.CIFAR224, some)
+    assert words.strip().endswith("has: `static10-depth3`.") and "train_cifar224.py" in words
+    assert page_224.untrained_text(page_224.CIFAR224, some | {"static10-depth3-2ep-seed1": RUN}) == ""
+
+
+def test_a_run_that_measured_itself_in_bf16_is_no_better_training(scripts: ModuleType) -> None:
+    import page_224
+
+    run = RUN | {"test_top1": [0.9010]}
+    assert page_224.better_training(0.9005, {"static14": run | {"precision": "bf16"}}) == ""
+    assert "Another training" in page_224.better_training(0.9005, {"static14": run})
+    assert "Another training" in page_224.better_training(0.8980, {"static14": run | {"precision": "bf16"}})
