@@ -188,14 +188,21 @@ def static_source(path: Path, classes: Sequence[str], dealt: TrainedOn | None) -
     return source
 
 
+def static_name(grid: int, macs: int | None = None, sha256: str = "") -> str:
+    """Of a static model, with what tells it from others where its grid alone does not."""
+    return f"static {grid}x{grid}" + ("" if macs is None else f" of {macs / 1e6:.0f} MMACs") + f" {sha256[:6]}".rstrip()
+
+
 def named(sources: Sequence[LogitSource]) -> list[Static]:
     kinds = [(source.target, source.grids[0]) for source in sources]
     sizes = [(*kind, source.macs[0]) for kind, source in zip(kinds, sources, strict=True)]
     return [
         Static(
-            f"static {kind[1]}x{kind[1]}"
-            + f" of {size[2] / 1e6:.0f} MMACs" * (len({macs for *same, macs in sizes if tuple(same) == kind}) > 1)
-            + f" {source.artifact_sha256[:6]}" * (sizes.count(size) > 1),
+            static_name(
+                kind[1],
+                size[2] if len({macs for *same, macs in sizes if tuple(same) == kind}) > 1 else None,
+                source.artifact_sha256 if sizes.count(size) > 1 else "",
+            ),
             source,
         )
         for kind, size, source in zip(kinds, sizes, sources, strict=True)

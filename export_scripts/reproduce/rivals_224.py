@@ -23,7 +23,7 @@ from dvt_edge.calibration.exit_logits import ExitLogits, compute, open_logits
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.device.schema import parse_json
 from dvt_edge.evaluation.curves import Evidence, TorchSource
-from dvt_edge.evaluation.study import answers_of, equal_accuracy, equal_run, write_answers
+from dvt_edge.evaluation.study import answers_of, equal_accuracy, points_of, static_name, write_answers
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256
 from dvt_edge.network.config import CascadeConfig
@@ -84,18 +84,17 @@ def without(cascade: Cascade) -> str:
 
 
 def add_static(result: dict[str, Any], answers: Answers, own: Evidence, static: Evidence, grid: int) -> None:
-    """A static model's figures and answers in PyTorch. Where its grid has one already, its MACs are in its name."""
+    """A static model's figures and answers in PyTorch, by the first name that none has: MACs, then hash, are added."""
     about, figures = static.test.about, dataclasses.asdict(static.evaluation)
     if any(s["artifact_sha256"] == about.artifact_sha256 for s in result["statics"]):
         return
-    name = f"static {grid}x{grid}"
-    if any(s["static"] == name for s in result["statics"]):
-        name += f" of {about.macs[0] / 1e6:.0f} MMACs"
+    taken = {s["static"] for s in result["statics"]}
+    longer = (), about.macs[:1], (about.macs[0], about.artifact_sha256)
+    name = next(name for more in longer if (name := static_name(grid, *more)) not in taken)
     result["statics"].append({"static": name} | figures)
     result["equal_accuracy"].append({"static": name} | equal_accuracy(own, static, 0.0))
-    reached = own.at(own.reaching(static.search.top1[0]))
     answers |= answers_of(f"{name}, {about.target}", static, {})
-    answers |= answers_of(about.target, own, {equal_run(name, 0.0): reached})
+    answers |= answers_of(about.target, own, points_of(own, {name: static}, 0.0))
 
 
 def add_others(result: dict[str, Any], answers: Answers, own: Evidence, rivals: Mapping[str, Evidence]) -> None:

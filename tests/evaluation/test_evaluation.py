@@ -67,7 +67,7 @@ from dvt_edge.evaluation.study import (
 )
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import load_cascade, save_cascade
-from dvt_edge.network.pixels import normalise
+from dvt_edge.network.pixels import evaluation_batch, normalise
 from dvt_edge.network.presets import config_for
 
 MACS = (10, 30, 100)
@@ -594,3 +594,19 @@ def test_the_hash_of_the_data_is_of_its_pixels_and_its_labels(tiny: Cascade, tmp
     cases = {"plain": images, "again": images, "pixels": other_pixels, "labels": other_labels}
     found = {name: compute(source, case, tmp_path / name).about.data_sha256 for name, case in cases.items()}
     assert found["plain"] == found["again"] and len(set(found.values())) == 3
+
+
+def test_images_go_through_in_batches_that_fit_a_cpus_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same logits, in the same order, the last batch being smaller."""
+    torch.manual_seed(0)
+    source, seen = TorchSource(Cascade(config_for("dvt_tiny")), "0" * 64), []
+    pixels = np.stack([source.pixels(image) for image in sample("cifar10-test").first(8)])
+    whole, _ = source.logits(pixels)
+    forward = source.cascade.forward
+    monkeypatch.setattr(source.cascade, "forward", lambda x: seen.append(len(x)) or forward(x))
+    monkeypatch.setattr(curves, "evaluation_batch", lambda config, device: 3)
+    split, _ = source.logits(pixels)
+    assert seen == [3, 3, 2] and np.allclose(split, whole, atol=1e-5)
+    wide = config_for("dvt_tiny").replace(image_size=224, resize=256)
+    sizes = [evaluation_batch(c, torch.device("cpu")) for c in (config_for("dvt_tiny"), wide)]
+    assert sizes == [256, 8] and evaluation_batch(wide, torch.device("cuda")) == 256

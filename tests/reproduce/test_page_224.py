@@ -407,6 +407,7 @@ def test_what_is_trained_later_is_held_against_what_was_kept(scripts: ModuleType
         "deep": config.replace(name="deep", grids=(2,), depth=3, **alone),
         "less": config.replace(name="less", relation_reuse=False),
     }
+    models |= {name: models["deep"].replace(name=name) for name in ("deep again", "deep, a third")}
     for seed, name in enumerate(models):
         torch.manual_seed(seed)
         cascade = Cascade(models[name]).eval()
@@ -441,10 +442,16 @@ def test_what_is_trained_later_is_held_against_what_was_kept(scripts: ModuleType
     second, page = add("four", "deep", "less")
     assert [static["static"] for static in second["statics"]][2:] == ["static 4x4"], "deep is there already"
     assert [other["name"] for other in second["others"]] == ["without relations", scripts.APART]
-    assert set(rivals_224.read_models(place / "logits")) == set(digests(paths, models, *models))
+    added = digests(paths, models, "whole", "two", "four", "deep", "less")
+    assert set(rivals_224.read_models(place / "logits")) == set(added)
     assert "| static 4x4 | pytorch |" in page or "| static 4x4, dominated by" in page
     assert "| the static models, one after another | 1 |" in page
-    assert "Those of deep, four, less were computed later" in page
+    assert "Those of deep, four, less were computed later" in page and "thresholds carried over" not in page
+    third, _ = add("deep again", "deep, a third")
+    names = [static["static"] for static in third["statics"]]
+    assert len(set(names)) == 5 and names[3:] == [
+        f"{names[1]} {static['artifact_sha256'][:6]}" for static in third["statics"][3:]
+    ]
 
 
 def digests(paths: dict[str, Path], models: dict[str, Any], *names: str) -> dict[str, Any]:
