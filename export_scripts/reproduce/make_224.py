@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from page_224 import APART, SUBJECTS, best_static, differences
 from results_tables import read_answers
 from rich.console import Console
-from rivals_224 import Models, add_others, apart, evidence, kept, without, write_models, write_page
+from rivals_224 import Models, add_others, apart, evidence, kept, reuse_of, write_models, write_page
 
 from dvt_edge.calibration.exit_logits import ExitLogits, open_logits
 from dvt_edge.cli.options import progress
@@ -133,7 +133,7 @@ def main(
         rivals = {}
         for path in ablations or ():
             other = load_cascade(path)
-            rivals[without(other)] = evidence(other, path, out / "logits-others", search, test, report)
+            rivals[reuse_of(other.config)] = evidence(other, path, out / "logits-others", search, test, report)
         models = {checkpoint_sha256(path): load_cascade(path).config for path in (checkpoint, *statics.values())}
         if joined := apart(cascade.config, models, out / "logits"):
             rivals[APART] = joined

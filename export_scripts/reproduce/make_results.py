@@ -75,6 +75,8 @@ def plot_budget(result: dict[str, Any], path: Path) -> None:
         points = sorted((p["cost"] / 1e6, 100 * p["top1"]) for p in found["curves"][method])
         axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1.8)
     for other in result.get("others", ()):
+        if other.get("against"):  # held against another one than this
+            continue
         costs, top1 = np.array(other["curve"]).T
         axes.plot(costs / 1e6, 100 * top1, linewidth=0.9, label=other["name"])
     axes.plot(

@@ -45,6 +45,7 @@ SHOWN_CLASSES = 8  # that leave first, and that leave last
 REDONE = """Those by thresholds from the other half, their times too, were computed
 later from the logits and bundles that it kept. """
 BF16 = 2e-3  # of top-1 on thousands of images: what evaluating in bf16 may change
+NOT_LEFT_OUT = "None with a reuse left out was trained, so what each reuse gives is not told apart here"
 APART = "the static models, one after another"  # what that cascade is called among the others
 
 
@@ -187,15 +188,36 @@ def against_the_best(
     return Duel(run.removeprefix(CROSSED), "static models", cost, cost, mine.astype(float), theirs)
 
 
-def equal_costs(result: dict[str, Any], answers: Answers, kind: str = "") -> list[Duel]:
-    """This cascade against each other one, where both may cost as much on the images that give the thresholds."""
-    ours = result["evaluations"][0]
-    macs, found = np.asarray(ours["macs"]), []
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """A cascade in float and the other ones that it is held against."""
+
+    name: str  # of its answers
+    shown: str
+    figures: dict[str, Any]
+    others: list[dict[str, Any]]
+
+
+def contests(result: dict[str, Any]) -> list[Contest]:
+    """The page's cascade first; then those that others of their own epochs are held against."""
+    ours, known = result["evaluations"][0], {other["name"]: other for other in result["others"]}
+    against: dict[str, list[dict[str, Any]]] = {"": []}
+    for name, other in known.items():
+        group = against.setdefault(other.get("against", ""), [])
+        if name != other.get("against"):
+            group.append(other)
+    first = Contest(ours["target"], "this one", ours, against.pop(""))
+    return [first, *(Contest(name, name, known[name], others) for name, others in against.items())]
+
+
+def equal_costs(contest: Contest, answers: Answers, kind: str = "") -> list[Duel]:
+    """A cascade against each other one, where both may cost as much on the images that give the thresholds."""
+    macs, found = np.asarray(contest.figures["macs"]), []
     for loss in SHOWN_LOSSES:
         run = f"loses {100 * loss:g} %"
-        mine, exits = chosen(answers, ours["target"], kind + run), answers[f"{ours['target']}/{kind}{run}"]
+        mine, exits = chosen(answers, contest.name, kind + run), answers[f"{contest.name}/{kind}{run}"]
         assert mine is not None
-        for other in result["others"]:
+        for other in contest.others:
             theirs, left = chosen(answers, other["name"], kind + run), answers.get(f"{other['name']}/{kind}{run}")
             if theirs is None or left is None:  # it cannot be had so cheaply
                 continue
@@ -209,7 +231,7 @@ def differences(result: dict[str, Any], answers: Answers) -> Differences:
 
     def found(exits: Exits, images: NDArray[np.intp]) -> dict[str, float]:
         of_these = {name: rows[images] for name, rows in (answers | exits).items()}
-        duels = *mixtures(result, of_these, CROSSED), *equal_costs(result, of_these, CROSSED)
+        duels = *mixtures(result, of_these, CROSSED), *equal_costs(contests(result)[0], of_these, CROSSED)
         return {duel.name: duel.difference for duel in duels}
 
     return found
@@ -384,21 +406,20 @@ def better_training(top1: float, runs: Runs) -> str:
     )
 
 
-def ablation_table(result: dict[str, Any], answers: Answers) -> str:
-    """Each other cascade against this one, exit by exit, paired by image."""
-    ours = result["evaluations"][0]
-    right = answers[f"{ours['target']}/right"]
-    rows = [["this one", str(k), mega(macs), percent(ours["top1"][k]), "-"] for k, macs in enumerate(ours["macs"])]
-    for found in result["others"]:
+def ablation_table(contest: Contest, answers: Answers) -> str:
+    """Each other cascade against one, exit by exit, paired by image."""
+    ours, right = contest.figures, answers[f"{contest.name}/right"]
+    rows = [[contest.shown, str(k), mega(macs), percent(ours["top1"][k]), "-"] for k, macs in enumerate(ours["macs"])]
+    for found in contest.others:
         theirs = answers[f"{found['name']}/right"]
         for k, top1 in enumerate(found["top1"]):
             interval = paired_difference(theirs[:, k], right[:, k])
             difference = points(top1 - ours["top1"][k], interval)
             rows.append([found["name"], str(k), mega(found["macs"][k]), percent(top1), difference])
-    return md(["cascade", "exit", "MMACs", "top-1", "against this one, points"], rows)
+    return md(["cascade", "exit", "MMACs", "top-1", f"against {contest.shown}, points"], rows)
 
 
-def equal_cost_table(result: dict[str, Any], answers: Answers, kind: str = "") -> str:
+def equal_cost_table(result: dict[str, Any], contest: Contest, answers: Answers, kind: str = "") -> str:
     rows = [
         [
             duel.run,
@@ -409,47 +430,73 @@ def equal_cost_table(result: dict[str, Any], answers: Answers, kind: str = "") -
             percent(duel.theirs.mean()),
             points(duel.difference, duel.interval(result, kind)),
         ]
-        for duel in equal_costs(result, answers, kind)
+        for duel in equal_costs(contest, answers, kind)
     ]
     columns = ["run", "other cascade", "MMACs", "its MMACs", "top-1", "its top-1", "difference, points"]
     return md(columns, rows)
 
 
+def at_the_last_exit(contest: Contest, answers: Answers) -> str:
+    """What the intervals say of reuse there."""
+    right = answers[f"{contest.name}/right"][:, -1]
+    gains = {o["name"]: paired_difference(right, answers[f"{o['name']}/right"][:, -1]) for o in contest.others}
+    better = [name for name, (low, _) in gains.items() if low > 0]
+    if any(high < 0 for _, high in gains.values()):
+        return "**Reuse costs accuracy at the last exit here**, as far as one training of each tells"
+    if len(better) == len(gains):
+        return "**The last exit is better with reuse**, as far as one training of each tells"
+    if better:
+        told = f"**The last exit is better than {' and '.join(better)}**, as far as one training of each tells"
+        return f"{told}; against {' and '.join(name for name in gains if name not in better)} intervals contain 0"
+    return "What it gives to the last exit is within the intervals of one training each"
+
+
 def reuse_text(subject: Subject, result: dict[str, Any], answers: Answers) -> str:
     if not result.get("others"):
         return ""
-    ours = result["evaluations"][0]
-    right = answers[f"{ours['target']}/right"][:, -1]
-    gains = [paired_difference(right, answers[f"{found['name']}/right"][:, -1]) for found in result["others"]]
-    said = "What it gives to the last exit is within the intervals of one training each"
-    if any(high < 0 for _, high in gains):
-        said = "**Reuse costs accuracy at the last exit here**, as far as one training of each tells"
-    elif all(low > 0 for low, _ in gains):
-        said = "**The last exit is better with reuse**, as far as one training of each tells"
-    left_out = [found["name"] for found in result["others"] if found["name"] != APART]
+    main, *shorter = contests(result)
+    left_out = [found["name"] for found in main.others if found["name"] != APART]
     kinds = ["of the same recipe, epochs and seed with a reuse left out"] if left_out else []
-    if len(left_out) < len(result["others"]):
+    if len(left_out) < len(main.others):
         kinds.append("the static models themselves, trained apart, one after another")
     about = f"Other cascades: {'; and '.join(kinds)}. In PyTorch, every stage run:"
     if not left_out:
-        about = f"None with a reuse left out was trained, so what each reuse gives is not told apart here. {about}"
+        about = f"{'Each reuse is left out further down' if shorter else NOT_LEFT_OUT}. {about}"
     equal = paragraph(
         "With early exit, each other cascade may cost on the held-out images what this one costs there, and its",
         "thresholds are the best of that cost:",
     )
     crossed = ""
     if subject.crossed:
-        table = equal_cost_table(result, answers, CROSSED)
-        crossed = f"By thresholds from the other half of the test images:\n\n{table}\n"
+        table = equal_cost_table(result, main, answers, CROSSED)
+        crossed = f"By thresholds from the other half of the test {subject.images}:\n\n{table}\n"
     return f"""## What reuse gives
 
-{paragraph(f"{said}.", about)}
+{paragraph(f"{at_the_last_exit(main, answers)}.", about)}
 
-{ablation_table(result, answers)}
+{ablation_table(main, answers)}
 {equal}
 
-{equal_cost_table(result, answers)}
-{crossed}"""
+{equal_cost_table(result, main, answers)}
+{crossed}{"".join(shorter_text(result, contest, answers) for contest in shorter)}"""
+
+
+def shorter_text(result: dict[str, Any], contest: Contest, answers: Answers) -> str:
+    """Of cascades that were trained for other epochs than the page's."""
+    epochs = contest.name.rpartition(", ")[2]
+    said = paragraph(
+        f"{at_the_last_exit(contest, answers)}. Here all were trained for {epochs}, the one with both reuses too, by",
+        "the same recipe from the same seed; every stage run:",
+    )
+    return f"""### Each reuse left out, after {epochs}
+
+{said}
+
+{ablation_table(contest, answers)}
+With early exit, at equal cost on the held-out images as above:
+
+{equal_cost_table(result, contest, answers)}
+"""
 
 
 def runs_table(runs: Runs) -> str:

@@ -29,6 +29,7 @@ from dvt_edge.network.checkpoint import checkpoint_sha256
 from dvt_edge.network.config import CascadeConfig
 from dvt_edge.quiet import Report
 
+WHOLE = "the cascade"  # what one with both reuses is called among others of its recipe
 Answers = dict[str, NDArray[Any]]
 Models = dict[str, CascadeConfig]  # by their checkpoints' hashes
 
@@ -78,9 +79,11 @@ def one_after_another(alone: Sequence[ExitLogits]) -> ExitLogits:
     return ExitLogits(np.concatenate([x.logits for x in alone], axis=1), alone[0].labels, about)
 
 
-def without(cascade: Cascade) -> str:
-    kinds = {"features": cascade.config.feature_reuse, "relations": cascade.config.relation_reuse}
-    return f"without {' and '.join(kind for kind, reused in kinds.items() if not reused)}"
+def reuse_of(config: CascadeConfig) -> str:
+    """What a cascade is called among others of its recipe: by what it does not reuse."""
+    kinds = {"features": config.feature_reuse, "relations": config.relation_reuse}
+    left_out = [kind for kind, reused in kinds.items() if not reused]
+    return f"without {' and '.join(left_out)}" if left_out else WHOLE
 
 
 def add_static(result: dict[str, Any], answers: Answers, own: Evidence, static: Evidence, grid: int) -> None:
@@ -97,14 +100,27 @@ def add_static(result: dict[str, Any], answers: Answers, own: Evidence, static: 
     answers |= answers_of(about.target, own, points_of(own, {name: static}, 0.0))
 
 
-def add_others(result: dict[str, Any], answers: Answers, own: Evidence, rivals: Mapping[str, Evidence]) -> None:
-    """Other cascades' figures and answers, by name; in place of what had that name."""
+def add_others(
+    result: dict[str, Any], answers: Answers, base: Evidence, rivals: Mapping[str, Evidence], against: str = ""
+) -> None:
+    """Other cascades' figures and answers, by name; in place of what had that name.
+
+    They are held against the page's cascade or, where named, `against` another one, which may be one of them; `base` is
+    that one's evidence.
+    """
     for name, found in rivals.items():
-        figures, macs = found.evaluation, list(found.test.about.macs)
-        curve = [(point.cost, point.top1) for point in figures.curves["joint"]]
+        figures, about = found.evaluation, found.test.about
         others = [other for other in result["others"] if other["name"] != name]
-        result["others"] = [*others, {"name": name, "top1": list(figures.top1), "macs": macs, "curve": curve}]
-        answers |= answers_of(name, found, as_cheap(own, found))
+        said = {
+            "name": name,
+            "against": against,
+            "artifact_sha256": about.artifact_sha256,
+            "top1": list(figures.top1),
+            "macs": list(about.macs),
+            "curve": [(point.cost, point.top1) for point in figures.curves["joint"]],
+        }
+        result["others"] = [*others, said]
+        answers |= answers_of(name, found, as_cheap(base, found))
 
 
 def read_models(logits: Path) -> Models:

