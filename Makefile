@@ -39,9 +39,9 @@ results: $(READY)
 
 # docs/results.md from a clone of the photographs' repository (docs/training.md) in the folder DATA, and
 # docs/results-cifar224.md from CIFAR-10; static models and cascades without reuse are compared where
-# train_photographs.py and train_cifar224.py have trained them.
+# train_photographs.py and train_cifar224.py have trained them, and cascades of one epoch where ablations are of one.
 compared = $(addprefix --static ,$(wildcard runs/$(1)/static*/cascade.safetensors)) \
-	$(addprefix --ablation ,$(wildcard runs/$(1)/no-*/cascade.safetensors))
+	$(addprefix --ablation ,$(wildcard $(addprefix runs/$(1)/,$(addsuffix /cascade.safetensors,no-* cascade-1ep-*))))
 
 photographs: $(READY)
 	$(BIN)/python export_scripts/reproduce/make_224.py photographs $(DATA) $(call compared,dvt_grocery)

@@ -47,7 +47,8 @@ def half_samples(images: int) -> Iterator[Images]:
 
 def scatter(value: float, draws: ArrayLike) -> Interval:
     """The 95 % interval around `value` of a figure that half-samples have so."""
-    low, high = np.quantile(np.asarray(draws, float) - np.mean(draws), (0.025, 0.975))
+    found = np.asarray(draws, float)
+    low, high = np.quantile(found - found.mean(), (0.025, 0.975))
     return value + float(low), value + float(high)
 
 

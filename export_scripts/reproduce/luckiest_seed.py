@@ -29,7 +29,7 @@ def draw(images: int, seed: int) -> ExitLogits:
     rng = np.random.default_rng(seed)
     last = rng.normal(0, 2.5, (images, 10))
     exits = [last + rng.normal(0, noise, last.shape) for noise in (1.2, 0.6, 0.0)]
-    return in_memory(np.float32(np.stack(exits, axis=1)), last.argmax(axis=1), (10, 30, 90))
+    return in_memory(np.stack(exits, axis=1).astype(np.float32), last.argmax(axis=1), (10, 30, 90))
 
 
 def main(draws: int) -> None:
@@ -43,7 +43,7 @@ def main(draws: int) -> None:
             wanted = (Objective("risk", EPSILON, "safe"),)
             points = calibrate(data, objectives=wanted, temperature=TEMPERATURE, rule=RULE, seed=seed).points
             (point,) = (p for p in points if p.name == "safe")
-            left = simulate_exits(values, np.array(point.thresholds, np.float32))
+            left = simulate_exits(values, point.thresholds)
             risk = 1 - float(agrees[np.arange(len(left)), left].mean())
             found.append((point.mean_macs, risk > EPSILON))
         for count, missed in misses.items():

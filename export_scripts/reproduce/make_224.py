@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from page_224 import APART, SUBJECTS, best_static, differences
 from results_tables import read_answers
 from rich.console import Console
-from rivals_224 import Models, add_others, apart, evidence, kept, reuse_of, write_models, write_page
+from rivals_224 import Models, add_others, add_rival, apart, evidence, kept, rivals_of, write_models, write_page
 
 from dvt_edge.calibration.exit_logits import ExitLogits, open_logits
 from dvt_edge.cli.options import progress
@@ -35,7 +35,7 @@ from dvt_edge.cli.tables import print_study
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.data.reading import open_images
 from dvt_edge.device.bundle import CascadeBundle
-from dvt_edge.evaluation.curves import TorchSource, search_and_test
+from dvt_edge.evaluation.curves import Evidence, TorchSource, search_and_test
 from dvt_edge.evaluation.study import Study, run_study
 from dvt_edge.exporting.pipeline import calibration_images, export
 from dvt_edge.network.accuracy import coarse_answers
@@ -104,6 +104,7 @@ def main(
     about = SUBJECTS[subject]
     out, checkpoint = out or Path("build") / about.name, checkpoint or about.checkpoint
     images, cascade = open_images(data, "test"), load_cascade(checkpoint)
+    rivals = rivals_of(about, [*(static or ()), *(ablations or ())], docs)
     statics = {f"static{index}": str(path) for index, path in enumerate(static or ())}
     with progress() as report:
         for name, weights in {"bundles": checkpoint, **statics}.items():
@@ -130,22 +131,23 @@ def main(
         answers = dict(read_answers(out / "answers.npz"))
         search, test, *_ = search_and_test(str(data), cascade.trained_on)
         own = kept(out / "logits", TorchSource.target, checkpoint_sha256(checkpoint))
-        rivals = {}
-        for path in ablations or ():
-            other = load_cascade(path)
-            rivals[reuse_of(other.config)] = evidence(other, path, out / "logits-others", search, test, report)
+        result["others"], bases = [], {"": own}
+        alike: dict[str, Evidence] = {}  # trained for as many epochs
+        for rival in (rival for rival in rivals if not rival.alone):
+            found = evidence(rival.cascade, rival.path, out / "logits-others", search, test, report)
+            add_rival(result, answers, bases, rival, found)
+            alike |= {} if rival.base else {rival.name: found}
         models = {checkpoint_sha256(path): load_cascade(path).config for path in (checkpoint, *statics.values())}
         if joined := apart(cascade.config, models, out / "logits"):
-            rivals[APART] = joined
-        result["others"] = []
-        add_others(result, answers, own, rivals)
+            alike[APART] = joined
+            add_others(result, answers, own, {APART: joined})
         if about.crossed:
-            answers |= crossed_losses(own, rivals)
+            answers |= crossed_losses(own, alike)
             equal: dict[str, Any] = {}
             if statics:
                 exits, equal, result["crossed_times"] = held_against_the_best(result, out, test, timed, report)
                 answers |= exits
-            redone = loss_intervals(own, rivals, differences(result, answers), report)
+            redone = loss_intervals(own, alike, differences(result, answers), report)
             result["crossed"] = {"equal": equal, "differences": redone}
     print_study(Console(), result)
     if images.coarse is not None:
@@ -155,7 +157,9 @@ def main(
     plot_examples(result, data, checkpoint, out / "examples.png")
     write_page(about, result, answers, docs)
     if not about.ships:
-        keep(out / "logits", docs / "results" / about.name / "logits", models)
+        place = docs / "results" / about.name / "logits"
+        keep(out / "logits", place, models)
+        keep(out / "logits-others", place, {checkpoint_sha256(r.path): r.cascade.config for r in rivals if not r.alone})
 
 
 def keep(logits: Path, place: Path, models: Models) -> None:

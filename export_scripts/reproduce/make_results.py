@@ -44,7 +44,7 @@ from dvt_edge.device.preprocess import preprocess
 from dvt_edge.evaluation.study import Study, run_study
 from dvt_edge.exporting.pipeline import export
 from dvt_edge.exporting.recipes import recipe_for
-from dvt_edge.network.cascade import Cascade
+from dvt_edge.network.cascade import Block, Cascade, Stage
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.network.pixels import normalise
 from dvt_edge.network.presets import PRESETS
@@ -138,11 +138,18 @@ def plot_examples(result: dict[str, Any], data: Path, checkpoint: str, path: Pat
     save(figure, path)
 
 
+def last_attention(stage: torch.nn.Module) -> torch.nn.Module:
+    assert isinstance(stage, Stage)
+    block = stage.blocks[-1]
+    assert isinstance(block, Block)
+    return block.attn
+
+
 def attention_maps(cascade: Cascade, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     """(side, side) an exit: how much the class token attends to each token in the last block, mean over the heads."""
     seen: list[torch.Tensor] = []
     hooks = [
-        stage.blocks[-1].attn.register_forward_hook(lambda module, given, found: seen.append(found[1]))
+        last_attention(stage).register_forward_hook(lambda module, given, found: seen.append(found[1]))
         for stage in cascade.stages
     ]
     with torch.inference_mode():

@@ -22,7 +22,12 @@ from dvt_edge.data.reading import open_images
 def write(images: LabelledImages, path: Path) -> None:
     buffer = io.BytesIO()
     labels = np.array(images.labels, dtype=np.uint8)
-    np.savez_compressed(buffer, images=np.stack(list(images)), labels=labels, classes=np.array(images.classes))
+    np.savez_compressed(
+        buffer,
+        images=np.stack([np.asarray(image) for image in images]),
+        labels=labels,
+        classes=np.array(images.classes),
+    )
     write_bytes(path, buffer.getvalue())
     print(f"{path}: {len(images)} images, {path.stat().st_size} bytes")
 
@@ -30,7 +35,7 @@ def write(images: LabelledImages, path: Path) -> None:
 def main(data: Path, out: Path, seed: int = 0, holdout: int = 2000) -> None:
     test = open_images(data, "test")
     drawn = np.sort(np.random.default_rng(seed).permutation(len(test))[:256])
-    write(test.take(drawn), out / "cifar10-test.npz")
+    write(test.take(drawn.tolist()), out / "cifar10-test.npz")
     held_out = open_training_data(data, holdout, seed).held_out
     write(held_out.first(512), out / "cifar10-calibration.npz")
 

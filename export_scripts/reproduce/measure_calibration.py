@@ -62,7 +62,7 @@ def times() -> None:
     print(f"published walk, 59 points: {walked:.1f} s, {walked / min(taken):.0f} times as long")
     print(
         f"the same thresholds by paper_search: {time.perf_counter() - start:.3f} s",
-        np.array_equal(ours, np.float32(theirs)),
+        np.array_equal(ours, np.array(theirs, np.float32)),
     )
 
 
@@ -106,14 +106,14 @@ def gaps(folder: str, draws: int = 20) -> None:
     print(f"{data.about.target} on {data.about.data}: ours less the published curve at its cost, mean of {draws} draws")
     for searched in (200, 500, 1000, half):
         helps = [calibrated_gains(data, data.take(o[:searched])) for o in orders]
-        ours, raw = (
+        ours, bare = (
             [
                 gap(values, right, predicted, cost, o[:searched], o[half:], raw)
                 for o, predicted in zip(orders, helps, strict=True)
             ]
             for raw in (False, True)
         )
-        said = [f"{np.mean(g):+.2f} points (sd {np.std(g):.2f})" for g in (ours, raw)]
+        said = [f"{np.mean(g):+.2f} points (sd {np.std(g):.2f})" for g in (ours, bare)]
         print(f"  {searched} searched: {said[0]}; labels alone, unsmoothed {said[1]}", flush=True)
     print("the same, 5,000 searched, where the second exit repeats the first on a share of the images:")
     for share in (0.5, 0.8, 1.0):
@@ -121,8 +121,10 @@ def gaps(folder: str, draws: int = 20) -> None:
         found = []
         for o in orders:
             tables = (values, right, calibrated_gains(data, data.take(o[:half])))
-            echoed = [np.column_stack([t[:, 0], np.where(repeats, t[:, 0], t[:, 1]), t[:, 2]]) for t in tables]
-            found.append(gap(*echoed, cost, o[:half], o[half:]))
+            seen, truth, gains = (
+                np.column_stack([t[:, 0], np.where(repeats, t[:, 0], t[:, 1]), t[:, 2]]) for t in tables
+            )
+            found.append(gap(seen, truth, gains, cost, o[:half], o[half:]))
         print(f"  {share:.0%}: {np.mean(found):+.2f} points (sd {np.std(found):.2f})", flush=True)
     print("top-1 lost on images not searched, in points; mean MMACs:")
     for searched in (192, 500, 1000, half):

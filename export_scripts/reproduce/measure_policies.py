@@ -76,8 +76,8 @@ def main(folder: str, cache: str) -> None:
     print(row("24 h, harder images from 12 h on", bundle, harder))
     smaller = dataclasses.replace(camera, battery=dataclasses.replace(camera.battery, capacity_mah=3200))
     for depth in (0.3, 0.8):
-        load = Diurnal(RATE / 2, LONGER * DAY, depth=depth, seed=1)
-        case = scenario(bundle, logits, smaller, load, **day)
+        swinging = Diurnal(RATE / 2, LONGER * DAY, depth=depth, seed=1)
+        case = scenario(bundle, logits, smaller, swinging, **day)
         print(row(f"24 h, diurnal ({RATE / 2:g} a second, depth {depth}, 3200 mAh)", bundle, case))
         print(row("the same, told the mean rate", bundle, case, told_rate=RATE / 2))
     load = FixedRate(30, LONGER * 11 * HOUR)

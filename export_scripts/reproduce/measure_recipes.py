@@ -146,8 +146,8 @@ def figures(bundle: CascadeBundle, found: Logits, reference: Logits, images: Lab
                 "bytes": bundle.artifact_size(k),
             }
         )
-    both = [list(np.moveaxis(z, 1, 0)) for z in (found, reference)]
-    taken = Comparison({}, *both, images.labels, images.source).worst_exit_agreement(manifest)
+    ours, theirs = (list(np.moveaxis(z, 1, 0)) for z in (found, reference))
+    taken = Comparison({}, ours, theirs, images.labels, images.source).worst_exit_agreement(manifest)
     operators = [stage.operators for stage in manifest.stages]
     delegated, left = sum(o.delegated for o in operators), sum(o.undelegated for o in operators)
     return {

@@ -230,7 +230,7 @@ def differences(result: dict[str, Any], answers: Answers) -> Differences:
     """What `cross_fitting.loss_intervals` redoes: each duel's difference, on some of the images."""
 
     def found(exits: Exits, images: NDArray[np.intp]) -> dict[str, float]:
-        of_these = {name: rows[images] for name, rows in (answers | exits).items()}
+        of_these = {name: rows[images] for name, rows in ({**answers, **exits}).items()}
         duels = *mixtures(result, of_these, CROSSED), *equal_costs(contests(result)[0], of_these, CROSSED)
         return {duel.name: duel.difference for duel in duels}
 

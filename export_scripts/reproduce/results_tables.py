@@ -163,7 +163,7 @@ def shares_of(result: dict[str, Any], answers: Answers, timed: dict[str, Any], l
     if "shares" in timed:
         return timed["shares"]
     if (key := f"{timed['target']}/{timed['run']}") in answers:
-        return np.bincount(answers[key]) / len(answers[key])
+        return (np.bincount(answers[key]) / len(answers[key])).tolist()
     rows = (r["own"]["shares"] for r in result["carry_over"] if (r["target"], r["loss"]) == (timed["target"], loss))
     return next(rows, ())
 

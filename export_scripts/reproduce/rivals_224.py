@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from cross_fitting import as_cheap
 from make_results import plot_budget
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ from dvt_edge.device.schema import parse_json
 from dvt_edge.evaluation.curves import Evidence, TorchSource
 from dvt_edge.evaluation.study import answers_of, equal_accuracy, points_of, static_name, write_answers
 from dvt_edge.network.cascade import Cascade
-from dvt_edge.network.checkpoint import checkpoint_sha256
+from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.network.config import CascadeConfig
 from dvt_edge.quiet import Report
 
@@ -86,6 +88,58 @@ def reuse_of(config: CascadeConfig) -> str:
     return f"without {' and '.join(left_out)}" if left_out else WHOLE
 
 
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A static model or another cascade, trained by the recipe of a page's."""
+
+    path: Path  # of its checkpoint, in the folder of its run
+    cascade: Cascade
+    epochs: str  # after its name, where they are not those of the page's cascade
+
+    @property
+    def alone(self) -> bool:
+        """It is a static model."""
+        return self.cascade.config.num_exits == 1
+
+    @property
+    def name(self) -> str:
+        return reuse_of(self.cascade.config) + self.epochs
+
+    @property
+    def base(self) -> str:
+        """The name of what it is held against: a cascade of as many epochs; "" for the page's own."""
+        return WHOLE + self.epochs if self.epochs else ""
+
+
+def epochs_of(run: Path) -> int:
+    """For how many a model was trained. Raises typer.BadParameter where its folder does not say."""
+    try:
+        found: Any = parse_json((run / "result.json").read_bytes(), str(run))
+        return int(found["options"]["epochs"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise typer.BadParameter(f"{run}: has no result.json that says for how many epochs it was trained") from error
+
+
+def rivals_of(about: Subject, paths: Sequence[Path], docs: Path, known: Collection[str] = ()) -> list[Rival]:
+    """What a page's cascade is held against, cascades that others are held against first.
+
+    Raises typer.BadParameter for one that was trained for other epochs than the page's cascade, where no cascade with
+    both reuses was, too: neither of these nor of the names `known`.
+    """
+    usual = epochs_of(docs / "results" / about.name / "runs" / about.model / about.run)
+    found = []
+    for path in paths:
+        epochs = epochs_of(path.parent)
+        found.append(
+            Rival(path, load_cascade(path), "" if epochs == usual else f", {epochs} epoch{'s' * (epochs != 1)}")
+        )
+    names = {*known, *(rival.name for rival in found)}
+    for rival in found:
+        if rival.epochs and (rival.alone or rival.base not in names):
+            raise typer.BadParameter(f"{rival.path}: nothing of its epochs to hold it against, but of {usual}")
+    return sorted(found, key=lambda rival: rival.name != rival.base)
+
+
 def add_static(result: dict[str, Any], answers: Answers, own: Evidence, static: Evidence, grid: int) -> None:
     """A static model's figures and answers in PyTorch, by the first name that none has: MACs, then hash, are added."""
     about, figures = static.test.about, dataclasses.asdict(static.evaluation)
@@ -121,6 +175,15 @@ def add_others(
         }
         result["others"] = [*others, said]
         answers |= answers_of(name, found, as_cheap(base, found))
+
+
+def add_rival(
+    result: dict[str, Any], answers: Answers, bases: dict[str, Evidence], rival: Rival, found: Evidence
+) -> None:
+    """`add_others` of one; `bases` has what any is held against, by name, and gets those that others will be."""
+    if rival.name == rival.base:
+        bases[rival.name] = found
+    add_others(result, answers, bases[rival.base], {rival.name: found}, rival.base)
 
 
 def read_models(logits: Path) -> Models:

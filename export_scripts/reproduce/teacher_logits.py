@@ -85,7 +85,10 @@ def main(
     torch.manual_seed(seed)
     net = teacher(classes)
     trunk = [p for name, p in net.named_parameters() if not name.startswith("_fc.")]
-    groups = [{"params": trunk, "lr": lr}, {"params": net._fc.parameters(), "lr": NEW_RATE * lr}]
+    groups = [
+        {"params": trunk, "lr": lr},
+        {"params": [p for name, p in net.named_parameters() if name.startswith("_fc.")], "lr": NEW_RATE * lr},
+    ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.02)
     done, file = 0, out / "state.pt"
     if file.exists():
@@ -107,10 +110,10 @@ def main(
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
-        for step, (images, labels, _) in enumerate(batches):
+        for step, (pixels, labels, _) in enumerate(batches):
             for group, base in zip(optimizer.param_groups, (lr, NEW_RATE * lr), strict=True):
                 group["lr"] = base * rate(epoch * len(batches) + step)
-            loss = F.cross_entropy(net(scaled(images)), labels, label_smoothing=0.1)
+            loss = F.cross_entropy(net(scaled(pixels)), labels, label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -126,7 +129,7 @@ def main(
             ),
             flush=True,
         )
-    result = {"epochs": max(done, epochs)}
+    result: dict[str, float] = {"epochs": max(done, epochs)}
     for name, images in (("held_out", held_out), ("test", test)):
         result[f"{name}_top1"] = top1(logits_of(net, images, config), images)
     logits = logits_of(net, open_images(data, "train"), config).numpy().astype(np.float32)
