@@ -115,7 +115,7 @@ def epochs_of(run: Path) -> int:
     """For how many a model was trained. Raises typer.BadParameter where its folder does not say."""
     try:
         found: Any = parse_json((run / "result.json").read_bytes(), str(run))
-        return int(found["options"]["epochs"])
+        return int(found["epochs"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise typer.BadParameter(f"{run}: has no result.json that says for how many epochs it was trained") from error
 

@@ -477,7 +477,7 @@ def digests(paths: dict[str, Path], models: dict[str, Any], *names: str) -> dict
 def write_run(folder: Path, epochs: int) -> None:
     """What a training leaves beside its checkpoint, as far as it is read."""
     folder.mkdir(parents=True)
-    (folder / "result.json").write_text(json.dumps(RUN | {"options": {"epochs": epochs}}))
+    (folder / "result.json").write_text(json.dumps(RUN | {"epochs": epochs}))
 
 
 def test_ablations_of_other_epochs_are_held_against_a_cascade_of_as_many(scripts: ModuleType) -> None:
@@ -606,3 +606,14 @@ def test_a_run_that_measured_itself_in_bf16_is_no_better_training(scripts: Modul
     assert page_224.better_training(0.9005, {"static14": run | {"precision": "bf16"}}) == ""
     assert "Another training" in page_224.better_training(0.9005, {"static14": run})
     assert "Another training" in page_224.better_training(0.8980, {"static14": run | {"precision": "bf16"}})
+
+
+@pytest.mark.parametrize("name", ["photographs", "cifar224"])
+def test_the_run_of_a_page_says_for_how_many_epochs_it_was(scripts: ModuleType, name: str) -> None:
+    import rivals_224
+
+    subject = scripts.SUBJECTS[name]
+    run = ROOT / "docs/results" / name / "runs" / subject.model / subject.run
+    assert f"-{rivals_224.epochs_of(run)}ep-" in subject.run
+    with pytest.raises(typer.BadParameter, match="for how many epochs"):
+        rivals_224.epochs_of(run.parent)
