@@ -179,6 +179,11 @@ class Evidence:
         index = self.front.reaching(top1)
         return self.front.thresholds[-1 if index is None else index]
 
+    def within(self, macs: float) -> NDArray[np.float32] | None:
+        """The front's best thresholds of at most these mean MACs on the search images; None where all cost more."""
+        index = self.front.within(macs)
+        return None if index is None else self.front.thresholds[index]
+
     def losing(self, loss: float) -> NDArray[np.float32]:
         """`reaching` the last exit's top-1 less `loss`."""
         return self.reaching(self.front.last - loss)

@@ -279,11 +279,16 @@ def at_temperature_1(bundle: CascadeBundle) -> CascadeBundle:
 
 
 def points_of(own: Evidence, peers: Mapping[str, Evidence], tolerance: float) -> dict[str, Point]:
-    """One artifact's runs by name: losing so much, as good as each static model, less a tolerance, and never early."""
+    """One artifact's runs by name: losing so much, as good and as dear as each static model, and never early.
+
+    As good is also that less a tolerance; as dear is the best of its mean MACs, where the first exit has no more.
+    """
     found = {f"loses {100 * loss:g} %": own.losing(loss) for loss in TIMED_LOSSES}
     for name, peer in peers.items():
         for below in sorted({0.0, tolerance}):
             found[equal_run(name, below)] = own.reaching(peer.search.top1[0] - below)
+        if (thresholds := own.within(peer.test.about.macs[0])) is not None:
+            found[cost_run(name)] = thresholds
     found[ALWAYS_LAST] = never(len(own.test.about.macs))
     return {name: own.at(thresholds) for name, thresholds in found.items()}
 
@@ -304,6 +309,11 @@ def write_answers(path: Path, answers: Mapping[str, NDArray[Any]]) -> None:
 def equal_run(static: str, tolerance: float) -> str:
     """What a timed run at a static model's accuracy, less a tolerance, is called."""
     return f"{100 * tolerance:.2f} points below {static}" if tolerance else f"as good as {static}"
+
+
+def cost_run(static: str) -> str:
+    """What a run of a static model's mean MACs is called."""
+    return f"costs as {static}"
 
 
 def never(exits: int) -> Any:

@@ -24,7 +24,7 @@ from dvt_edge.device.exit_rule import simulate_exits
 from dvt_edge.device.runtime import Result, Runtime
 from dvt_edge.evaluation.curves import Evidence, Point, engine_ms, take_turns
 from dvt_edge.evaluation.intervals import Interval
-from dvt_edge.evaluation.study import at_temperature_1, equal_run
+from dvt_edge.evaluation.study import at_temperature_1, cost_run, equal_run
 from dvt_edge.quiet import Report
 
 CROSSED = "crossed: "  # before the name of a run by such thresholds
@@ -59,14 +59,14 @@ def halves(own: Evidence, order: Images) -> Iterator[tuple[Images, Images, Evide
         yield half, other, Evidence(own.test.take(other), own.test.take(half))
 
 
-def as_cheap(own: Evidence, other: Evidence) -> dict[str, Point]:
-    """The other cascade's best thresholds that cost no more on the search images than this one's at each aimed loss."""
-    found = {}
-    for loss in SHOWN_LOSSES:
-        cost = own.front.cost[own.front.reaching(own.front.last - loss)]
-        if (index := other.front.within(float(cost))) is not None:
-            found[f"loses {100 * loss:g} %"] = other.at(other.front.thresholds[index])
-    return found
+def as_cheap(own: Evidence, other: Evidence, statics: Mapping[str, float] | None = None) -> dict[str, Point]:
+    """The other cascade's best thresholds that cost no more on the search images than this one's at each aimed loss,
+    and than each static model, of MACs by name."""
+    front = own.front
+    costs = {f"loses {100 * loss:g} %": float(front.cost[front.reaching(front.last - loss)]) for loss in SHOWN_LOSSES}
+    costs |= {cost_run(name): macs for name, macs in (statics or {}).items()}
+    runs = {run: other.within(cost) for run, cost in costs.items()}
+    return {run: other.at(thresholds) for run, thresholds in runs.items() if thresholds is not None}
 
 
 def crossed_losses(own: Evidence, others: Mapping[str, Evidence], order: Images | None = None) -> Exits:

@@ -38,12 +38,13 @@ from train_baselines import Variants, variants_of
 from dvt_edge.calibration.confidence import wilson
 from dvt_edge.evaluation.curves import REPEATS, TURN
 from dvt_edge.evaluation.intervals import DRAWS, Interval, bootstrap, paired_difference
-from dvt_edge.evaluation.study import equal_run
+from dvt_edge.evaluation.study import cost_run, equal_run
 from dvt_edge.exporting.recipes import recipe_for
 
 SHOWN_CLASSES = 8  # that leave first, and that leave last
 REDONE = """Those by thresholds from the other half, their times too, were computed
 later from the logits and bundles that it kept. """
+LOSING = tuple(f"loses {100 * loss:g} %" for loss in SHOWN_LOSSES)
 BF16 = 2e-3  # of top-1 on thousands of images: what evaluating in bf16 may change
 NOT_LEFT_OUT = "None with a reuse left out was trained, so what each reuse gives is not told apart here"
 APART = "the static models, one after another"  # what that cascade is called among the others
@@ -151,10 +152,9 @@ def mixtures(result: dict[str, Any], answers: Answers, kind: str = "") -> list[D
     ours = result["evaluations"][0]
     alike = [s for s in result["statics"] if s["target"] == ours["target"]]
     statics = [(s["macs"][0], answers[f"{s['static']}, {s['target']}/right"][:, 0].astype(float)) for s in alike]
-    macs, runs = np.asarray(ours["macs"]), {}
-    for loss in SHOWN_LOSSES:
-        run = f"{kind}loses {100 * loss:g} %"
-        runs[run] = float(macs[answers[f"{ours['target']}/{run}"]].mean())
+    macs, names = np.asarray(ours["macs"]), [kind + run for run in (*LOSING, *(cost_run(s["static"]) for s in alike))]
+    left = {run: exits for run in names if (exits := answers.get(f"{ours['target']}/{run}")) is not None}
+    runs = {run: float(macs[exits].mean()) for run, exits in left.items()}
     return [
         duel for run, cost in runs.items() if (duel := against_the_best(answers, ours["target"], run, cost, statics))
     ]
@@ -166,7 +166,7 @@ def timed_mixtures(result: dict[str, Any], answers: Answers, target: str) -> lis
     ms = {t["run"]: t["mean_ms"] for t in result["times"] if t["target"] == target}
     names = [s["static"] for s in result["statics"] if s["target"] == target]
     statics = [(ms[name], answers[f"{name}, {target}/right"][:, 0].astype(float)) for name in names]
-    runs = {run: ms[run] for loss in SHOWN_LOSSES if (run := f"loses {100 * loss:g} %") in ms}
+    runs = {run: ms[run] for run in (*LOSING, *map(cost_run, names)) if run in ms}
     return [duel for run, cost in runs.items() if (duel := against_the_best(answers, target, run, cost, statics))]
 
 
@@ -213,9 +213,10 @@ def contests(result: dict[str, Any]) -> list[Contest]:
 def equal_costs(contest: Contest, answers: Answers, kind: str = "") -> list[Duel]:
     """A cascade against each other one, where both may cost as much on the images that give the thresholds."""
     macs, found = np.asarray(contest.figures["macs"]), []
-    for loss in SHOWN_LOSSES:
-        run = f"loses {100 * loss:g} %"
-        mine, exits = chosen(answers, contest.name, kind + run), answers[f"{contest.name}/{kind}{run}"]
+    start = f"{contest.name}/{kind}"
+    costs_as = [key.removeprefix(start) for key in answers if key.startswith(start + cost_run(""))]
+    for run in (*LOSING, *costs_as):
+        mine, exits = chosen(answers, contest.name, kind + run), answers[start + run]
         assert mine is not None
         for other in contest.others:
             theirs, left = chosen(answers, other["name"], kind + run), answers.get(f"{other['name']}/{kind}{run}")

@@ -121,7 +121,7 @@ def epochs_of(run: Path) -> int:
 
 
 def rivals_of(about: Subject, paths: Sequence[Path], docs: Path, known: Collection[str] = ()) -> list[Rival]:
-    """What a page's cascade is held against, cascades that others are held against first.
+    """What a page's cascade is held against: static models, cascades that others are held against, and others.
 
     Raises typer.BadParameter for one that was trained for other epochs than the page's cascade, where no cascade with
     both reuses was, too: neither of these nor of the names `known`.
@@ -137,7 +137,7 @@ def rivals_of(about: Subject, paths: Sequence[Path], docs: Path, known: Collecti
     for rival in found:
         if rival.epochs and (rival.alone or rival.base not in names):
             raise typer.BadParameter(f"{rival.path}: nothing of its epochs to hold it against, but of {usual}")
-    return sorted(found, key=lambda rival: rival.name != rival.base)
+    return sorted(found, key=lambda rival: (not rival.alone, rival.name != rival.base))
 
 
 def add_static(result: dict[str, Any], answers: Answers, own: Evidence, static: Evidence, grid: int) -> None:
@@ -162,6 +162,7 @@ def add_others(
     They are held against the page's cascade or, where named, `against` another one, which may be one of them; `base` is
     that one's evidence.
     """
+    statics = {s["static"]: s["macs"][0] for s in result["statics"] if s["target"] == TorchSource.target}
     for name, found in rivals.items():
         figures, about = found.evaluation, found.test.about
         others = [other for other in result["others"] if other["name"] != name]
@@ -174,7 +175,7 @@ def add_others(
             "curve": [(point.cost, point.top1) for point in figures.curves["joint"]],
         }
         result["others"] = [*others, said]
-        answers |= answers_of(name, found, as_cheap(base, found))
+        answers |= answers_of(name, found, as_cheap(base, found, statics))
 
 
 def add_rival(

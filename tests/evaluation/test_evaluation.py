@@ -61,6 +61,7 @@ from dvt_edge.evaluation.study import (
     equal_accuracy,
     equal_run,
     named,
+    points_of,
     run_study,
     static_source,
     times,
@@ -507,8 +508,14 @@ def test_a_bundle_is_timed_at_the_accuracy_of_each_static_model_of_its_target(
     assert [name for name in found if "static" in name] == [
         "as good as static 1x1",
         "5.00 points below static 1x1",
+        "costs as static 1x1",
         "static 1x1",
     ]
+    dear = found["costs as static 1x1"]
+    assert tuple(dear["thresholds"]) == cascade.at(cascade.within(1000)).thresholds
+    cheaper = dataclasses.replace(about, macs=(about.macs[0] // 100,))
+    little = Evidence(*[ExitLogits(last.logits[:, 1:2], last.labels, cheaper)] * 2)
+    assert "costs as it" not in points_of(cascade, {"it": little}, 0.0), "the first exit costs more"
 
 
 def test_timed_runs_leave_where_their_figures_say(zoo_bundle: CascadeBundle, tmp_path: Path) -> None:

@@ -95,12 +95,13 @@ def test_a_coin_between_two_static_models_is_the_alternative(scripts: ModuleType
         ("loses 1 %", 200e6, 0.5),
     ]
     assert [duel.theirs.mean() for duel in found] == [0.75, 0.5, 0.5]
+    answers["pytorch/costs as large"] = np.array([0, 1, 1, 0], np.uint8)
+    dear = page_224.mixtures(result, answers)
+    assert [(duel.run, duel.cost) for duel in dear[3:]] == [("costs as large", 200e6)]
     more = [{"target": "pytorch", "static": f"seed {k}", "macs": [150e6], "top1": [0.25 * k]} for k in (0, 2)]
     answers |= {f"seed {k}, pytorch/right": right[:, :1] if k == 0 else right[:, 1:] for k in (0, 2)}
     best = page_224.mixtures(result | {"statics": [*result["statics"], *more]}, answers)
-    assert [duel.theirs.mean() for duel in best] == [0.75, 0.75, 0.75], (
-        "of equal MACs the better one, alone where that is best"
-    )
+    assert [duel.theirs.mean() for duel in best] == [0.75] * 4, "of equal MACs the better one, alone where that is best"
     answers["pytorch/as good as large"] = np.array([0, 1, 1, 0], np.uint8)
     answers = with_crossed(answers)
     again = page_224.mixtures(result, answers, cross_fitting.CROSSED)
@@ -129,7 +130,9 @@ def test_in_time_the_alternative_is_of_the_same_milliseconds(scripts: ModuleType
     right = np.array([[1, 1], [0, 1], [0, 1], [0, 0]], bool)
     answers = {"onnx-int8/right": right, "small, onnx-int8/right": right[:, :1], "large, onnx-int8/right": right[:, 1:]}
     answers |= {f"onnx-int8/loses {x} %": np.array([0, 1, 1, 0], np.uint8) for x in ("0.25", "0.5", "1", "2")}
-    ms = {"loses 0.25 %": 25.0, "loses 0.5 %": 15.0, "loses 2 %": 5.0, "small": 10.0, "large": 20.0}
+    ms = {"loses 0.25 %": 25.0, "loses 0.5 %": 15.0, "loses 2 %": 5.0, "costs as large": 19.0}
+    answers["onnx-int8/costs as large"] = answers["onnx-int8/loses 2 %"]
+    ms |= {"small": 10.0, "large": 20.0}
     result: dict[str, Any] = {
         "statics": [{"target": "onnx-int8", "static": name, "macs": [1]} for name in ("small", "large")],
         "times": [{"target": "onnx-int8", "run": run, "mean_ms": mean} for run, mean in ms.items()],
@@ -138,6 +141,7 @@ def test_in_time_the_alternative_is_of_the_same_milliseconds(scripts: ModuleType
     assert [(d.run, d.cost, d.theirs.mean()) for d in found] == [
         ("loses 0.25 %", 25.0, 0.75),
         ("loses 0.5 %", 15.0, 0.5),
+        ("costs as large", 19.0, pytest.approx(0.7)),
     ]
     table = page_224.in_time(page_224.CIFAR224, result, answers)
     assert "| loses 0.5 % | 15.00 | 75.00 % | 50.00 % | +25.00 (" in table and "equal mean milliseconds" in table
@@ -203,6 +207,7 @@ def test_another_cascade_is_held_against_this_one_by_image(scripts: ModuleType) 
     answers = {"pytorch/right": right, "without relations/right": ~right}
     answers |= {f"pytorch/loses {x} %": np.array([0, 1, 1, 0], np.uint8) for x in ("0.25", "0.5", "1", "2")}
     answers["without relations/loses 0.5 %"] = np.array([1, 0, 0, 0], np.uint8)
+    answers["pytorch/costs as static 9x9"] = answers["without relations/costs as static 9x9"] = np.zeros(4, np.uint8)
     answers = with_crossed(answers)
     table = page_224.reuse_text(page_224.PHOTOGRAPHS, OTHERS, answers)
     assert "| this one | 1 | 300.00 | 75.00 % | - |" in table
@@ -210,6 +215,7 @@ def test_another_cascade_is_held_against_this_one_by_image(scripts: ModuleType) 
     assert "within the intervals of one training each. Other" in " ".join(table.split())
     assert "| loses 0.5 % | without relations | 200 | 148 | 75.00 % | 75.00 % | +0.00 (" in table
     assert "| loses 0.5 % | without relations | 200 | 148 | 75.00 % | 75.00 % | +0.00 (-25.00 to +12.50) |" in table
+    assert "| costs as static 9x9 | without relations | 100 | 100 | 25.00 % | 75.00 % | -50.00 (" in table
     assert table.count("loses") == 2, "none where the other one cannot be had so cheaply; and crossed"
     for shipped, other, words in (
         (0, 1, "**Reuse costs accuracy at the last exit here**"),
@@ -244,6 +250,9 @@ def test_as_cheap_is_by_the_images_that_choose(scripts: ModuleType) -> None:
         assert more[run].shares[1] >= same[run].shares[1]
     assert more["loses 2 %"].shares[1] > same["loses 2 %"].shares[1]
     assert cross_fitting.as_cheap(cheap, dearest) == {}
+    given = cross_fitting.as_cheap(cheap, dearest, {"small": 999, "large": 1500})
+    assert list(given) == ["costs as large"], "the small one costs less than the first exit"
+    assert given["costs as large"] == dearest.at(dearest.within(1500)) and 0 < given["costs as large"].shares[1] < 1
 
 
 def test_each_half_leaves_by_the_other_halfs_thresholds(scripts: ModuleType) -> None:
