@@ -10,54 +10,11 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from support.bundle_fuzzer import bundles
-
-from dvt_edge.device.bundle import CascadeBundle
-from dvt_edge.errors import BundleError
-
-COUNT = 1000
-# Where two rules are broken, or what cannot be read has no rule, languages may find one or the other first.
-NEAR = 0.99
-NAMES = {"opens", "OldFormatError"} | {error.__name__ for error in (BundleError, *BundleError.__subclasses__())}
-
-
-def python_says(path: Path) -> str:
-    try:
-        bundle = CascadeBundle.open(path)
-        _ = bundle.labels
-        for stage in range(len(bundle.manifest.stages)):
-            if bundle.manifest.golden.images:
-                bundle.golden(stage)
-            bundle.artifact(stage)
-    except BundleError as error:
-        return type(error).__name__
-    return "opens"
+from support.hostile_opener import hold_against_python
 
 
 def test_a_thousand_hostile_bundles(tmp_path: Path, swift_tool: list[str]) -> None:
-    """Seeded. The process that opens them all never traps: it answers once for each."""
-    same, differ, outcomes = 0, Counter[tuple[str, str, str]](), set()
-    with subprocess.Popen([*swift_tool, "open"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as opener:
-        assert opener.stdin and opener.stdout
-        for kind, path in bundles(COUNT, 0, tmp_path):
-            opener.stdin.write(json.dumps(str(path)) + "\n")
-            opener.stdin.flush()
-            line = opener.stdout.readline()
-            assert line, f"it trapped at {kind} {path.name}"
-            swift, message = json.loads(line)
-            python = python_says(path)
-            assert swift in NAMES, (kind, path, swift, message)
-            assert swift == "opens" or (message.isprintable() and str(path) in message and len(message) < 1000), message
-            # Python reads format 1 too.
-            opens = swift in ("opens", "OldFormatError")
-            assert opens == (python == "opens") or swift == "OldFormatError", (kind, path, swift, message, python)
-            same += swift == python
-            differ[kind, swift, python] += swift != python
-            outcomes.add(swift)
-        opener.stdin.close()
-    assert opener.returncode == 0
-    assert same >= NEAR * COUNT, +differ
-    assert outcomes >= NAMES - {"OldFormatError", "NewerFormatError", "BundleError"}
+    hold_against_python([*swift_tool, "open"], tmp_path)
 
 
 def test_one_that_is_replaced_meanwhile(tmp_path: Path, swift_tool: list[str]) -> None:
