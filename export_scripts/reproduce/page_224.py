@@ -479,15 +479,15 @@ def reuse_text(subject: Subject, result: dict[str, Any], answers: Answers) -> st
 {equal}
 
 {equal_cost_table(result, main, answers)}
-{crossed}{"".join(shorter_text(result, contest, answers) for contest in shorter)}"""
+{crossed}{"".join(shorter_text(subject, result, contest, answers) for contest in shorter)}"""
 
 
-def shorter_text(result: dict[str, Any], contest: Contest, answers: Answers) -> str:
+def shorter_text(subject: Subject, result: dict[str, Any], contest: Contest, answers: Answers) -> str:
     """Of cascades that were trained for other epochs than the page's."""
     epochs = contest.name.rpartition(", ")[2]
     said = paragraph(
         f"{at_the_last_exit(contest, answers)}. Here all were trained for {epochs}, the one with both reuses too, by",
-        "the same recipe from the same seed; every stage run:",
+        f"the same recipe from the same seed (`{subject.script} --epochs {epochs.split()[0]}`); every stage run:",
     )
     return f"""### Each reuse left out, after {epochs}
 
