@@ -437,6 +437,20 @@ def equal_cost_table(result: dict[str, Any], contest: Contest, answers: Answers,
     return md(columns, rows)
 
 
+def going_on_table(contest: Contest, answers: Answers, kind: str = "") -> str:
+    """The last exits on the images that do not leave at this cascade's first one, paired by image."""
+    ours, rows = answers[f"{contest.name}/right"][:, -1], []
+    for run in LOSING:
+        on = answers[f"{contest.name}/{kind}{run}"] > 0
+        for found in contest.others if on.any() else ():
+            theirs = answers[f"{found['name']}/right"][:, -1]
+            difference = points(ours[on].mean() - theirs[on].mean(), paired_difference(ours[on], theirs[on]))
+            tops = percent(ours[on].mean()), percent(theirs[on].mean())
+            rows.append([run, str(on.sum()), found["name"], *tops, difference])
+    last = f"{contest.shown}'s last exit"
+    return md(["run", "go on", "other cascade", last, "the other's", "difference, points"], rows)
+
+
 def at_the_last_exit(contest: Contest, answers: Answers) -> str:
     """What the intervals say of reuse there."""
     right = answers[f"{contest.name}/right"][:, -1]
@@ -467,6 +481,10 @@ def reuse_text(subject: Subject, result: dict[str, Any], answers: Answers) -> st
         "With early exit, each other cascade may cost on the held-out images what this one costs there, and its",
         "thresholds are the best of that cost:",
     )
+    going_on = paragraph(
+        f"What reuse is there for are the {subject.images} that the first exit sends on. The last exits on those that",
+        f"this cascade's first exit does{', by the latter thresholds' if subject.crossed else ''}:",
+    )
     crossed = ""
     if subject.crossed:
         table = equal_cost_table(result, main, answers, CROSSED)
@@ -479,7 +497,10 @@ def reuse_text(subject: Subject, result: dict[str, Any], answers: Answers) -> st
 {equal}
 
 {equal_cost_table(result, main, answers)}
-{crossed}{"".join(shorter_text(subject, result, contest, answers) for contest in shorter)}"""
+{crossed}{going_on}
+
+{going_on_table(main, answers, CROSSED if subject.crossed else "")}
+{"".join(shorter_text(subject, result, contest, answers) for contest in shorter)}"""
 
 
 def shorter_text(subject: Subject, result: dict[str, Any], contest: Contest, answers: Answers) -> str:
@@ -497,6 +518,9 @@ def shorter_text(subject: Subject, result: dict[str, Any], contest: Contest, ans
 With early exit, at equal cost on the held-out images as above:
 
 {equal_cost_table(result, contest, answers)}
+And the last exits on the {subject.images} that {contest.shown}'s first exit sends on:
+
+{going_on_table(contest, answers)}
 """
 
 
