@@ -11,9 +11,10 @@ import ctypes
 import errno
 import os
 import re
+import secrets
 import shutil
+import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,11 +34,12 @@ def new_file(path: Path, beside: Path | None = None) -> Iterator[IO[bytes]]:
     """A temporary file, open for writing, beside `path` or `beside`.
 
     It takes the place of `path` when the block ends well, flushed to disk before, and vanishes otherwise. Where `path`
-    is a link it stays one: what it leads to is replaced. A pipe or a device is no place to take: it is written to.
-    An OSError names `path`, not the temporary file.
+    is a link it stays one: what it leads to is replaced. A pipe or a device is no place to take: it is written to. A
+    file that is replaced leaves its permissions; a new one has what the umask allows. An OSError names `path`, not the
+    temporary file.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
-        with path.open("wb") as stream:
+        with naming(path), path.open("wb") as stream:
             yield stream
         return
     given, path = path, path.resolve()
@@ -49,7 +51,7 @@ def new_file(path: Path, beside: Path | None = None) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                temporary.chmod(0o644)
+                keep_mode(path, temporary)
                 if fcntl is None:
                     file.close()  # Windows moves no open file
                 temporary.replace(path)
@@ -91,7 +93,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary, handle = claim(path, folder=True)
         try:
             yield temporary
-            temporary.chmod(0o755)
+            keep_mode(path, temporary)
             if path.exists():
                 exchange(temporary, path)  # what was at `path` is removed below
             else:
@@ -105,21 +107,29 @@ def new_folder(path: Path) -> Iterator[Path]:
 def claim(path: Path, folder: bool) -> tuple[Path, int]:
     """A new file or folder under a hidden name beside `path`, and the handle that locks it; -1 where none can be."""
     sweep(path)
+    private = path.exists() and not path.stat().st_mode & 0o077
     while True:
-        names = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".partial"}
-        if not folder:
-            handle, name = tempfile.mkstemp(**names)  # type: ignore[call-overload]
-        else:
-            name = tempfile.mkdtemp(**names)  # type: ignore[call-overload]
+        name = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        if folder:
+            name.mkdir(0o700 if private else 0o777)
             handle = os.open(name, os.O_RDONLY) if fcntl else -1
+        else:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            handle = os.open(name, flags, 0o600 if private else 0o666)
         if fcntl is None:
-            return Path(name), handle
+            return name, handle
         with contextlib.suppress(OSError):  # a file system without locks: then nothing there is swept either
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(Path(name).stat(), os.fstat(handle)):
-                return Path(name), handle
+            if os.path.samestat(name.stat(), os.fstat(handle)):
+                return name, handle
         os.close(handle)  # swept by another writer of the same target, before it was locked
+
+
+def keep_mode(path: Path, new: Path) -> None:
+    """Give `new` the permissions of what it will replace, if anything is there."""
+    if path.exists():
+        new.chmod(stat.S_IMODE(path.stat().st_mode))
 
 
 def exchange(new: Path, old: Path) -> None:

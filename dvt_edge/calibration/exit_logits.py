@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -71,6 +72,11 @@ class ExitLogits:
         wanted = (self.about.images, self.about.exits, len(self.about.classes))
         if self.logits.shape != wanted or self.logits.dtype != np.float32:
             raise DataError(f"logits of shape {self.logits.shape} and {self.logits.dtype}; expected {wanted} float32")
+        macs, ms = self.about.macs, self.about.stage_ms
+        if len(macs) != wanted[1] or any(a > b for a, b in itertools.pairwise((1, *macs))):
+            raise DataError(f"macs {macs}; expected {wanted[1]}, above 0 and none below the one before")
+        if ms is not None and (len(ms) != wanted[1] or not all(0 <= value < math.inf for value in ms)):
+            raise DataError(f"stage_ms {ms}; expected {wanted[1]} of 0 or more, or null")
         if self.labels is None:
             return
         if self.labels.shape != wanted[:1] or self.labels.dtype != np.int64:

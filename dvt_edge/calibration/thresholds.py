@@ -31,7 +31,7 @@ from dvt_edge.calibration.pareto import NEVER, Front, pareto_front
 from dvt_edge.calibration.risk import LOWEST, Method, Risk, certify, check_size
 from dvt_edge.device.exit_rule import simulate_exits
 from dvt_edge.device.manifest import CalibrationRecord, ConfidenceSpec, Manifest
-from dvt_edge.device.operating_point import Certificate, Measure, OperatingPoint
+from dvt_edge.device.operating_point import CUSTOM, Certificate, Measure, OperatingPoint
 from dvt_edge.errors import DataError, ManifestError
 
 DEFAULT = "accurate"
@@ -51,6 +51,11 @@ class Objective:
     kind: Kind
     value: float
     name: str
+
+    def __post_init__(self) -> None:
+        """Raises DataError for a name that cannot be read, or is a device log's for thresholds of the app's own."""
+        if not self.name.strip() or not self.name.isprintable() or self.name == CUSTOM:
+            raise DataError(f"objective's name {self.name!r}; expected characters that can be printed, not {CUSTOM!r}")
 
     def __str__(self) -> str:
         return f"{self.name}={self.kind}:{self.value:g}"

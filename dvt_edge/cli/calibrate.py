@@ -57,7 +57,7 @@ def calibrate(
     per_stage = numbers(stage_cost, float, "--stage-cost")
     if dry_run and any(objective.kind == "risk" for objective in asked):
         raise DvtEdgeError("--dry-run: to see a certificate is an attempt, and the bundle counts those; leave it out")
-    no_loss({"--cache": cache}, bundle)
+    no_loss({"--cache": cache}, bundle, images=data or None)
     steps.writable(bundle)
     opened, names = CascadeBundle.open(bundle), None
     if logits and device_log:

@@ -92,7 +92,7 @@ def export(
 
     targets = [recipe.name for recipe in recipes]
     for path in [out / f"{recipe}{end}" for recipe in targets for end in (("", ".zip") if zip_ else ("",))]:
-        no_loss({"OUT": path}, checkpoint, calibration)
+        no_loss({"OUT": path}, checkpoint, images=calibration)
         check_replaceable(path)
     cascade = load(checkpoint, model)
     images = calibration_images(cascade, calibration)

@@ -38,7 +38,7 @@ def fleet(
     from dvt_edge.simulation.fleet_run import parts_of, run_fleet
 
     logits_alone(context)
-    no_loss({"OUT": out / "summary.json", "--cache": cache}, bundle, description)
+    no_loss({"OUT": out / "summary.json", "--cache": cache}, bundle, description, images=data)
     opened = CascadeBundle.open(bundle)
     parts = parts_of(description, opened, devices=devices, days=days, seed=seed)
     with progress() as report:

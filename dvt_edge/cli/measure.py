@@ -44,7 +44,7 @@ def evaluate(
         unread(context, "without --static", "--tolerance")
     if not has_training_split(data):
         unread(context, f"without a training split, and {data} has none", "--holdout")
-    no_loss({"--out": out / "eval.json"}, checkpoint, data, *bundles, *statics)
+    no_loss({"--out": out / "eval.json"}, checkpoint, *bundles, *statics, images=data)
     study = Study(checkpoint, data, out, model, bundles, statics, holdout, seed, timed, tolerance)
     with progress() as report:
         result = run_study(study, report)
@@ -124,7 +124,7 @@ def demo(
     """
     from dvt_edge.cli.demo import run_demo
 
-    no_loss({"--out": out / "report.html"}, checkpoint, data)
+    no_loss({"--out": out / "report.html"}, checkpoint, images=data)
     with progress() as report:
         summary = run_demo(checkpoint, out, report, data)
     from dvt_edge.cli.tables import print_summary

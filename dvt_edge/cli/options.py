@@ -153,12 +153,17 @@ def logits_alone(context: typer.Context, *more: str) -> None:
         unread(context, "with --logits, whose images were run before", "--data", "--cache", *more)
 
 
-def no_loss(outputs: Mapping[str, Path | None], *inputs: Path | str | None) -> None:
-    """Raises DvtEdgeError for an output that would replace an input, lie inside a bundle, or replace another output.
+def no_loss(outputs: Mapping[str, Path | None], *inputs: Path | str | None, images: Path | str | None = None) -> None:
+    """Raises DvtEdgeError for an output that would replace an input or another output, or that lies where only other
+    things may be: in a bundle, or among `images`, whose folders are read as classes the next time.
 
     `outputs` go by their option or argument; an input may be anything that the command reads.
     """
-    taken = {Path(given).resolve(): "what the command reads" for given in inputs if given is not None}
+    from dvt_edge.data.folders import is_hidden
+    from dvt_edge.data.reading import folder_of_images
+
+    taken = {Path(given).resolve(): "what the command reads" for given in (*inputs, images) if given is not None}
+    folder = None if images is None else folder_of_images(images)
     for name, path in outputs.items():
         if path is None:
             continue
@@ -167,6 +172,8 @@ def no_loss(outputs: Mapping[str, Path | None], *inputs: Path | str | None) -> N
             raise DvtEdgeError(f"{name} {path}: is {taken[place]}; give another place")
         if any((folder / "manifest.json").is_file() and (folder / "labels.json").is_file() for folder in place.parents):
             raise DvtEdgeError(f"{name} {path}: lies inside a bundle, which holds its own files only")
+        if folder and place.is_relative_to(folder) and not any(map(is_hidden, place.relative_to(folder).parts)):
+            raise DvtEdgeError(f"{name} {path}: lies among the images of {images}, where folders are classes")
         taken[place] = f"that of {name}, too"
 
 

@@ -89,10 +89,10 @@ def simulate(
         {"--json": json_, "--report": report, "--cache": cache},
         bundle,
         profile,
-        data,
         logits,
         workload,
         *(policy or ()),
+        images=data,
     )
     write_report = report_writer() if report else None
     opened, device = CascadeBundle.open(bundle), open_profile(profile)

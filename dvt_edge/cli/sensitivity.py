@@ -37,7 +37,7 @@ def sensitivity(
     from dvt_edge.exporting import sensitivity as steps
     from dvt_edge.exporting.pipeline import calibration_images
 
-    no_loss({"--json": json_, "--plot": plot}, checkpoint, data)
+    no_loss({"--json": json_, "--plot": plot}, checkpoint, images=data)
     if plot and plot.suffix.lower() not in (".png", ".svg"):
         raise DvtEdgeError(f"--plot {plot}: expected .png or .svg")
     recipe, group = smoothing(recipe_for(target), smooth), one_of(by, steps.By, "--by")

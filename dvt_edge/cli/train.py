@@ -88,7 +88,7 @@ def train(
         unread(context, "with --augment batch, which does its own", "--auto-augment", "--erasing")
     else:
         unread(context, "without --augment batch", "--crop-area")
-    no_loss({"OUT": out / "result.json"}, init, teacher, pretrained)
+    no_loss({"OUT": out / "result.json"}, init, teacher, pretrained, images=data)
     images = open_images(data, "train")
     if images.labels is None:
         raise no_labels(data)

@@ -183,8 +183,8 @@ def against_log(
     from dvt_edge.exporting.recipes import recipe_for
     from dvt_edge.validation.device_validation import HostSide, bounds_of, validate_log
 
-    reads = (opened.path, log, data, asked.against, asked.bounds, *(asked.other or ()))
-    no_loss({"--json": asked.json, "--report": asked.report}, *reads)
+    reads = (opened.path, log, asked.against, asked.bounds, *(asked.other or ()))
+    no_loss({"--json": asked.json, "--report": asked.report}, *reads, images=data)
     recipe = recipe_for(opened.manifest.target)
     side = HostSide(
         opened,

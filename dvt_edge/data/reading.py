@@ -64,6 +64,17 @@ def open_path(path: Path, split: Split) -> LabelledImages:
     return joined(split_folders(path, split))
 
 
+def folder_of_images(path: str | Path) -> Path | None:
+    """The folder at `path`, its links followed, where `open_images` takes folders in it for classes or splits.
+
+    None for what holds images otherwise: CIFAR, lists, an .npz, a sample.
+    """
+    path = Path(path)
+    if str(path).startswith("sample:") or not path.is_dir() or find_cifar(path) or find_lists(path):
+        return None
+    return path.resolve()
+
+
 def joined(folders: Sequence[Path]) -> LabelledImages:
     """The images of several folders one after another, by the classes of the first.
 

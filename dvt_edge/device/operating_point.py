@@ -8,6 +8,7 @@ from typing import Literal
 
 from dvt_edge.device.schema import require
 
+CUSTOM = "custom"  # what a runtime and its log call thresholds that are no point's, but the app's own
 Measure = Literal["max_softmax", "margin", "entropy"]
 
 

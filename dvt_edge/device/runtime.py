@@ -22,7 +22,7 @@ from dvt_edge.device.device_state import DeviceState
 from dvt_edge.device.engines import Arrays, Artifact, LoadStage, StageProgram, engine_for, load
 from dvt_edge.device.exit_rule import confidence, decide, last_stage, leaves
 from dvt_edge.device.manifest import ImageSize, Manifest
-from dvt_edge.device.operating_point import OperatingPoint
+from dvt_edge.device.operating_point import CUSTOM, OperatingPoint
 from dvt_edge.device.power_policy import Memory, PowerPolicy, PowerTable, choose, power_table, used
 from dvt_edge.device.preprocess import preprocess
 from dvt_edge.errors import ManifestError
@@ -179,7 +179,7 @@ class Runtime:
     def plan(self, state: DeviceState, name: str | None = None) -> tuple[str, Sequence[float], int | None, bool]:
         """Name and thresholds of the point to use now, the cap on stages, and whether the point is uncertified."""
         if name is None and self.thresholds is not None:
-            return "custom", self.thresholds, state.max_stage, True
+            return CUSTOM, self.thresholds, state.max_stage, True
         if name is not None or self.policy is None:
             point = self.point(name) if name else self.default_point
             return point.name, point.thresholds, state.max_stage, point.name not in self._proved

@@ -78,6 +78,7 @@ class CascadeConfig:
             if not ok:
                 raise ConfigError(f"config {self.name!r}: {found}; expected {expected}")
 
+        require(self.name.isprintable(), "that name", "characters that can be printed")
         grids = self.grids
         require(len(grids) >= 1, "no grids", "at least one token grid")
         require(

@@ -20,10 +20,12 @@ from dvt_edge.data.shipped import shipped_or_given
 from dvt_edge.device.power_policy import PowerPolicy
 from dvt_edge.device.schema import read_json, require
 from dvt_edge.simulation.device_profile import DeviceProfile, changed
+from dvt_edge.simulation.simulator import LEAST_LEVEL_STEP
 from dvt_edge.simulation.workload import DAY, HOUR, ChargeWindow, Diurnal, FixedRate, Workload
 
 FORMAT = 1
 MOST_DEVICES = 1_000_000
+MOST_WEIGHT = 1e9
 SHIPPED = Path(__file__).parent / "fleets"
 
 
@@ -105,7 +107,7 @@ class DeviceKind:
     counter: bool = False
 
     def __post_init__(self) -> None:
-        require(math.isfinite(self.weight) and self.weight > 0, f"weight {self.weight:g}; expected above 0")
+        require(0 < self.weight <= MOST_WEIGHT, f"weight {self.weight:g}; expected above 0, to {MOST_WEIGHT:g}")
         within("capacity", self.capacity, 0.01, 2.0)
         within("start_level", self.start_level, 0.0, 1.0)
         within("screen", self.screen, 0.0, 1.0)
@@ -144,7 +146,9 @@ class Fleet:
         require(len(set(names)) == len(names), f"kinds {', '.join(names)}; expected each name once")
         whole = math.isfinite(self.control_s) and 1 <= self.control_s <= DAY and DAY % self.control_s == 0
         require(whole, f"control_s {self.control_s:g}; expected a divisor of a day's 86400 s, at least 1")
-        require(0 <= self.level_step <= 1, f"level_step {self.level_step:g}; expected 0 to 1")
+        least = LEAST_LEVEL_STEP
+        steps = self.level_step == 0 or least <= self.level_step <= 1
+        require(steps, f"level_step {self.level_step:g}; expected 0, or {least:g} to 1")
         require(0 <= self.deadline_s < math.inf, f"deadline_s {self.deadline_s:g}; expected 0 or more")
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge import machine
-from dvt_edge.atomic import write_bytes, write_text
+from dvt_edge.atomic import new_file, write_bytes, write_text
 from dvt_edge.calibration.exit_logits import ExitLogits, open_logits
 from dvt_edge.device.bundle import CascadeBundle
 from dvt_edge.device.schema import parse_json
@@ -218,14 +218,12 @@ def merge(out: Path, total: int, schema: pyarrow.Schema) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    temporary = out / "devices.partial.parquet"
-    with parquet.ParquetWriter(temporary, schema) as writer:
+    with new_file(out / "devices.parquet") as file, parquet.ParquetWriter(file, schema) as writer:
         for first in range(0, total, GROUP):
             tables = []
             for chunk in range(first, min(first + GROUP, total)):
                 tables.append(read_rows(part(out, chunk), schema, "delete it and run again"))
             writer.write_table(pa.concat_tables(tables).unify_dictionaries().combine_chunks())
-    temporary.replace(out / "devices.parquet")
     shutil.rmtree(out / "parts", ignore_errors=True)
 
 

@@ -30,6 +30,7 @@ from dvt_edge.simulation.outcome import Energy, Latency, Outcome, Series, Tally
 from dvt_edge.simulation.replay import Replay, Shift, Stream
 from dvt_edge.simulation.workload import MOST_IMAGES, Tick, Workload
 
+LEAST_LEVEL_STEP = 1e-6  # no battery reports finer ones
 Rounding = Literal["down", "nearest", "up"]
 RESTART_LEVEL = 0.02  # an empty device that is charged comes back at this level
 
@@ -71,10 +72,11 @@ class Scenario:
         for name, value in (
             ("screen", self.screen),
             ("start_level", self.start_level),
-            ("level_step", self.level_step),
         ):
             if not 0 <= value <= 1:
                 raise SimulationError(f"{name} {value:g}; expected 0 to 1")
+        if self.level_step != 0 and not LEAST_LEVEL_STEP <= self.level_step <= 1:
+            raise SimulationError(f"level_step {self.level_step:g}; expected 0, or {LEAST_LEVEL_STEP:g} to 1")
         if self.target_s is not None and not 0 < self.target_s < math.inf:
             raise SimulationError(f"target_s {self.target_s:g}; expected above 0")
 

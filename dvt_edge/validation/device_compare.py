@@ -22,6 +22,7 @@ from dvt_edge.device.device_log import ImageRecord
 from dvt_edge.device.exit_rule import confidences, latest_finite, stops
 from dvt_edge.device.log_reader import LogReader
 from dvt_edge.device.manifest import Manifest
+from dvt_edge.device.operating_point import CUSTOM
 from dvt_edge.validation.compare import ErrorMeter
 from dvt_edge.validation.host_run import HostRun, LoggedPixels
 from dvt_edge.validation.log_batches import Batch, Timeline, batches
@@ -206,7 +207,7 @@ def count_rule(found: Measured, batch: Batch, manifest: Manifest, every_stage: b
         if on.any():
             found.highest_went_on[k] = max(found.highest_went_on[k], np.nanmax(value[on], initial=-np.inf))
     points = np.array([r.point for r in batch.records])
-    for name in set(points.tolist()) - {p.name for p in manifest.operating_points} - {"custom"}:
+    for name in set(points.tolist()) - {p.name for p in manifest.operating_points} - {CUSTOM}:
         found.unknown_points[name] = found.unknown_points.get(name, 0) + int((points == name).sum())
     with np.errstate(invalid="ignore"):
         for point in manifest.operating_points:

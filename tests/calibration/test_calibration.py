@@ -309,6 +309,9 @@ def test_the_command_writes_points_into_the_manifest(
         (["--logits", "LOGITS", "--objective", "paper:60"], "1 to 59"),
         (["--logits", "LOGITS", "--objective", "budget:1"], "first exit costs 1000"),
         (["--logits", "LOGITS", "--objective", "accuracy:0.999"], "the best is"),
+        (["--logits", "LOGITS", "--objective", "custom=loss:0.05"], "not 'custom'"),
+        (["--logits", "LOGITS", "--objective", "a\nb=loss:0.05"], "can be printed"),
+        (["--logits", "LOGITS", "--objective", " =loss:0.05"], "can be printed"),
         (["--logits", "LOGITS", "--objective", "fast=paper"], "two operating points"),
         (["--logits", "LOGITS", "--objective", "risk:0.001"], "are needed"),
         (["--logits", "LOGITS", "--objective", "risk:2"], "from 0 to 1"),
@@ -491,6 +494,35 @@ def test_copies_of_an_image_are_counted_once() -> None:
     assert not set(found.parts.search) & set(found.parts.certify) and max(found.parts.certify) < 900
     with pytest.raises(DataError, match="are needed"):
         calibrate(data.take(np.zeros(600, dtype=int)), objectives=[parse_objective("risk:0.1")])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("macs", [1], "macs (1,); expected 3"),
+        ("macs", [], "expected 3"),
+        ("macs", [0, 0, 0], "above 0"),
+        ("macs", [-1, -2, -3], "above 0"),
+        ("macs", [3, 2, 1], "none below the one before"),
+        ("stage_ms", [1.0], "stage_ms (1.0,); expected 3"),
+        ("stage_ms", [1.0, -1.0, 1.0], "0 or more"),
+    ],
+)
+def test_what_is_said_of_logits_fits_them(
+    field: str,
+    value: list[float],
+    words: str,
+    bundle: CascadeBundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before any command computes with it."""
+    folder = write_logits(tmp_path / "logits", bundle, 60)
+    about = json.loads((folder / "about.json").read_text())
+    (folder / "about.json").write_text(json.dumps(about | {field: value}))
+    assert main(["simulate", str(bundle.path), "--logits", str(folder), "--hours", "1"]) == 2
+    err = capsys.readouterr().err
+    assert words in err and str(folder) in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("what", ["flipped", "float labels", "labels out of range", "another shape", "no hash", "cut"])

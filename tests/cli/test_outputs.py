@@ -18,7 +18,7 @@ import pytest
 from support.device_logs import log_lines, write_log
 
 from dvt_edge import CascadeBundle
-from dvt_edge.atomic import new_folder, write_text
+from dvt_edge.atomic import new_file, new_folder, write_text
 from dvt_edge.cli.app import main, of_system
 from dvt_edge.simulation.device_profile import open_profile
 
@@ -126,6 +126,18 @@ LOSING = [
     ("fleet BUNDLE mixed BUNDLE/fleet", "lies inside a bundle"),
     ("train DATA BUNDLE/run", "lies inside a bundle"),
     ("demo --out BUNDLE", "lies inside a bundle"),
+    ("calibrate BUNDLE --data PHOTOS --cache PHOTOS/kept", "--cache {PHOTOS}/kept: lies among the images of {PHOTOS}"),
+    ("simulate BUNDLE --data PHOTOS --json PHOTOS/cat/s.json", "lies among the images"),
+    ("fleet BUNDLE mixed PHOTOS/fleet --data PHOTOS", "lies among the images"),
+    ("eval zoo:dvt_cifar10 --data PHOTOS --out PHOTOS/out", "lies among the images"),
+    (
+        "export zoo:dvt_cifar10 PHOTOS -t onnx-fp32 --calibration PHOTOS",
+        "OUT {PHOTOS}/onnx-fp32: lies among the images",
+    ),
+    ("sensitivity zoo:dvt_cifar10 --data PHOTOS --json PHOTOS/s.json", "lies among the images"),
+    ("validate BUNDLE --device-log LOG --data PHOTOS --json PHOTOS/s.json", "lies among the images"),
+    ("demo --data PHOTOS --out PHOTOS/demo", "lies among the images"),
+    ("train PHOTOS PHOTOS/run", "OUT {PHOTOS}/run/result.json: lies among the images"),
     ("train DATA FULL --epochs 1 --holdout 16 --batch-size 16 --model dvt_tiny", "is not empty and holds no run"),
     ("export zoo:dvt_cifar10 FULL -t onnx-fp32 --zip", "onnx-fp32.zip: it is not a bundle"),
     ("export zoo:dvt_cifar10 FULL -t onnx-int8 --zip", "onnx-int8.zip: it is a folder, not a .zip"),
@@ -145,7 +157,11 @@ def test_nothing_of_the_users_is_replaced(
     (full / "onnx-int8.zip").mkdir(parents=True)
     (full / "cascade.safetensors").write_text("years of work")
     (full / "onnx-fp32.zip").write_text("mine")
-    known = {"LOG": log, "BASE": base, "FULL": full, "LINK": link, "BUNDLE": own_bundle, "DATA": data}
+    photos = tmp_path / "photos"
+    for name in ("cat", "dog"):
+        (photos / name).mkdir(parents=True)
+        (photos / name / "0.png").write_bytes(b"")
+    known = {"PHOTOS": photos, "LOG": log, "BASE": base, "FULL": full, "LINK": link, "BUNDLE": own_bundle, "DATA": data}
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert main([re.sub("^[A-Z]+", lambda m: str(known[m[0]]), word) for word in text.split()]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
@@ -163,6 +179,30 @@ def test_pipes_and_devices_are_written_to(zoo_bundle: CascadeBundle, tmp_path: P
     assert json.loads(found[0])["outcomes"] and stat.S_ISFIFO(pipe.stat().st_mode)
     write_text(device, "nowhere")
     assert stat.S_ISCHR(device.stat().st_mode)
+
+
+def test_what_is_written_may_be_read_by_those_who_might_before(tmp_path: Path) -> None:
+    """The umask rules what is new; a file or folder that is replaced leaves its permissions, and is never wider."""
+    path, folder, during = tmp_path / "out.json", tmp_path / "folder", []
+    before = os.umask(0o027)
+    try:
+        for of_file, of_folder in ((0o640, 0o750), (0o600, 0o700), (0o664, 0o775)):
+            if path.exists():
+                path.chmod(of_file)
+                folder.chmod(of_folder)
+            with new_file(path) as file:
+                during.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+            with new_folder(folder):
+                pass
+            assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(folder.stat().st_mode)) == (of_file, of_folder)
+    finally:
+        os.umask(before)
+    assert during == [0o640, 0o600, 0o640]
+
+
+def test_a_device_that_is_full_is_named() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        write_text(Path("/dev/full"), "{}")
 
 
 def test_an_error_names_what_was_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,6 +227,7 @@ def test_every_trainable_parameter_gets_a_gradient() -> None:
         ({"std": (0.2, 0.0, 0.2)}, "above 0"),
         ({"norm_eps": -1e-6}, "norm_eps"),
         ({"mean": (0.5, 0.5)}, "RGB"),
+        ({"name": "a\nb"}, "a\\nb"),
         ({"stem": "t2t"}, "(3, 4, 6)"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import json
 import os
@@ -252,6 +253,26 @@ def test_a_killed_run_goes_on_with_what_is_missing(
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["devices.parquet", "fleet.json", "summary.json"]
 
 
+def test_parts_that_cannot_be_joined_leave_nothing_beside_them(
+    alone: tuple[Path, Summary], logits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No half a file, and an error that names the file: of a part that is damaged, of a disk that is full."""
+    parts, columns = tmp_path / "parts", fleet_run.columns(parts_of())
+    parts.mkdir()
+    (parts / "000000.parquet").write_bytes(fleet_run.simulate_chunk(parts_of(), logits, 0))
+    (parts / "000001.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SimulationError, match=r"000001\.parquet: damaged"):
+        fleet_run.merge(tmp_path, 2, columns)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*devices\.parquet"):
+        fleet_run.merge(tmp_path, 1, columns)
+    assert [path.name for path in tmp_path.iterdir()] == ["parts"] and len(list(parts.iterdir())) == 2
+
+
 def test_a_finished_run_is_only_read(
     alone: tuple[Path, Summary], logits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,6 +440,8 @@ def test_spreads_have_their_shapes() -> None:
         (("kinds", 1, "name"), "camera", "each name once"),
         (("kinds", 1, "arrivals", "process"), "trace", "process"),
         (("kinds", 1, "charging", "hours", "high"), 30, "hours"),
+        (("kinds", 1, "weight"), 1e308, r"weight 1e\+308; expected above 0"),
+        (("level_step",), 5e-324, "level_step 4.94066e-324; expected 0, or 1e-06 to 1"),
         (("kinds", 1, "colour"), 1, "unknown field 'colour'"),
         (("policies",), "all", "policies"),
     ],
