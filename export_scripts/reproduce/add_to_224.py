@@ -32,6 +32,7 @@ from rivals_224 import (
 
 from dvt_edge.cli.options import progress
 from dvt_edge.evaluation.curves import TorchSource, search_and_test
+from dvt_edge.evaluation.study import answers_of, points_of
 from dvt_edge.network.checkpoint import checkpoint_sha256
 from dvt_edge.quiet import Report
 
@@ -65,6 +66,9 @@ def add(about: Subject, data: Path, checkpoints: list[Path], docs: Path, report:
             add_static(result, answers, own, found, rival.cascade.config.grids[0])
         else:
             add_rival(result, answers, bases, rival, found)
+    alone = [static for static in result["statics"] if static["target"] == own.test.about.target]
+    peers = {static["static"]: kept(logits, TorchSource.target, static["artifact_sha256"]) for static in alone}
+    answers |= answers_of(own.test.about.target, own, points_of(own, peers, 0.0))
     models = read_models(logits)
     if joined := apart(models[digest], models, logits):
         add_others(result, answers, own, {APART: joined})

@@ -25,7 +25,7 @@ from dvt_edge.calibration.exit_logits import ExitLogits, compute, open_logits
 from dvt_edge.data.images import LabelledImages
 from dvt_edge.device.schema import parse_json
 from dvt_edge.evaluation.curves import Evidence, TorchSource
-from dvt_edge.evaluation.study import answers_of, equal_accuracy, points_of, static_name, write_answers
+from dvt_edge.evaluation.study import answers_of, equal_accuracy, static_name, write_answers
 from dvt_edge.network.cascade import Cascade
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.network.config import CascadeConfig
@@ -151,7 +151,6 @@ def add_static(result: dict[str, Any], answers: Answers, own: Evidence, static: 
     result["statics"].append({"static": name} | figures)
     result["equal_accuracy"].append({"static": name} | equal_accuracy(own, static, 0.0))
     answers |= answers_of(f"{name}, {about.target}", static, {})
-    answers |= answers_of(about.target, own, points_of(own, {name: static}, 0.0))
 
 
 def add_others(

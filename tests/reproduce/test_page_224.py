@@ -465,6 +465,10 @@ def test_what_is_trained_later_is_held_against_what_was_kept(scripts: ModuleType
     assert "| static 4x4 | pytorch |" in page or "| static 4x4, dominated by" in page
     assert "| the static models, one after another | 1 |" in page
     assert "Those of deep, four, less were computed later" in page and "thresholds carried over" not in page
+    runs = {
+        key.removeprefix("pytorch/") for key in scripts.read_answers(place / "answers.npz") if "pytorch/costs" in key
+    }
+    assert runs >= {f"costs as {name}" for name in ("static 2x2", "static 4x4")}, "of those that were there, too"
     short_too, page = add("less, 1 epoch", "whole, 1 epoch")
     added = {other["name"]: other["against"] for other in short_too["others"]}
     assert added == {
