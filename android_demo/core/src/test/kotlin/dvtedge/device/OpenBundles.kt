@@ -3,7 +3,7 @@ package dvtedge.device
 import java.io.File
 
 /**
- * What tests/android/test_hostile_bundles.py runs: for each line on stdin, a bundle's path in JSON, what opening it and
+ * What tests/android/test_kotlin_bundles.py runs: for each line on stdin, a bundle's path in JSON, what opening it and
  * reading it whole ends with, as `["opens", ""]` or the name and the message of an error of ours. Nothing else is caught.
  */
 fun main() =
