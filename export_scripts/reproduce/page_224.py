@@ -451,6 +451,16 @@ def going_on_table(contest: Contest, answers: Answers, kind: str = "") -> str:
     return md(["run", "go on", "other cascade", last, "the other's", "difference, points"], rows)
 
 
+def of_reuse(contest: Contest, answers: Answers) -> str:
+    """What the intervals say of the last exit, and of the first where it pays."""
+    ours = answers[f"{contest.name}/right"][:, 0]
+    first = {o["name"]: answers[f"{o['name']}/right"][:, 0] for o in contest.others}
+    losing = {name: right for name, right in first.items() if paired_difference(right, ours)[0] > 0}
+    less = [f"{100 * (right.mean() - ours.mean()):.2f} points less than {name}" for name, right in losing.items()]
+    pays = f". **Its first exit pays for it**: {' and '.join(less)}" if less else ""
+    return at_the_last_exit(contest, answers) + pays
+
+
 def at_the_last_exit(contest: Contest, answers: Answers) -> str:
     """What the intervals say of reuse there."""
     right = answers[f"{contest.name}/right"][:, -1]
@@ -491,7 +501,7 @@ def reuse_text(subject: Subject, result: dict[str, Any], answers: Answers) -> st
         crossed = f"By thresholds from the other half of the test {subject.images}:\n\n{table}\n"
     return f"""## What reuse gives
 
-{paragraph(f"{at_the_last_exit(main, answers)}.", about)}
+{paragraph(f"{of_reuse(main, answers)}.", about)}
 
 {ablation_table(main, answers)}
 {equal}
@@ -507,7 +517,7 @@ def shorter_text(subject: Subject, result: dict[str, Any], contest: Contest, ans
     """Of cascades that were trained for other epochs than the page's."""
     epochs = contest.name.rpartition(", ")[2]
     said = paragraph(
-        f"{at_the_last_exit(contest, answers)}. Here all were trained for {epochs}, the one with both reuses too, by",
+        f"{of_reuse(contest, answers)}. Here all were trained for {epochs}, the one with both reuses too, by",
         f"the same recipe from the same seed (`{subject.script} --epochs {epochs.split()[0]}`); every stage run:",
     )
     return f"""### Each reuse left out, after {epochs}
@@ -591,7 +601,7 @@ def later_text(result: dict[str, Any]) -> str:
     """Of the models that add_to_224.py put on the page."""
     if not (names := result.get("later")):
         return ""
-    return f"Those of {', '.join(names)} were computed later, against the logits\nthat it kept. "
+    return f"Those of\n{', '.join(names)}\nwere computed later, against the logits that it kept. "
 
 
 def carry_text(result: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -464,7 +465,10 @@ def test_what_is_trained_later_is_held_against_what_was_kept(scripts: ModuleType
     assert set(rivals_224.read_models(place / "logits")) == set(added)
     assert "| static 4x4 | pytorch |" in page or "| static 4x4, dominated by" in page
     assert "| the static models, one after another | 1 |" in page
-    assert "Those of deep, four, less were computed later" in page and "thresholds carried over" not in page
+    assert (
+        "Those of deep, four, less were computed later" in " ".join(page.split())
+        and "thresholds carried over" not in page
+    )
     runs = {
         key.removeprefix("pytorch/") for key in scripts.read_answers(place / "answers.npz") if "pytorch/costs" in key
     }
@@ -532,7 +536,11 @@ def test_reuse_is_said_to_help_only_where_its_interval_does(scripts: ModuleType)
     right, half = np.ones((40, 2), bool), np.arange(80).reshape(40, 2) % 4 < 2
     answers = {"pytorch/right": right, "half/right": half, "same/right": right}
     others = [{"name": "half"}, {"name": "same"}]
-    said = page_224.at_the_last_exit(page_224.Contest("pytorch", "this one", {}, others), answers)
+    contest = page_224.Contest("pytorch", "this one", {}, others)
+    assert "pays" not in page_224.of_reuse(contest, answers)
+    early = {**answers, "pytorch/right": np.stack([half[:, 0], right[:, 1]], axis=1)}
+    assert page_224.of_reuse(contest, early).endswith("**Its first exit pays for it**: 50.00 points less than same")
+    said = page_224.at_the_last_exit(contest, answers)
     assert said.startswith("**The last exit is better than half**") and said.endswith(
         "against same intervals contain 0"
     )
@@ -592,6 +600,7 @@ def test_the_readme_says_of_cifar_what_its_page_has() -> None:
         value, _, interval = cell.partition(" (")
         assert value in said and interval.rstrip(")") in said
     result = json.loads((ROOT / "docs/results/cifar224/eval.json").read_text())
+    alone = [s for s in result["statics"] if s["target"] == "pytorch"]
     large, small = (
         next(s for s in result["statics"] if (s["static"], s["target"]) == (name, "pytorch"))
         for name in ("static 14x14", "static 7x7")
@@ -606,6 +615,15 @@ def test_the_readme_says_of_cifar_what_its_page_has() -> None:
     rows = [line for line in table.splitlines() if line.startswith("| loses") and "one after another" in line]
     intervals = [line.split("(")[1].split(")")[0].split(" to ") for line in rows]
     assert len(rows) == 4 and all(float(low) < 0 < float(high) for low, high in intervals)
+    assert f"the best of {('four', 'five', 'six')[len(alone) - 4]} static models" in said
+    apart = cells("| costs as static 10x10 | the static models, one after another")[6]
+    assert f"leads by {apart.partition(' ')[0]} points {apart.partition(' ')[2]}" in said
+    assert f"and {cells('| costs as static 10x10 | 1190')[4].partition(' ')[0]} at what a 10x10 model costs" in said
+    short = [line for line in page.splitlines() if line.startswith("| without features and relations, 1 epoch |")]
+    first, last = (line.split("|")[5].strip() for line in short)
+    less, low, high = re.findall(r"[\d.]+", last)
+    assert f"the last exit has {less} points less without either reuse ({high} to {low})" in said and last[0] == "-"
+    assert f"and the first {first[1:].partition(' ')[0]} more" in said and first[0] == "+"
 
 
 def test_a_page_says_what_is_not_trained_yet(scripts: ModuleType) -> None:
