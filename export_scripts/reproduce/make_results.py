@@ -31,7 +31,7 @@ from results_page import (
     seed_noise,
     statics_as_long,
 )
-from results_tables import read_answers
+from results_tables import percent, read_answers
 from rich.console import Console
 from train_baselines import SCHEDULE, keep_figures, train_variant
 
@@ -82,7 +82,12 @@ def plot_budget(result: dict[str, Any], path: Path) -> None:
     axes.plot(
         np.array(found["macs"]) / 1e6, 100 * np.array(found["top1"]), "ko", label="anytime: all leave at one exit"
     )
-    alone = [s for s in result["statics"] if s["target"] == found["target"]]
+    ours = [point["top1"] for points in found["curves"].values() for point in points]
+    lowest = min(ours) - max(2 * (max(ours) - min(ours)), 0.02)  # of what is drawn: others would flatten the curves
+    statics = [s for s in result["statics"] if s["target"] == found["target"]]
+    alone = [s for s in statics if s["top1"][0] >= lowest]
+    if below := [f"{s['static']}, {percent(s['top1'][0])}" for s in statics if s not in alone]:
+        axes.text(0.02, 0.02, f"below: {'; '.join(below)}", transform=axes.transAxes, color="crimson", fontsize=8)
     axes.plot([s["macs"][0] / 1e6 for s in alone], [100 * s["top1"][0] for s in alone], "r*", markersize=12)
     for static in alone:
         where = (static["macs"][0] / 1e6, 100 * static["top1"][0])

@@ -240,3 +240,23 @@ def test_the_readme_says_what_the_run_on_cifar10_found_and_where() -> None:
         fewer, less = last["macs"] / early["macs"], last["mean_ms"] / early["mean_ms"]
         for figure in (f"{early['top1']:.2%}".replace("%", " %"), f"{fewer:.2f}", f"{less:.2f}"):
             assert figure in said, (target, figure)
+
+
+def test_a_static_model_far_below_is_named_and_does_not_flatten_the_curves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "export_scripts/reproduce"))
+    import matplotlib.pyplot as plt
+    from make_results import plot_budget
+
+    monkeypatch.setitem(plt.rcParams, "svg.fonttype", "none")
+    curve = [{"cost": 1e8, "top1": 0.90}, {"cost": 2e8, "top1": 0.91}]
+    ours = {"target": "pytorch", "macs": [1e8, 2e8], "top1": [0.90, 0.91]}
+    statics = [
+        {"static": name, "target": "pytorch", "macs": [1e8], "top1": [top1]}
+        for name, top1 in (("near", 0.89), ("far", 0.7))
+    ]
+    curves = dict.fromkeys(("joint", "shared", "paper"), curve)
+    plot_budget({"evaluations": [ours | {"curves": curves}], "statics": statics}, tmp_path / "b.svg")
+    text = (tmp_path / "b.svg").read_text()
+    assert ">below: far, 70.00 %<" in text and ">near<" in text and ">far<" not in text and ">80<" not in text
