@@ -539,8 +539,10 @@ def test_reuse_is_said_to_help_only_where_its_interval_does(scripts: ModuleType)
     contest = page_224.Contest("pytorch", "this one", {}, others)
     assert "pays" not in page_224.of_reuse(contest, answers)
     early = {**answers, "pytorch/right": np.stack([half[:, 0], right[:, 1]], axis=1)}
+    early["noisy/right"] = np.stack([~half[:, 0], right[:, 1]], axis=1)
+    contest = page_224.Contest("pytorch", "this one", {}, [*others, {"name": "noisy"}])
     assert page_224.of_reuse(contest, early).endswith("**Its first exit pays for it**: 50.00 points less than same")
-    said = page_224.at_the_last_exit(contest, answers)
+    said = page_224.at_the_last_exit(page_224.Contest("pytorch", "this one", {}, others), answers)
     assert said.startswith("**The last exit is better than half**") and said.endswith(
         "against same intervals contain 0"
     )
