@@ -45,7 +45,7 @@ def new_file(path: Path, beside: Path | None = None) -> Iterator[IO[bytes]]:
     given, path = path, path.resolve()
     with naming(given):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary, handle = claim(beside or path, folder=False)
+        temporary, handle = claim(beside or path, private(path), folder=False)
         try:
             with os.fdopen(handle, "w+b") as file:
                 yield file
@@ -90,7 +90,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary, handle = claim(path, folder=True)
+        temporary, handle = claim(path, private(path), folder=True)
         try:
             yield temporary
             keep_mode(path, temporary)
@@ -104,10 +104,12 @@ def new_folder(path: Path) -> Iterator[Path]:
                 os.close(handle)
 
 
-def claim(path: Path, folder: bool) -> tuple[Path, int]:
-    """A new file or folder under a hidden name beside `path`, and the handle that locks it; -1 where none can be."""
+def claim(path: Path, private: bool, folder: bool) -> tuple[Path, int]:
+    """A new file or folder under a hidden name beside `path`, and the handle that locks it; -1 where none can be.
+
+    Nobody else may read a `private` one.
+    """
     sweep(path)
-    private = path.exists() and not path.stat().st_mode & 0o077
     while True:
         name = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         if folder:
@@ -124,6 +126,11 @@ def claim(path: Path, folder: bool) -> tuple[Path, int]:
             if os.path.samestat(name.stat(), os.fstat(handle)):
                 return name, handle
         os.close(handle)  # swept by another writer of the same target, before it was locked
+
+
+def private(path: Path) -> bool:
+    """Whether what is there is for its owner only."""
+    return path.exists() and not path.stat().st_mode & 0o077
 
 
 def keep_mode(path: Path, new: Path) -> None:

@@ -163,7 +163,7 @@ def no_loss(outputs: Mapping[str, Path | None], *inputs: Path | str | None, imag
     from dvt_edge.data.reading import folder_of_images
 
     taken = {Path(given).resolve(): "what the command reads" for given in (*inputs, images) if given is not None}
-    folder = None if images is None else folder_of_images(images)
+    classes = None if images is None else folder_of_images(images)
     for name, path in outputs.items():
         if path is None:
             continue
@@ -172,7 +172,7 @@ def no_loss(outputs: Mapping[str, Path | None], *inputs: Path | str | None, imag
             raise DvtEdgeError(f"{name} {path}: is {taken[place]}; give another place")
         if any((folder / "manifest.json").is_file() and (folder / "labels.json").is_file() for folder in place.parents):
             raise DvtEdgeError(f"{name} {path}: lies inside a bundle, which holds its own files only")
-        if folder and place.is_relative_to(folder) and not any(map(is_hidden, place.relative_to(folder).parts)):
+        if classes and place.is_relative_to(classes) and not any(map(is_hidden, place.relative_to(classes).parts)):
             raise DvtEdgeError(f"{name} {path}: lies among the images of {images}, where folders are classes")
         taken[place] = f"that of {name}, too"
 

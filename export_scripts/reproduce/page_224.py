@@ -486,7 +486,7 @@ def reuse_text(subject: Subject, result: dict[str, Any], answers: Answers) -> st
         kinds.append("the static models themselves, trained apart, one after another")
     about = f"Other cascades: {'; and '.join(kinds)}. In PyTorch, every stage run:"
     if not left_out:
-        about = f"{'Each reuse is left out further down' if shorter else NOT_LEFT_OUT}. {about}"
+        about = f"{'Reuse is left out further down' if shorter else NOT_LEFT_OUT}. {about}"
     equal = paragraph(
         "With early exit, each other cascade may cost on the held-out images what this one costs there, and its",
         "thresholds are the best of that cost:",
@@ -520,7 +520,7 @@ def shorter_text(subject: Subject, result: dict[str, Any], contest: Contest, ans
         f"{of_reuse(contest, answers)}. Here all were trained for {epochs}, the one with both reuses too, by",
         f"the same recipe from the same seed (`{subject.script} --epochs {epochs.split()[0]}`); every stage run:",
     )
-    return f"""### Each reuse left out, after {epochs}
+    return f"""### Reuse left out, after {epochs}
 
 {said}
 

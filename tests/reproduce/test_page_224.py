@@ -481,7 +481,7 @@ def test_what_is_trained_later_is_held_against_what_was_kept(scripts: ModuleType
         "the cascade, 1 epoch": "the cascade, 1 epoch",
         "without relations, 1 epoch": "the cascade, 1 epoch",
     }
-    assert "### Each reuse left out, after 1 epoch" in page
+    assert "### Reuse left out, after 1 epoch" in page
     again, same = add("less, 1 epoch")
     assert again == short_too and same == page, "the one of as many epochs was kept"
     third, _ = add("deep again", "deep, a third")
@@ -520,8 +520,8 @@ def test_ablations_of_other_epochs_are_held_against_a_cascade_of_as_many(scripts
     [duel] = [duel for duel in page_224.equal_costs(shorter, answers) if duel.run == "loses 0.5 %"]
     assert (duel.cost, duel.other_cost, duel.difference) == (200e6, 195e6, 0.25)
     text = page_224.reuse_text(page_224.CIFAR224, result, answers)
-    assert "Each reuse is left out further down" in " ".join(text.split()) and "None with a reuse left out" not in text
-    assert "### Each reuse left out, after 1 epoch\n" in text
+    assert "Reuse is left out further down" in " ".join(text.split()) and "None with a reuse left out" not in text
+    assert "### Reuse left out, after 1 epoch\n" in text
     assert (
         "| the cascade, 1 epoch | 1 | 300.00 | 100.00 % | - |" in text
         and "against the cascade, 1 epoch, points" in text
