@@ -283,7 +283,7 @@ def points_of(own: Evidence, peers: Mapping[str, Evidence], tolerance: float) ->
 
     As good is also that less a tolerance; as dear is the best of its mean MACs, where the first exit has no more.
     """
-    found = {f"loses {100 * loss:g} %": own.losing(loss) for loss in TIMED_LOSSES}
+    found = {loss_run(loss): own.losing(loss) for loss in TIMED_LOSSES}
     for name, peer in peers.items():
         for below in sorted({0.0, tolerance}):
             found[equal_run(name, below)] = own.reaching(peer.search.top1[0] - below)
@@ -311,6 +311,11 @@ def equal_run(static: str, tolerance: float) -> str:
     return f"{100 * tolerance:.2f} points below {static}" if tolerance else f"as good as {static}"
 
 
+def loss_run(loss: float) -> str:
+    """What a run that may lose so much top-1 against the last exit is called."""
+    return f"loses {100 * loss:g} %"
+
+
 def cost_run(static: str) -> str:
     """What a run of a static model's mean MACs is called."""
     return f"costs as {static}"
@@ -324,7 +329,7 @@ def batched(
     reference: TorchSource, statics: Sequence[Static], own: Evidence, images: LabelledImages
 ) -> list[dict[str, Any]]:
     """Images a second at batch 64 in PyTorch, answered images leaving the batch."""
-    points = {f"loses {100 * loss:g} %": own.at(own.losing(loss)) for loss in LOSSES}
+    points = {loss_run(loss): own.at(own.losing(loss)) for loss in LOSSES}
     points[ALWAYS_LAST] = own.at(never(len(reference.macs)))
     runs = {name: (reference.cascade, point.thresholds) for name, point in points.items()}
     peers = {name: static for name, static in statics if isinstance(static, TorchSource)}

@@ -24,7 +24,7 @@ from dvt_edge.device.exit_rule import simulate_exits
 from dvt_edge.device.runtime import Result, Runtime
 from dvt_edge.evaluation.curves import Evidence, Point, engine_ms, take_turns
 from dvt_edge.evaluation.intervals import Interval
-from dvt_edge.evaluation.study import at_temperature_1, cost_run, equal_run
+from dvt_edge.evaluation.study import at_temperature_1, cost_run, equal_run, loss_run
 from dvt_edge.quiet import Report
 
 CROSSED = "crossed: "  # before the name of a run by such thresholds
@@ -63,7 +63,7 @@ def as_cheap(own: Evidence, other: Evidence, statics: Mapping[str, float] | None
     """The other cascade's best thresholds that cost no more on the search images than this one's at each aimed loss,
     and than each static model, of MACs by name."""
     front = own.front
-    costs = {f"loses {100 * loss:g} %": float(front.cost[front.reaching(front.last - loss)]) for loss in SHOWN_LOSSES}
+    costs = {loss_run(loss): float(front.cost[front.reaching(front.last - loss)]) for loss in SHOWN_LOSSES}
     costs |= {cost_run(name): macs for name, macs in (statics or {}).items()}
     runs = {run: other.within(cost) for run, cost in costs.items()}
     return {run: other.at(thresholds) for run, thresholds in runs.items() if thresholds is not None}
@@ -81,7 +81,7 @@ def crossed_losses(own: Evidence, others: Mapping[str, Evidence], order: Images 
     theirs = {name: [fold for *_, fold in halves(other, order)] for name, other in others.items()}
     for index, (half, _, fold) in enumerate(halves(own, order)):
         for loss in SHOWN_LOSSES:
-            leave(own.test.about.target, f"loses {100 * loss:g} %", half, fold, fold.losing(loss).tolist())
+            leave(own.test.about.target, loss_run(loss), half, fold, fold.losing(loss).tolist())
         for name, folds in theirs.items():
             for run, point in as_cheap(fold, folds[index]).items():
                 leave(name, run, half, folds[index], point.thresholds)

@@ -38,13 +38,13 @@ from train_baselines import Variants, variants_of
 from dvt_edge.calibration.confidence import wilson
 from dvt_edge.evaluation.curves import REPEATS, TURN
 from dvt_edge.evaluation.intervals import DRAWS, Interval, bootstrap, paired_difference
-from dvt_edge.evaluation.study import cost_run, equal_run
+from dvt_edge.evaluation.study import cost_run, equal_run, loss_run
 from dvt_edge.exporting.recipes import recipe_for
 
 SHOWN_CLASSES = 8  # that leave first, and that leave last
 REDONE = """Those by thresholds from the other half, their times too, were computed
 later from the logits and bundles that it kept. """
-LOSING = tuple(f"loses {100 * loss:g} %" for loss in SHOWN_LOSSES)
+LOSING = tuple(loss_run(loss) for loss in SHOWN_LOSSES)
 BF16 = 2e-3  # of top-1 on thousands of images: what evaluating in bf16 may change
 NOT_LEFT_OUT = "None with a reuse left out was trained, so what each reuse gives is not told apart here"
 APART = "the static models, one after another"  # what that cascade is called among the others
@@ -231,7 +231,7 @@ def differences(result: dict[str, Any], answers: Answers) -> Differences:
     """What `cross_fitting.loss_intervals` redoes: each duel's difference, on some of the images."""
 
     def found(exits: Exits, images: NDArray[np.intp]) -> dict[str, float]:
-        of_these = {name: rows[images] for name, rows in ({**answers, **exits}).items()}
+        of_these = {name: rows[images] for name, rows in {**answers, **exits}.items()}
         duels = *mixtures(result, of_these, CROSSED), *equal_costs(contests(result)[0], of_these, CROSSED)
         return {duel.name: duel.difference for duel in duels}
 

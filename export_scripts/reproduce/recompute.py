@@ -28,7 +28,7 @@ from dvt_edge.cli.options import progress
 from dvt_edge.data.classes import class_names, in_classes
 from dvt_edge.errors import DataError
 from dvt_edge.evaluation.curves import Evidence, Point, TorchSource, search_and_test
-from dvt_edge.evaluation.study import TIMED_LOSSES, answers_of, bundle_source, equal_run, write_answers
+from dvt_edge.evaluation.study import TIMED_LOSSES, answers_of, bundle_source, equal_run, loss_run, write_answers
 from dvt_edge.exporting.pipeline import export
 from dvt_edge.network.checkpoint import checkpoint_sha256, load_cascade
 from dvt_edge.quiet import Report
@@ -59,7 +59,7 @@ def evidences(data: Path, out: Path, report: Report) -> dict[str, tuple[LogitSou
 
 def recorded_points(result: dict[str, Any], target: str, own: Evidence) -> dict[str, Point]:
     """The runs of an artifact, at the thresholds that eval.json has. Raises DataError where they give other figures."""
-    points = {f"loses {100 * loss:g} %": own.at(own.losing(loss)) for loss in TIMED_LOSSES}
+    points = {loss_run(loss): own.at(own.losing(loss)) for loss in TIMED_LOSSES}
     rows = [
         (equal_run(r["static"], r["tolerance"]), r["cascade"])
         for r in result["equal_accuracy"]

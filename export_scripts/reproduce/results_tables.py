@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt_edge.evaluation.intervals import paired_difference, times_fewer, unpaired_difference
-from dvt_edge.evaluation.study import ALWAYS_LAST, equal_run
+from dvt_edge.evaluation.study import ALWAYS_LAST, equal_run, loss_run
 
 SHOWN_LOSSES = (0.0025, 0.005, 0.01, 0.02)  # of TIMED_LOSSES
 UNPAIRED = " u"
@@ -146,7 +146,7 @@ def last_table(result: dict[str, Any], answers: Answers) -> str:
     for target, runs in found.items():
         last = runs[ALWAYS_LAST]
         for loss in SHOWN_LOSSES:
-            run = f"loses {100 * loss:g} %"
+            run = loss_run(loss)
             t, right = runs[run], answers.get(f"{target}/right")
             pair = None if right is None else right[:, -1], chosen(answers, target, run)
             fewer = macs_interval(result, shares_of(result, answers, t, loss), last["macs"])
