@@ -184,7 +184,7 @@ def against_log(
     from dvt_edge.validation.device_validation import HostSide, bounds_of, validate_log
 
     reads = (opened.path, log, asked.against, asked.bounds, *(asked.other or ()))
-    no_loss({"--json": asked.json, "--report": asked.report}, *reads, images=data)
+    no_loss({"--json": asked.json, "--report": asked.report, "--cache": asked.cache}, *reads, images=data)
     recipe = recipe_for(opened.manifest.target)
     side = HostSide(
         opened,

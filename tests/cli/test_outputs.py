@@ -119,6 +119,8 @@ LOSING = [
     ("simulate BUNDLE --policy BASE --report LINK", "--report {LINK}: is what the command reads"),
     ("validate BUNDLE --device-log LOG --json LOG", "--json {LOG}: is what the command reads"),
     ("validate BUNDLE --device-log LOG --report BUNDLE/labels.json", "lies inside a bundle"),
+    ("validate BUNDLE --device-log LOG --cache BUNDLE/runs", "--cache {BUNDLE}/runs: lies inside a bundle"),
+    ("validate BUNDLE --device-log LOG --data PHOTOS --cache PHOTOS/runs", "lies among the images"),
     ("sensitivity zoo:dvt_cifar10 --json s.json --plot s.json", "--plot s.json: is that of --json, too"),
     ("eval zoo:dvt_cifar10 --data sample:cifar10-test --out BUNDLE", "lies inside a bundle"),
     ("export zoo:dvt_cifar10 BUNDLE -t onnx-fp32", "lies inside a bundle"),
@@ -198,6 +200,9 @@ def test_what_is_written_may_be_read_by_those_who_might_before(tmp_path: Path) -
     finally:
         os.umask(before)
     assert during == [0o640, 0o600, 0o640]
+    path.chmod(0o600)
+    with new_file(path, beside=folder) as file:  # which all may read
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
 
 
 def test_a_device_that_is_full_is_named() -> None:
